@@ -1,0 +1,28 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## the engine, the tools and the base images, where they are missing
+	@scripts/setup.sh
+
+demo: setup ## from a bare machine to a live sample app (DEMO_EXIT=1 cleans up and ends)
+	cargo build --release --locked
+	@scripts/demo.sh
+
+test: ## from a bare machine to all tests passed
+	@scripts/setup.sh --tests
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo test --locked
+
+bench: ## the figures in the README
+	@scripts/setup.sh --tests
+	cargo build --release --locked
+	@scripts/bench.sh
+
+lint: ## format and clippy, as the tests do first
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
