@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# base-images.sh RECIPE NAME…
+#
 # Builds windlass-local/NAME images from the machine's own distribution's
 # packages and PyPI, for where no image registry can be reached. Run as root by
 # setup.sh: prints one line a step, the rest goes to stderr.
@@ -7,7 +9,9 @@
 # the files that changed in a copy of the base after packages were installed.
 set -euo pipefail
 (( EUID == 0 )) || { echo "base-images.sh must run as root" >&2; exit 1; }
-(( $# )) || { echo "usage: base-images.sh python|caddy|caddy26|postgres…" >&2; exit 2; }
+(( $# > 1 )) || { echo "usage: base-images.sh RECIPE python|caddy|caddy26|postgres…" >&2; exit 2; }
+recipe=$1
+shift
 exec 3>&1 1>&2
 say() { echo "$*" >&3; }
 
@@ -67,8 +71,12 @@ SLIM
     "$base"/var/cache/apt/archives/*.deb "$base"/var/log/{bootstrap,dpkg,alternatives}.log \
     "$base"/var/cache/ldconfig/aux-cache
   : >"$base/etc/resolv.conf"
+  local old
+  old=$(docker image inspect --format '{{.Id}}' windlass-local/base 2>/dev/null || true)
   tar -C "$base" --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' -c . |
     docker import --change 'CMD ["bash"]' - windlass-local/base
+  # Gone, unless an image of an earlier build still stands on it.
+  if [[ -n $old ]]; then docker image rm "$old" || true; fi
 }
 
 # A copy of the base to install into, with the machine's way to its packages.
@@ -94,7 +102,7 @@ close_root() { # NAME
   (cd "$root" && find . -xdev -cnewer "$work/$name.stamp" ! -type s ! -path . ! -path ./etc/resolv.conf \
     ! -path './etc/apt/sources.list*' ! -path './dev*' ! -path './proc*' ! -path './sys*' -print0) |
     tar -C "$root" --numeric-owner --no-recursion --null -T - -cf "$context/layer.tar"
-  { echo "FROM windlass-local/base"; echo "ADD layer.tar /"; cat; } >"$context/Dockerfile"
+  { echo "FROM windlass-local/base"; echo "ADD layer.tar /"; echo "LABEL windlass-local.recipe=$recipe"; cat; } >"$context/Dockerfile"
   docker build -t "windlass-local/$name" "$context"
   rm -rf "$context"
 }
@@ -136,7 +144,7 @@ python_root() {
 build_python() {
   python_root
   say "base images: windlass-local/python (Django, gunicorn, psycopg from PyPI)"
-  with_pip "$work/python" install 'Django>=5.2,<5.3' 'gunicorn>=23' 'psycopg[binary]>=3.2'
+  with_pip "$work/python" install 'Django>=5.2,<5.3' 'gunicorn>=23' 'psycopg[binary,pool]>=3.2'
   close_root python <<'DOCKERFILE'
 ENV LANG=C.UTF-8 PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 CMD ["python3"]

@@ -261,9 +261,17 @@ declare -A official=(
   [caddy26]=caddy:2.6.2
   [postgres]=postgres:17
 )
+# Goes up with a change in base-images.sh that images built before it lack.
+recipe=1
 missing=()
 for name in python caddy caddy26 postgres; do
-  docker image inspect "windlass-local/$name" >/dev/null 2>&1 || missing+=("$name")
+  built_by=$(docker image inspect --format '{{index .Config.Labels "windlass-local.recipe"}}' "windlass-local/$name" 2>/dev/null) ||
+    built_by=missing
+  # A pulled image has no such label and is good as it is.
+  case $built_by in
+    '' | '<no value>' | "$recipe") ;;
+    *) missing+=("$name") ;;
+  esac
 done
 
 # Whether the first image's pull gets as far as the registry's answer within
@@ -305,7 +313,7 @@ build_images() {
   local keep=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,SSL_CERT_FILE
   keep+=,PIP_INDEX_URL,PIP_EXTRA_INDEX_URL,PIP_TRUSTED_HOST,PIP_CERT,PIP_CONFIG_FILE,PIP_DEFAULT_TIMEOUT
   (( EUID == 0 )) || sudo=(sudo "--preserve-env=$keep")
-  "${sudo[@]}" bash "$here/base-images.sh" "$@" 2>>"$log" </dev/null | while IFS= read -r line; do say "$line"; done || {
+  "${sudo[@]}" bash "$here/base-images.sh" "$recipe" "$@" 2>>"$log" </dev/null | while IFS= read -r line; do say "$line"; done || {
     tail -n 15 "$log" | sed 's/^/  | /' >&2
     die "a base image could not be built (all of it in $log)" "it needs Debian's or Ubuntu's packages, PyPI and 1 GB in /var/tmp; then run this again"
   }
