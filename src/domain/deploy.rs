@@ -1,0 +1,246 @@
+//! A deploy: one attempt to put a commit live, and the only place where its status may change.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::instant::Timestamp;
+use super::name::{AppName, CommitId};
+use super::phase::PhaseTiming;
+
+/// A deploy's number, counted per server: 1, 2, 3…
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeployId(pub i64);
+
+impl fmt::Display for DeployId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for DeployId {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of its declaration.
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+
+            /// The word stored and shown.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text { $($word => Ok($name::$variant),)+ _ => Err(format!("unknown word {text:?}")) }
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a deploy stands.
+    DeployStatus {
+        /// Waiting for its turn.
+        Queued = "queued",
+        /// Its phases run.
+        Running = "running",
+        /// Its release serves.
+        Live = "live",
+        /// Its release served until a later one took over.
+        Retired = "retired",
+        /// It was not good enough; what was live still is.
+        Failed = "failed",
+        /// A newer deploy took its place in the queue.
+        Superseded = "superseded",
+        /// Someone stopped it.
+        Cancelled = "cancelled",
+        /// The server went away under it.
+        Interrupted = "interrupted",
+    }
+}
+
+words! {
+    /// What asked for a deploy.
+    Trigger {
+        /// `git push`.
+        Push = "push",
+        /// Back to an earlier release.
+        Revert = "revert",
+        /// A commit again, built again.
+        Redeploy = "redeploy",
+        /// The live image again, with today's environment.
+        Restart = "restart",
+    }
+}
+
+/// What can happen to a deploy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeployEvent {
+    /// A worker took it.
+    Start,
+    /// Its release was verified.
+    GoLive,
+    /// A phase ended it.
+    Fail,
+    /// A newer deploy was queued before it started.
+    Supersede,
+    /// Someone stopped it.
+    Cancel,
+    /// The server found it running without a worker.
+    Interrupt,
+    /// A later release took over.
+    Retire,
+}
+
+/// An event that makes no sense in a status; a defect, never a user's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a deploy that is {status} cannot {event:?}")]
+pub struct InvalidTransition {
+    /// The status it was in.
+    pub status: DeployStatus,
+    /// The event that came.
+    pub event: DeployEvent,
+}
+
+impl DeployStatus {
+    /// The status after `event`: every status change of Windlass goes through this match.
+    pub fn after(self, event: DeployEvent) -> Result<Self, InvalidTransition> {
+        use DeployEvent as E;
+        use DeployStatus as S;
+        match (self, event) {
+            (S::Queued, E::Start) => Ok(S::Running),
+            (S::Queued, E::Supersede) => Ok(S::Superseded),
+            (S::Queued | S::Running, E::Cancel) => Ok(S::Cancelled),
+            (S::Queued | S::Running, E::Fail) => Ok(S::Failed),
+            (S::Running, E::GoLive) => Ok(S::Live),
+            (S::Running, E::Interrupt) => Ok(S::Interrupted),
+            (S::Live, E::Retire) => Ok(S::Retired),
+            (status, event) => Err(InvalidTransition { status, event }),
+        }
+    }
+
+    /// True while the outcome is still open.
+    pub fn is_open(self) -> bool {
+        matches!(self, DeployStatus::Queued | DeployStatus::Running)
+    }
+
+    /// True when the deploy's release went live, even if a later one serves now.
+    pub fn went_live(self) -> bool {
+        matches!(self, DeployStatus::Live | DeployStatus::Retired)
+    }
+}
+
+/// Why a deploy failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The phase that ended it, as shown (`gate:check`), or `queue`/`server`.
+    pub phase: String,
+    /// What happened, for people; may have several lines.
+    pub message: String,
+}
+
+/// A deploy as stored and as every `--json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// Its number.
+    pub id: DeployId,
+    /// Whose it is.
+    pub app: AppName,
+    /// What it puts live.
+    pub commit: CommitId,
+    /// First line of the commit message.
+    pub subject: String,
+    /// The commit's author's name.
+    pub author: String,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// Who asked for it.
+    pub actor: String,
+    /// Where it stands.
+    pub status: DeployStatus,
+    /// When it was asked for.
+    pub queued_at: Timestamp,
+    /// When a worker took it.
+    pub started_at: Option<Timestamp>,
+    /// When its last phase ended.
+    pub finished_at: Option<Timestamp>,
+    /// From start to the last phase's end, by a monotonic clock.
+    pub duration_ms: Option<u64>,
+    /// Its phases so far, in order.
+    pub phases: Vec<PhaseTiming>,
+    /// Why it failed, or was superseded, cancelled, interrupted.
+    pub failure: Option<Failure>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EVENTS: [DeployEvent; 7] = [
+        DeployEvent::Start,
+        DeployEvent::GoLive,
+        DeployEvent::Fail,
+        DeployEvent::Supersede,
+        DeployEvent::Cancel,
+        DeployEvent::Interrupt,
+        DeployEvent::Retire,
+    ];
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_events_leaves_an_ended_deploy(picks in prop::collection::vec(0..EVENTS.len(), 0..20)) {
+            let mut status = DeployStatus::Queued;
+            for pick in picks {
+                let before = status;
+                match status.after(EVENTS[pick]) {
+                    Ok(next) => {
+                        status = next;
+                        // What has ended stays ended; only a live one may still retire.
+                        prop_assert!(before.is_open() || (before == DeployStatus::Live && next == DeployStatus::Retired));
+                        prop_assert_ne!(next, DeployStatus::Queued);
+                    }
+                    Err(error) => prop_assert_eq!(error.status, before),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_running_deploy_goes_live() {
+        for status in DeployStatus::ALL {
+            let live = status.after(DeployEvent::GoLive).is_ok();
+            assert_eq!(live, *status == DeployStatus::Running, "{status}");
+        }
+    }
+
+    #[test]
+    fn words_read_back() {
+        for status in DeployStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+    }
+}

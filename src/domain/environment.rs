@@ -1,0 +1,100 @@
+//! An app's environment variables. Values are secrets until shown otherwise: `Debug` hides them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Variables by name, in order of name.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Environment(BTreeMap<String, String>);
+
+/// A variable's name or value that no process could be given.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidVariable {
+    /// Not a name a shell could set.
+    #[error("{0:?} is no environment variable name: use letters, digits and '_', not beginning with a digit")]
+    Name(String),
+    /// Values are C strings.
+    #[error("the value of {0} contains a NUL byte")]
+    Value(String),
+}
+
+impl Environment {
+    /// Sets one variable; the last value given for a name counts.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidVariable> {
+        Self::check_name(name)?;
+        if value.contains('\0') {
+            return Err(InvalidVariable::Value(name.to_owned()));
+        }
+        self.0.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// Whether `name` may name a variable.
+    pub fn check_name(name: &str) -> Result<(), InvalidVariable> {
+        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if first && rest && name.len() <= 256 {
+            return Ok(());
+        }
+        Err(InvalidVariable::Name(name.chars().take(80).collect()))
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Names and values in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// As `NAME=value` lines for the engine.
+    pub fn assignments(&self) -> Vec<String> {
+        self.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    /// The names whose values differ between the two, or that only one of them has.
+    pub fn differing<'a>(&'a self, other: &'a Environment) -> Vec<&'a str> {
+        let mut names: Vec<&str> = self.0.keys().chain(other.0.keys()).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| self.get(name) != other.get(name));
+        names
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_never_show_in_debug_output() {
+        let mut env = Environment::default();
+        env.set("TOKEN", "s3cret").unwrap();
+        assert_eq!(format!("{env:?}"), "{\"TOKEN\"}");
+        assert!(env.set("1A", "x").is_err() && env.set("A-B", "x").is_err() && env.set("", "x").is_err());
+    }
+
+    #[test]
+    fn differing_names_both_ways() {
+        let env = |pairs: &[(&str, &str)]| {
+            let mut env = Environment::default();
+            pairs.iter().for_each(|(k, v)| env.set(k, v).unwrap());
+            env
+        };
+        let (a, b) = (env(&[("A", "1"), ("B", "2")]), env(&[("B", "3"), ("C", "4")]));
+        assert_eq!(a.differing(&b), ["A", "B", "C"]);
+        assert!(a.differing(&a).is_empty());
+    }
+}

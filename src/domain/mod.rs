@@ -1,0 +1,24 @@
+//! The words of Windlass as types: names, the manifest, deploys, phases, releases.
+//!
+//! Nothing here does I/O and nothing here imports another part of the crate. Outside text is
+//! parsed into these types once, at the edge; a value of one of them is always valid.
+
+pub mod app;
+pub mod deploy;
+pub mod duration;
+pub mod environment;
+pub mod instant;
+pub mod manifest;
+pub mod name;
+pub mod phase;
+pub mod release;
+
+pub use app::{App, AppStatus};
+pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
+pub use duration::HumanDuration;
+pub use environment::Environment;
+pub use instant::Timestamp;
+pub use manifest::{Gate, Manifest, StatusRange};
+pub use name::{AppName, CommitId, DomainName, GateName, InvalidName};
+pub use phase::{Phase, PhaseStatus, PhaseTiming};
+pub use release::{ImageRef, Release};
