@@ -3,3 +3,5 @@
 //! ARCHITECTURE.md is the map of this crate.
 
 pub mod domain;
+
+pub mod store;

@@ -1,0 +1,154 @@
+//! Apps and their domains.
+
+use ipnet::Ipv4Net;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError};
+use crate::domain::{AppName, DomainName, Timestamp};
+
+/// An app as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRow {
+    pub(super) id: i64,
+    /// Its name.
+    pub name: AppName,
+    /// Its domains, in the order given.
+    pub domains: Vec<DomainName>,
+    /// The subnet of its network.
+    pub subnet: Ipv4Net,
+    /// The port that Caddy's route names; `None` before the first release.
+    pub port: Option<u16>,
+}
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, name, subnet, port, (SELECT json_group_array(domain ORDER BY ordinal) \
+             FROM domains WHERE app_id = apps.id) FROM apps ",
+            $tail
+        )
+    };
+}
+
+impl Store {
+    /// Creates an app.
+    ///
+    /// # Errors
+    /// [`StoreError::AppExists`], or [`StoreError::DomainTaken`] with the app that has it.
+    pub async fn create_app(
+        &self,
+        name: &AppName,
+        domains: &[DomainName],
+        subnet: Ipv4Net,
+    ) -> Result<AppRow, StoreError> {
+        let mut tx = self.begin().await?;
+        let taken: Option<i64> = sqlx::query_scalar("SELECT id FROM apps WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+        if taken.is_some() {
+            return Err(StoreError::AppExists(name.clone()));
+        }
+        let id: i64 =
+            sqlx::query_scalar("INSERT INTO apps (name, subnet, created_at) VALUES (?, ?, ?) RETURNING id")
+                .bind(name.as_str())
+                .bind(subnet.to_string())
+                .bind(Timestamp::now().millis())
+                .fetch_one(&mut *tx)
+                .await?;
+        for (ordinal, domain) in domains.iter().enumerate() {
+            let owner: Option<String> =
+                sqlx::query_scalar("SELECT name FROM apps JOIN domains ON app_id = apps.id WHERE domain = ?")
+                    .bind(domain.as_str())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            if let Some(owner) = owner {
+                let app = owner.parse().map_err(|_| StoreError::Unreadable("apps.name"))?;
+                return Err(StoreError::DomainTaken { domain: domain.clone(), app });
+            }
+            sqlx::query("INSERT INTO domains (domain, app_id, ordinal) VALUES (?, ?, ?)")
+                .bind(domain.as_str())
+                .bind(id)
+                .bind(ordinal as i64)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(AppRow { id, name: name.clone(), domains: domains.to_vec(), subnet, port: None })
+    }
+
+    /// The app of that name.
+    ///
+    /// # Errors
+    /// [`StoreError::NoApp`].
+    pub async fn app(&self, name: &AppName) -> Result<AppRow, StoreError> {
+        sqlx::query(select!("WHERE name = ?"))
+            .bind(name.as_str())
+            .fetch_optional(&self.reader)
+            .await?
+            .map_or_else(|| Err(StoreError::NoApp(name.clone())), |row| read(&row))
+    }
+
+    /// Every app, by name.
+    pub async fn apps(&self) -> Result<Vec<AppRow>, StoreError> {
+        sqlx::query(select!("ORDER BY name")).fetch_all(&self.reader).await?.iter().map(read).collect()
+    }
+
+    /// Sets the port that Caddy's route names.
+    pub async fn set_port(&self, name: &AppName, port: u16) -> Result<(), StoreError> {
+        sqlx::query("UPDATE apps SET port = ? WHERE name = ?")
+            .bind(port)
+            .bind(name.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets an app with all its rows.
+    pub async fn destroy_app(&self, name: &AppName) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM apps WHERE name = ?").bind(name.as_str()).execute(&self.writer).await?;
+        Ok(())
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
+    let unreadable = StoreError::Unreadable;
+    let domains: String = row.try_get(4)?;
+    Ok(AppRow {
+        id: row.try_get(0)?,
+        name: row.try_get::<String, _>(1)?.parse().map_err(|_| unreadable("apps.name"))?,
+        subnet: row.try_get::<String, _>(2)?.parse().map_err(|_| unreadable("apps.subnet"))?,
+        port: row.try_get(3)?,
+        domains: serde_json::from_str(&domains).map_err(|_| unreadable("domains"))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::scratch;
+    use super::*;
+
+    #[tokio::test]
+    async fn names_and_domains_are_taken_once() {
+        let (_dir, store) = scratch().await;
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let domains: Vec<DomainName> =
+            vec!["b.example.com".parse().unwrap(), "a.example.com".parse().unwrap()];
+        let net = "10.213.0.64/26".parse().unwrap();
+        let made = store.create_app(&shop, &domains, net).await.unwrap();
+        assert_eq!(store.app(&shop).await.unwrap(), made);
+
+        let again = store.create_app(&shop, &[], "10.213.1.0/26".parse().unwrap()).await;
+        assert!(matches!(again, Err(StoreError::AppExists(_))));
+        let error =
+            store.create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.to_string(), "the domain a.example.com belongs to the app shop");
+        assert!(matches!(store.app(&blog).await, Err(StoreError::NoApp(_))), "nothing half made");
+
+        store.set_port(&shop, 9000).await.unwrap();
+        assert_eq!(store.apps().await.unwrap()[0].port, Some(9000));
+        store.destroy_app(&shop).await.unwrap();
+        assert!(store.create_app(&blog, &domains, net).await.is_ok(), "a destroyed app frees its domains");
+    }
+}

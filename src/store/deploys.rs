@@ -1,0 +1,400 @@
+//! Deploys and their phases. Every status change reads the status and goes through
+//! [`DeployStatus::after`] inside one writing transaction.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{Store, StoreError};
+use crate::domain::{
+    AppName, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase, PhaseStatus, PhaseTiming,
+    Release, Timestamp, Trigger,
+};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct NewDeploy {
+    /// For which app.
+    pub app: AppName,
+    /// What to put live.
+    pub commit: CommitId,
+    /// First line of its message.
+    pub subject: String,
+    /// Its author's name.
+    pub author: String,
+    /// What asked.
+    pub trigger: Trigger,
+    /// Who asked.
+    pub actor: String,
+    /// The release that a revert or restart starts from.
+    pub source: Option<DeployId>,
+}
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT d.id, a.name, d.commit_id, d.subject, d.author, d.trigger, d.actor, d.status, \
+             d.queued_at, d.started_at, d.finished_at, d.duration_ms, d.failure_phase, d.failure_message, \
+             (SELECT json_group_array(json_array(phase, status, started_at, duration_ms) ORDER BY ordinal) \
+              FROM phases WHERE deploy_id = d.id) \
+             FROM deploys d JOIN apps a ON a.id = d.app_id ",
+            $tail
+        )
+    };
+}
+
+impl Store {
+    /// Queues a deploy; whatever of the same app is still queued is superseded by it.
+    ///
+    /// Returns the new deploy's id and the superseded ones'.
+    pub async fn queue_deploy(&self, new: &NewDeploy) -> Result<(DeployId, Vec<DeployId>), StoreError> {
+        let app = self.app(&new.app).await?;
+        let mut tx = self.begin().await?;
+        let waiting: Vec<i64> =
+            sqlx::query_scalar("SELECT id FROM deploys WHERE app_id = ? AND status = 'queued'")
+                .bind(app.id)
+                .fetch_all(&mut *tx)
+                .await?;
+        let id: i64 = sqlx::query_scalar(
+            "INSERT INTO deploys (app_id, commit_id, subject, author, trigger, actor, status, source_release, queued_at) \
+             VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?) RETURNING id",
+        )
+        .bind(app.id)
+        .bind(new.commit.as_str())
+        .bind(&new.subject)
+        .bind(&new.author)
+        .bind(new.trigger.as_str())
+        .bind(&new.actor)
+        .bind(new.source.map(|id| id.0))
+        .bind(Timestamp::now().millis())
+        .fetch_one(&mut *tx)
+        .await?;
+        let superseded: Vec<DeployId> = waiting.into_iter().map(DeployId).collect();
+        for old in &superseded {
+            let reason = Failure {
+                phase: "queue".into(),
+                message: format!("superseded by deploy {id} before it started"),
+            };
+            change(&mut tx, *old, DeployEvent::Supersede, Some(&reason), None).await?;
+        }
+        tx.commit().await?;
+        Ok((DeployId(id), superseded))
+    }
+
+    /// Changes a deploy's status by `event`, with the reason and the duration where there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Transition`] when the deploy is not in a status where that can happen.
+    pub async fn change_deploy(
+        &self,
+        id: DeployId,
+        event: DeployEvent,
+        reason: Option<&Failure>,
+        duration_ms: Option<u64>,
+    ) -> Result<DeployStatus, StoreError> {
+        let mut tx = self.begin().await?;
+        let status = change(&mut tx, id, event, reason, duration_ms).await?;
+        tx.commit().await?;
+        Ok(status)
+    }
+
+    /// Makes `release` the live one: its deploy goes live and the one before it retires, at once.
+    pub async fn go_live(&self, release: &Release) -> Result<Option<DeployId>, StoreError> {
+        let sealed_env = self.seal_release_env(release)?;
+        let app = self.app(&release.app).await?;
+        let mut tx = self.begin().await?;
+        let before: Option<i64> =
+            sqlx::query_scalar("SELECT id FROM deploys WHERE app_id = ? AND status = 'live'")
+                .bind(app.id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let before = before.map(DeployId);
+        if let Some(before) = before {
+            change(&mut tx, before, DeployEvent::Retire, None, None).await?;
+        }
+        change(&mut tx, release.deploy, DeployEvent::GoLive, None, None).await?;
+        sqlx::query(
+            "INSERT INTO releases (deploy_id, app_id, commit_id, image, image_kept, manifest, port, sealed_env, created_at) \
+             VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)",
+        )
+        .bind(release.deploy.0)
+        .bind(app.id)
+        .bind(release.commit.as_str())
+        .bind(&release.image.0)
+        .bind(serde_json::to_string(&release.manifest).map_err(|_| StoreError::Unreadable("manifest"))?)
+        .bind(release.port)
+        .bind(sealed_env)
+        .bind(Timestamp::now().millis())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(before)
+    }
+
+    /// Records that a live deploy's last phase has ended.
+    pub async fn finish_deploy(&self, id: DeployId, duration_ms: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE deploys SET finished_at = ?, duration_ms = ? WHERE id = ?")
+            .bind(Timestamp::now().millis())
+            .bind(duration_ms as i64)
+            .bind(id.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Opens a phase's timing row.
+    pub async fn begin_phase(&self, id: DeployId, ordinal: usize, phase: &Phase) -> Result<(), StoreError> {
+        self.insert_phase(id, ordinal, phase, PhaseStatus::Running, None).await
+    }
+
+    /// Records a phase that was not needed.
+    pub async fn skip_phase(&self, id: DeployId, ordinal: usize, phase: &Phase) -> Result<(), StoreError> {
+        self.insert_phase(id, ordinal, phase, PhaseStatus::Skipped, Some(0)).await
+    }
+
+    async fn insert_phase(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        phase: &Phase,
+        status: PhaseStatus,
+        duration_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO phases (deploy_id, ordinal, phase, status, started_at, duration_ms) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.0)
+        .bind(ordinal as i64)
+        .bind(phase.to_string())
+        .bind(status.as_str())
+        .bind(Timestamp::now().millis())
+        .bind(duration_ms)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Closes a phase's timing row.
+    pub async fn end_phase(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        status: PhaseStatus,
+        duration_ms: u64,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE phases SET status = ?, duration_ms = ? WHERE deploy_id = ? AND ordinal = ?")
+            .bind(status.as_str())
+            .bind(duration_ms as i64)
+            .bind(id.0)
+            .bind(ordinal as i64)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The deploy of that number.
+    ///
+    /// # Errors
+    /// [`StoreError::NoDeploy`].
+    pub async fn deploy(&self, id: DeployId) -> Result<Deploy, StoreError> {
+        sqlx::query(select!("WHERE d.id = ?"))
+            .bind(id.0)
+            .fetch_optional(&self.reader)
+            .await?
+            .map_or(Err(StoreError::NoDeploy(id)), |row| read(&row))
+    }
+
+    /// An app's deploys, newest first, those numbered below `before` where given.
+    pub async fn deploys(
+        &self,
+        app: &AppName,
+        limit: u32,
+        before: Option<DeployId>,
+    ) -> Result<Vec<Deploy>, StoreError> {
+        let app = self.app(app).await?;
+        let rows = sqlx::query(select!("WHERE d.app_id = ? AND d.id < ? ORDER BY d.id DESC LIMIT ?"))
+            .bind(app.id)
+            .bind(before.map_or(i64::MAX, |id| id.0))
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The deploy whose release serves the app.
+    pub async fn live_deploy(&self, app: &AppName) -> Result<Option<Deploy>, StoreError> {
+        let row = sqlx::query(select!("WHERE a.name = ? AND d.status = 'live'"))
+            .bind(app.as_str())
+            .fetch_optional(&self.reader)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Deploys queued or running, oldest first; of one app where given.
+    pub async fn open_deploys(&self, app: Option<&AppName>) -> Result<Vec<Deploy>, StoreError> {
+        let rows = sqlx::query(select!(
+            "WHERE d.status IN ('queued', 'running') AND (?1 IS NULL OR a.name = ?1) ORDER BY d.id"
+        ))
+        .bind(app.map(AppName::as_str))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The release that a queued revert or restart starts from.
+    pub async fn source_release(&self, id: DeployId) -> Result<Option<DeployId>, StoreError> {
+        let source: Option<Option<i64>> =
+            sqlx::query_scalar("SELECT source_release FROM deploys WHERE id = ?")
+                .bind(id.0)
+                .fetch_optional(&self.reader)
+                .await?;
+        Ok(source.flatten().map(DeployId))
+    }
+}
+
+async fn change(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: DeployId,
+    event: DeployEvent,
+    reason: Option<&Failure>,
+    duration_ms: Option<u64>,
+) -> Result<DeployStatus, StoreError> {
+    let status: Option<String> = sqlx::query_scalar("SELECT status FROM deploys WHERE id = ?")
+        .bind(id.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let status: DeployStatus = status
+        .ok_or(StoreError::NoDeploy(id))?
+        .parse()
+        .map_err(|_| StoreError::Unreadable("deploys.status"))?;
+    let next = status.after(event)?;
+    let now = Timestamp::now().millis();
+    let ended = !next.is_open() && next != DeployStatus::Live && next != DeployStatus::Retired;
+    sqlx::query(
+        "UPDATE deploys SET status = ?1, \
+         started_at = CASE WHEN ?1 = 'running' THEN ?2 ELSE started_at END, \
+         finished_at = CASE WHEN ?3 THEN ?2 ELSE finished_at END, \
+         duration_ms = coalesce(?4, duration_ms), \
+         failure_phase = coalesce(?5, failure_phase), failure_message = coalesce(?6, failure_message) \
+         WHERE id = ?7",
+    )
+    .bind(next.as_str())
+    .bind(now)
+    .bind(ended)
+    .bind(duration_ms.map(|ms| ms as i64))
+    .bind(reason.map(|r| r.phase.as_str()))
+    .bind(reason.map(|r| r.message.as_str()))
+    .bind(id.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(next)
+}
+
+fn read(row: &SqliteRow) -> Result<Deploy, StoreError> {
+    let bad = StoreError::Unreadable;
+    let at = |column: usize| -> Result<Option<Timestamp>, sqlx::Error> {
+        Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+    };
+    let text = |column: usize| row.try_get::<String, _>(column);
+    let phases: Vec<(Phase, PhaseStatus, i64, Option<u64>)> =
+        serde_json::from_str(&text(14)?).map_err(|_| bad("phases"))?;
+    let phases = phases.into_iter().map(|(phase, status, started, duration_ms)| PhaseTiming {
+        phase,
+        status,
+        started_at: Timestamp::from_millis(started),
+        duration_ms,
+    });
+    let failure: Option<String> = row.try_get(12)?;
+    Ok(Deploy {
+        id: DeployId(row.try_get(0)?),
+        app: text(1)?.parse().map_err(|_| bad("apps.name"))?,
+        commit: text(2)?.parse().map_err(|_| bad("deploys.commit_id"))?,
+        subject: text(3)?,
+        author: text(4)?,
+        trigger: text(5)?.parse::<Trigger>().map_err(|_| bad("deploys.trigger"))?,
+        actor: text(6)?,
+        status: text(7)?.parse().map_err(|_| bad("deploys.status"))?,
+        queued_at: Timestamp::from_millis(row.try_get(8)?),
+        started_at: at(9)?,
+        finished_at: at(10)?,
+        duration_ms: row.try_get::<Option<i64>, _>(11)?.map(|ms| ms as u64),
+        phases: phases.collect(),
+        failure: failure
+            .map(|phase| Ok::<_, sqlx::Error>(Failure { phase, message: text(13)? }))
+            .transpose()?,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::tests::scratch;
+    use super::*;
+    use crate::domain::{Environment, ImageRef, Manifest};
+
+    pub(crate) fn push(app: &str) -> NewDeploy {
+        NewDeploy {
+            app: app.parse().unwrap(),
+            commit: "a".repeat(40).parse().unwrap(),
+            subject: "Add a page".into(),
+            author: "Ada".into(),
+            trigger: Trigger::Push,
+            actor: "ada".into(),
+            source: None,
+        }
+    }
+
+    pub(crate) fn release(id: DeployId, new: &NewDeploy) -> Release {
+        let mut env = Environment::default();
+        env.set("TOKEN", "s3cret").unwrap();
+        Release {
+            deploy: id,
+            app: new.app.clone(),
+            commit: new.commit.clone(),
+            image: ImageRef(format!("windlass-abc/shop:d{id}")),
+            image_kept: true,
+            manifest: Manifest::default(),
+            port: 8000,
+            env,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_push_supersedes_what_waits_and_retires_what_was_live() {
+        let (_dir, store) = scratch().await;
+        let new = push("shop");
+        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        let (first, none) = store.queue_deploy(&new).await.unwrap();
+        let (second, superseded) = store.queue_deploy(&new).await.unwrap();
+        assert_eq!((none, superseded), (vec![], vec![first]));
+        let reason = store.deploy(first).await.unwrap().failure.unwrap().message;
+        assert!(reason.contains(&format!("deploy {second}")), "{reason}");
+
+        store.change_deploy(second, DeployEvent::Start, None, None).await.unwrap();
+        store.begin_phase(second, 0, &Phase::Checkout).await.unwrap();
+        store.end_phase(second, 0, PhaseStatus::Ok, 42).await.unwrap();
+        store.begin_phase(second, 1, &Phase::Build).await.unwrap();
+        assert_eq!(store.go_live(&release(second, &new)).await.unwrap(), None);
+        let live = store.live_deploy(&new.app).await.unwrap().unwrap();
+        assert_eq!((live.id, live.phases.len()), (second, 2));
+        assert_eq!((live.phases[0].duration_ms, live.phases[1].duration_ms), (Some(42), None));
+
+        let (third, _) = store.queue_deploy(&new).await.unwrap();
+        store.change_deploy(third, DeployEvent::Start, None, None).await.unwrap();
+        assert_eq!(store.go_live(&release(third, &new)).await.unwrap(), Some(second));
+        assert_eq!(store.deploy(second).await.unwrap().status, DeployStatus::Retired);
+        let listed: Vec<DeployId> =
+            store.deploys(&new.app, 2, None).await.unwrap().iter().map(|d| d.id).collect();
+        assert_eq!(listed, [third, second]);
+        assert_eq!(store.open_deploys(None).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_status_that_cannot_follow_is_refused_and_changes_nothing() {
+        let (_dir, store) = scratch().await;
+        let new = push("shop");
+        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        let (id, _) = store.queue_deploy(&new).await.unwrap();
+        let refused = store.change_deploy(id, DeployEvent::GoLive, None, None).await;
+        assert!(matches!(refused, Err(StoreError::Transition(_))));
+        assert_eq!(store.deploy(id).await.unwrap().status, DeployStatus::Queued);
+    }
+}

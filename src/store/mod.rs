@@ -1,0 +1,133 @@
+//! What Windlass remembers: one SQLite database under the home folder, one file here per noun.
+//!
+//! One connection writes and a few read, so a writer never meets another writer of this process;
+//! every writing transaction begins as one (`BEGIN IMMEDIATE`), because SQLite refuses at once to
+//! upgrade a reading transaction that another process has overtaken.
+
+mod apps;
+mod deploys;
+mod env;
+mod releases;
+mod seal;
+mod users;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use thiserror::Error;
+
+pub use apps::AppRow;
+pub use deploys::NewDeploy;
+pub use seal::{SealError, Sealer};
+
+use crate::domain::deploy::InvalidTransition;
+use crate::domain::{AppName, DeployId, DomainName};
+
+/// Why the store did not do as asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// No app of that name.
+    #[error("there is no app named {0}")]
+    NoApp(AppName),
+    /// The name is in use.
+    #[error("an app named {0} exists already")]
+    AppExists(AppName),
+    /// One domain leads to one app.
+    #[error("the domain {domain} belongs to the app {app}")]
+    DomainTaken {
+        /// The domain asked for.
+        domain: DomainName,
+        /// Who has it.
+        app: AppName,
+    },
+    /// No deploy of that number.
+    #[error("there is no deploy {0}")]
+    NoDeploy(DeployId),
+    /// A status change that makes no sense.
+    #[error(transparent)]
+    Transition(#[from] InvalidTransition),
+    /// A stored value that this version cannot read.
+    #[error("the database holds something unreadable in {0}")]
+    Unreadable(&'static str),
+    /// A secret could not be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A schema step failed, or the database is of a newer Windlass.
+    #[error("the database cannot be brought to this version: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// SQLite itself.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: SqlitePool,
+    reader: SqlitePool,
+    sealer: Sealer,
+}
+
+impl Store {
+    /// Opens or creates the database at `path` and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or was written by a newer Windlass.
+    pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            // The page cache of each connection, in KiB: the server is at home on 1 GB.
+            .pragma("cache_size", "-512");
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("./migrations").run(&writer).await?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(3)
+            .idle_timeout(Duration::from_secs(60))
+            .connect_lazy_with(options.read_only(true));
+        Ok(Self { writer, reader, sealer })
+    }
+
+    /// This installation's mark on everything it makes on the engine: 6 hex digits, made once.
+    pub async fn instance(&self) -> Result<String, StoreError> {
+        let fresh = format!("{:06x}", rand::random::<u32>() >> 8);
+        sqlx::query("INSERT INTO meta (key, value) VALUES ('instance', ?) ON CONFLICT DO NOTHING")
+            .bind(fresh)
+            .execute(&self.writer)
+            .await?;
+        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = 'instance'")
+            .fetch_one(&self.writer)
+            .await?)
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A database of its own in a folder that goes away with the guard.
+    pub(crate) async fn scratch() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let sealer = Sealer::open(&dir.path().join("secret.key")).unwrap();
+        let store = Store::open(&dir.path().join("windlass.db"), sealer).await.unwrap();
+        (dir, store)
+    }
+
+    #[tokio::test]
+    async fn the_instance_is_made_once() {
+        let (_dir, store) = scratch().await;
+        let first = store.instance().await.unwrap();
+        assert_eq!(first.len(), 6);
+        assert_eq!(store.instance().await.unwrap(), first);
+    }
+}

@@ -1,0 +1,108 @@
+//! Releases: what a revert can go back to.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError};
+use crate::domain::{AppName, CommitId, DeployId, ImageRef, Release};
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT r.deploy_id, a.name, r.commit_id, r.image, r.image_kept, r.manifest, r.port, r.sealed_env \
+             FROM releases r JOIN apps a ON a.id = r.app_id ",
+            $tail
+        )
+    };
+}
+
+impl Store {
+    /// The release that `deploy` made, if it went live.
+    pub async fn release(&self, deploy: DeployId) -> Result<Option<Release>, StoreError> {
+        let row =
+            sqlx::query(select!("WHERE r.deploy_id = ?")).bind(deploy.0).fetch_optional(&self.reader).await?;
+        row.map(|row| self.read_release(&row)).transpose()
+    }
+
+    /// An app's releases, newest first.
+    pub async fn releases(&self, app: &AppName, limit: u32) -> Result<Vec<Release>, StoreError> {
+        let rows = sqlx::query(select!("WHERE a.name = ? ORDER BY r.deploy_id DESC LIMIT ?"))
+            .bind(app.as_str())
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(|row| self.read_release(row)).collect()
+    }
+
+    /// The newest release of a commit.
+    pub async fn release_of(&self, app: &AppName, commit: &CommitId) -> Result<Option<Release>, StoreError> {
+        let row = sqlx::query(select!(
+            "WHERE a.name = ? AND r.commit_id = ? ORDER BY r.image_kept DESC, r.deploy_id DESC LIMIT 1"
+        ))
+        .bind(app.as_str())
+        .bind(commit.as_str())
+        .fetch_optional(&self.reader)
+        .await?;
+        row.map(|row| self.read_release(&row)).transpose()
+    }
+
+    /// Records that a release's image is gone: a revert to it has to build.
+    pub async fn forget_image(&self, deploy: DeployId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE releases SET image_kept = 0 WHERE deploy_id = ?")
+            .bind(deploy.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) fn seal_release_env(&self, release: &Release) -> Result<Vec<u8>, StoreError> {
+        let plain = serde_json::to_vec(&release.env).map_err(|_| StoreError::Unreadable("environment"))?;
+        Ok(self.sealer.seal(&place(&release.app, release.deploy), &plain)?)
+    }
+
+    fn read_release(&self, row: &SqliteRow) -> Result<Release, StoreError> {
+        let bad = StoreError::Unreadable;
+        let deploy = DeployId(row.try_get(0)?);
+        let app: AppName = row.try_get::<String, _>(1)?.parse().map_err(|_| bad("apps.name"))?;
+        let env = self.sealer.unseal(&place(&app, deploy), row.try_get(7)?)?;
+        Ok(Release {
+            deploy,
+            commit: row.try_get::<String, _>(2)?.parse().map_err(|_| bad("releases.commit_id"))?,
+            image: ImageRef(row.try_get(3)?),
+            image_kept: row.try_get(4)?,
+            manifest: serde_json::from_str(row.try_get(5)?).map_err(|_| bad("releases.manifest"))?,
+            port: row.try_get(6)?,
+            env: serde_json::from_slice(&env).map_err(|_| bad("releases.sealed_env"))?,
+            app,
+        })
+    }
+}
+
+fn place(app: &AppName, deploy: DeployId) -> String {
+    format!("release/{app}/{deploy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deploys::tests::{push, release};
+    use super::super::tests::scratch;
+    use crate::domain::DeployEvent;
+
+    #[tokio::test]
+    async fn a_release_reads_back_with_its_environment_and_forgets_its_image() {
+        let (dir, store) = scratch().await;
+        let new = push("shop");
+        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        let (id, _) = store.queue_deploy(&new).await.unwrap();
+        store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+        let made = release(id, &new);
+        store.go_live(&made).await.unwrap();
+        assert_eq!(store.release(id).await.unwrap(), Some(made.clone()));
+        store.forget_image(id).await.unwrap();
+        assert!(!store.release_of(&new.app, &new.commit).await.unwrap().unwrap().image_kept);
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(6).any(|w| w == b"s3cret"), "a secret in plain text on disk");
+        }
+    }
+}
