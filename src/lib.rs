@@ -4,4 +4,5 @@
 
 pub mod domain;
 
+pub mod logs;
 pub mod store;

@@ -1,0 +1,178 @@
+//! An app's own output, kept per deploy beyond the life of its container: `logs/<deploy>/app.log`.
+//!
+//! A line is `<RFC 3339 time, nanoseconds> <o|e> <text>\n`, with Docker's own time of the line. It
+//! is what a collector resumes by: it asks the engine for everything since the last line's time and
+//! drops what it has.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use super::Logs;
+use super::clean::clean_line;
+use crate::domain::DeployId;
+
+/// At this size the file moves aside to `app.log.1`, and what was there goes.
+const ROTATE_AT: u64 = 10 * 1024 * 1024;
+
+/// A line that an app printed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppLine {
+    /// RFC 3339 in UTC with nanoseconds: sorts as text.
+    pub at: String,
+    /// The deploy whose container printed it.
+    pub deploy: DeployId,
+    /// Whether it went to standard error.
+    pub stderr: bool,
+    /// The text, cleaned.
+    pub text: String,
+}
+
+/// Appends to one deploy's app log.
+#[derive(Debug)]
+pub struct AppLogWriter {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    last: Option<String>,
+}
+
+impl AppLogWriter {
+    /// The time of the last line written, by this writer or one before it.
+    pub fn last_at(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
+    /// Appends a line that the engine gave with its time; one not newer than the last is dropped.
+    pub fn append(&mut self, at: &str, stderr: bool, text: &[u8]) -> io::Result<()> {
+        if self.last.as_deref().is_some_and(|last| at <= last) {
+            return Ok(());
+        }
+        let mark = if stderr { 'e' } else { 'o' };
+        let line = format!("{at} {mark} {}\n", clean_line(text));
+        if self.size > ROTATE_AT {
+            fs::rename(&self.path, self.path.with_extension("log.1"))?;
+            self.file = append_to(&self.path)?;
+            self.size = 0;
+        }
+        self.file.write_all(line.as_bytes())?;
+        self.size += line.len() as u64;
+        self.last = Some(at.to_owned());
+        Ok(())
+    }
+}
+
+impl Logs {
+    /// Goes on writing a deploy's app log.
+    pub fn write_app(&self, id: DeployId) -> io::Result<AppLogWriter> {
+        let dir = self.deploy_dir(id);
+        fs::create_dir_all(&dir)?;
+        let path = dir.join("app.log");
+        let last = last_lines(&path, id, 1)?.pop().map(|line| line.at);
+        let file = append_to(&path)?;
+        let size = file.metadata()?.len();
+        Ok(AppLogWriter { path, file, size, last })
+    }
+
+    /// The last `count` lines of one deploy's app log.
+    pub fn app_tail(&self, id: DeployId, count: usize) -> io::Result<Vec<AppLine>> {
+        let path = self.deploy_dir(id).join("app.log");
+        let mut lines = last_lines(&path, id, count)?;
+        if lines.len() < count {
+            let mut older = last_lines(&path.with_extension("log.1"), id, count - lines.len())?;
+            older.append(&mut lines);
+            lines = older;
+        }
+        Ok(lines)
+    }
+
+    /// Every line of one deploy's app log from `since` (RFC 3339, nanoseconds) on, given in order;
+    /// stops early when `each` says so.
+    pub fn app_since(
+        &self,
+        id: DeployId,
+        since: &str,
+        mut each: impl FnMut(AppLine) -> bool,
+    ) -> io::Result<()> {
+        let path = self.deploy_dir(id).join("app.log");
+        for path in [path.with_extension("log.1"), path] {
+            let Some(file) = open(&path)? else { continue };
+            for line in BufReader::new(file).split(b'\n') {
+                let Some(line) = parse(&line?, id) else { continue };
+                if line.at.as_str() >= since && !each(line) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append_to(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn open(path: &PathBuf) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+fn last_lines(path: &PathBuf, id: DeployId, count: usize) -> io::Result<Vec<AppLine>> {
+    let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
+    let size = file.metadata()?.len();
+    let mut window = 64 * 1024;
+    loop {
+        let from = size.saturating_sub(window);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        (&file).take(size - from).read_to_end(&mut bytes)?;
+        let mut lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
+        if from > 0 {
+            lines.remove(0);
+        }
+        let lines: Vec<AppLine> = lines.into_iter().filter_map(|line| parse(line, id)).collect();
+        if lines.len() >= count || from == 0 {
+            return Ok(lines[lines.len().saturating_sub(count)..].to_vec());
+        }
+        window *= 4;
+    }
+}
+
+fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (at, rest) = line.split_once(' ')?;
+    let (mark, text) = rest.split_once(' ')?;
+    Some(AppLine { at: at.to_owned(), deploy, stderr: mark == "e", text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_resumes_repeats_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path()).unwrap();
+        let id = DeployId(3);
+        let at = |n: usize| format!("2026-11-21T00:00:{:02}.{:09}Z", n / 100, n);
+        let mut writer = logs.write_app(id).unwrap();
+        (0..500).for_each(|n| writer.append(&at(n), n % 2 == 1, format!("line {n}").as_bytes()).unwrap());
+        drop(writer);
+        let mut writer = logs.write_app(id).unwrap();
+        assert_eq!(writer.last_at(), Some(at(499).as_str()));
+        (480..510).for_each(|n| writer.append(&at(n), false, format!("line {n}").as_bytes()).unwrap());
+
+        let tail = logs.app_tail(id, 12).unwrap();
+        let texts: Vec<&str> = tail.iter().map(|l| l.text.as_str()).collect();
+        assert_eq!((texts.len(), texts[0], texts[11]), (12, "line 498", "line 509"));
+        let mut since = Vec::new();
+        logs.app_since(id, &at(505), |line| {
+            since.push(line.text);
+            since.len() < 3
+        })
+        .unwrap();
+        assert_eq!(since, ["line 505", "line 506", "line 507"]);
+    }
+}
