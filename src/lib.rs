@@ -2,7 +2,12 @@
 //!
 //! ARCHITECTURE.md is the map of this crate.
 
+pub mod config;
+pub mod control;
+pub mod deploy;
 pub mod domain;
-
+pub mod engine;
+pub mod git;
 pub mod logs;
+pub mod proxy;
 pub mod store;

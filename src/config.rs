@@ -1,0 +1,269 @@
+//! `config.toml` under the home folder, every key optional, and where things lie in that folder.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::domain::{DomainName, HumanDuration};
+
+/// The home folder: where everything that Windlass keeps lies.
+#[derive(Debug, Clone)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The home folder at `path`, made absolute: Docker and git are told of paths below it.
+    pub fn new(path: &Path) -> std::io::Result<Self> {
+        Ok(Self(std::path::absolute(path)?))
+    }
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+    /// The configuration.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("windlass.db")
+    }
+    /// The key that seals secrets.
+    pub fn key(&self) -> PathBuf {
+        self.0.join("secret.key")
+    }
+    /// Bare repositories, one an app.
+    pub fn repos(&self) -> PathBuf {
+        self.0.join("repos")
+    }
+    /// Logs, one folder a deploy.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+    /// Sockets and what else belongs to a running server.
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+    /// The control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.run().join("control.sock")
+    }
+    /// A link to the server's own binary, by which hooks find it.
+    pub fn binary(&self) -> PathBuf {
+        self.run().join("windlass")
+    }
+    /// Caddy's data, configuration and sockets.
+    pub fn caddy(&self) -> PathBuf {
+        self.0.join("caddy")
+    }
+}
+
+/// All of `config.toml`, defaults filled in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the dashboard listens.
+    pub listen: SocketAddr,
+    /// The dashboard's public name, behind Caddy.
+    pub dashboard_domain: Option<DomainName>,
+    /// The branch whose pushes deploy.
+    pub deploy_branch: String,
+    /// Caddy.
+    pub caddy: Caddy,
+    /// The engine.
+    pub docker: Docker,
+    /// Builds.
+    pub build: Build,
+    /// What is kept, and for how long.
+    pub keep: Keep,
+}
+
+/// `[caddy]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Caddy {
+    /// Any build of Caddy 2.6 or newer.
+    pub image: String,
+    /// The host's port for http.
+    pub http_port: u16,
+    /// The host's port for https; not used with `tls = "off"`.
+    pub https_port: u16,
+    /// Where certificates come from.
+    pub tls: Tls,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// Let's Encrypt and the like.
+    Auto,
+    /// Caddy's own authority, for a network of one's own.
+    Internal,
+    /// Plain http.
+    Off,
+}
+
+/// `[docker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Docker {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// Where apps' networks are cut from, one /26 each.
+    pub address_pool: Ipv4Net,
+}
+
+/// `[build]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Build {
+    /// Builds at a time, over all apps.
+    pub concurrency: usize,
+    /// What a build's steps may use together, where the engine can be told: `512m`, `2g`.
+    pub memory: Bytes,
+    /// A build that takes longer is stopped.
+    pub timeout: HumanDuration,
+}
+
+/// `[keep]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// Images kept per app for an instant revert.
+    pub releases: u32,
+    /// How long logs are kept.
+    pub logs: HumanDuration,
+}
+
+/// A size in bytes, written `512m` or `2g`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Bytes(pub u64);
+
+impl TryFrom<String> for Bytes {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let refused =
+            || format!("{text:?} is not a size: write a whole number and k, m or g, as in \"512m\"");
+        let unit = text.chars().last().map(|c| c.to_ascii_lowercase());
+        let shift = match unit {
+            Some('k') => 10,
+            Some('m') => 20,
+            Some('g') => 30,
+            _ => return Err(refused()),
+        };
+        let number: u64 = text[..text.len() - 1].parse().map_err(|_| refused())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(refused)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            dashboard_domain: None,
+            deploy_branch: "main".into(),
+            caddy: Caddy::default(),
+            docker: Docker::default(),
+            build: Build::default(),
+            keep: Keep::default(),
+        }
+    }
+}
+
+impl Default for Caddy {
+    fn default() -> Self {
+        Self { image: "caddy:2".into(), http_port: 80, https_port: 443, tls: Tls::Auto }
+    }
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        let address_pool = Ipv4Net::new_assert([10, 213, 0, 0].into(), 16);
+        Self { socket: "/var/run/docker.sock".into(), address_pool }
+    }
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self { concurrency: 1, memory: Bytes(512 << 20), timeout: HumanDuration::secs(30 * 60) }
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { releases: 3, logs: HumanDuration::secs(90 * 24 * 3600) }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error("{0} cannot be read: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// Its text; the message has line and column.
+    #[error("{0}: {1}")]
+    Parse(PathBuf, Box<toml::de::Error>),
+    /// A value out of its range.
+    #[error("{0}: {1}")]
+    Value(PathBuf, &'static str),
+}
+
+impl Config {
+    /// Reads the home folder's `config.toml`; without one, everything has its default.
+    pub fn read(home: &Home) -> Result<Self, ConfigError> {
+        let path = home.config();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(ConfigError::Read(path, error)),
+        };
+        let config: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::Parse(path.clone(), Box::new(error)))?;
+        let wrong = if config.build.concurrency == 0 {
+            Some("build.concurrency must be at least 1")
+        } else if config.keep.releases == 0 {
+            Some("keep.releases must be at least 1: the live release's image is always kept")
+        } else if config.docker.address_pool.prefix_len() > 24 {
+            Some("docker.address_pool must be a /24 or larger: each app takes a /26 of it")
+        } else {
+            None
+        };
+        wrong.map_or(Ok(config), |wrong| Err(ConfigError::Value(path, wrong)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path()).unwrap();
+        std::fs::write(home.config(), text).unwrap();
+        Config::read(&home).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_documented_configuration_reads() {
+        let config = read(
+            "listen = \"127.0.0.1:7070\"\ndashboard_domain = \"deploy.example.com\"\n[caddy]\nimage = \"caddy:2\"\n\
+             http_port = 80\nhttps_port = 443\ntls = \"auto\"\n[docker]\nsocket = \"/var/run/docker.sock\"\n\
+             address_pool = \"10.213.0.0/16\"\n[build]\nconcurrency = 1\nmemory = \"512m\"\ntimeout = \"30m\"\n\
+             [keep]\nreleases = 3\nlogs = \"90d\"\n",
+        );
+        assert_eq!(config.unwrap().build.memory, Bytes(512 << 20));
+        assert_eq!(read("").unwrap().keep.releases, 3);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line_or_key() {
+        assert!(read("[caddy]\nhtp_port = 80").unwrap_err().contains("line 2"));
+        assert!(read("[build]\nmemory = \"lots\"").unwrap_err().contains("512m"));
+        assert!(read("[build]\nconcurrency = 0").unwrap_err().contains("build.concurrency"));
+    }
+}

@@ -1,0 +1,232 @@
+//! The control socket: how the command line and the hook talk to the server.
+//!
+//! One JSON object a line, over a unix socket that only its owner may open. The client sends one
+//! [`Request`]; the server answers with [`Frame`]s and closes. `curl` cannot speak it, `socat` can.
+
+mod server;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{AppName, CommitId, Deploy, DeployId, DomainName, Phase, PhaseTiming};
+use crate::logs::Cursor;
+
+/// A request's longest line, in bytes.
+pub const LONGEST_REQUEST: usize = 1024 * 1024;
+
+/// What a client may ask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Is the server there? Answers with its version and process id.
+    Ping,
+    /// Creates an app. Answers with it.
+    AppCreate {
+        /// Its name.
+        name: AppName,
+        /// Its domains.
+        domains: Vec<DomainName>,
+    },
+    /// Every app.
+    AppList,
+    /// One app.
+    AppShow {
+        /// Which.
+        name: AppName,
+    },
+    /// Removes an app with its containers, images, repository, logs and rows.
+    AppDestroy {
+        /// Which.
+        name: AppName,
+    },
+    /// Sets variables.
+    EnvSet {
+        /// Whose.
+        app: AppName,
+        /// Names and values.
+        vars: BTreeMap<String, String>,
+    },
+    /// Removes variables.
+    EnvUnset {
+        /// Whose.
+        app: AppName,
+        /// Which.
+        names: Vec<String>,
+    },
+    /// Names and, if asked, values: an object; a hidden value is `null`.
+    EnvList {
+        /// Whose.
+        app: AppName,
+        /// Whether to show the values.
+        reveal: bool,
+    },
+    /// An app's deploys, newest first.
+    Deploys {
+        /// Whose.
+        app: AppName,
+        /// How many at most.
+        limit: u32,
+    },
+    /// One deploy.
+    DeployShow {
+        /// Which.
+        id: DeployId,
+    },
+    /// A deploy's progress: frames from `from` on, to its end if `follow`, else to what is there.
+    DeployFollow {
+        /// Which.
+        id: DeployId,
+        /// Where to go on.
+        from: Cursor,
+        /// Whether to stay until it ends.
+        follow: bool,
+    },
+    /// Waits until a deploy has ended; answers with [`Frame::Finished`] alone.
+    DeployWait {
+        /// Which.
+        id: DeployId,
+    },
+    /// Stops a deploy.
+    DeployCancel {
+        /// Which.
+        id: DeployId,
+    },
+    /// Builds and deploys a commit again; the live one by default. Answers with the deploy.
+    Redeploy {
+        /// Which app.
+        app: AppName,
+        /// Anything git can resolve.
+        commit: Option<String>,
+        /// Who asks.
+        actor: String,
+    },
+    /// Goes back to an earlier release; the one before the live one by default.
+    Revert {
+        /// Which app.
+        app: AppName,
+        /// Anything git can resolve.
+        commit: Option<String>,
+        /// Who asks.
+        actor: String,
+    },
+    /// Brings the live image up again with today's environment.
+    Restart {
+        /// Which app.
+        app: AppName,
+        /// Who asks.
+        actor: String,
+    },
+    /// SIGHUP to the app's main process.
+    Reload {
+        /// Which app.
+        app: AppName,
+    },
+    /// The app's own output.
+    AppLogs {
+        /// Which app.
+        app: AppName,
+        /// Stay and go on.
+        follow: bool,
+        /// Only what is younger than this, in milliseconds.
+        since_ms: Option<u64>,
+        /// Without `since_ms`: how many of the last lines.
+        tail: usize,
+    },
+    /// From the post-receive hook: these refs moved. Queues what deploys and follows it.
+    Pushed {
+        /// Into which app's repository.
+        app: AppName,
+        /// What moved.
+        updates: Vec<RefUpdate>,
+        /// Who pushed.
+        actor: String,
+    },
+}
+
+/// One line of what git tells a post-receive hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefUpdate {
+    /// Before, or zeroes.
+    pub old: CommitId,
+    /// After, or zeroes. May name a tag object.
+    pub new: CommitId,
+    /// The full ref name.
+    pub name: String,
+}
+
+/// What the server answers, one a line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Frame {
+    /// The answer to a question, in the shape of `--json`.
+    Value {
+        /// That answer.
+        value: serde_json::Value,
+    },
+    /// A sentence for the person who waits.
+    Note {
+        /// The sentence.
+        text: String,
+    },
+    /// From here on the frames tell of this deploy.
+    Following {
+        /// The deploy as it stands.
+        deploy: Deploy,
+    },
+    /// A phase began.
+    PhaseStarted {
+        /// Its place in the deploy, from 0.
+        ordinal: usize,
+        /// Which.
+        phase: Phase,
+        /// Milliseconds since the deploy began.
+        at_ms: u64,
+    },
+    /// Lines of the running phase: `<ms since the deploy began>\t<text>\n` each.
+    Lines {
+        /// Where to go on after them.
+        next: Cursor,
+        /// The lines.
+        text: String,
+    },
+    /// A phase ended.
+    PhaseEnded {
+        /// Its place in the deploy, from 0.
+        ordinal: usize,
+        /// Its row of the timing table.
+        timing: PhaseTiming,
+    },
+    /// The deploy ended.
+    Finished {
+        /// As it ended.
+        deploy: Deploy,
+        /// The app's public address.
+        url: Option<String>,
+        /// What serves now.
+        serving: Option<Deploy>,
+    },
+    /// Lines that an app printed.
+    AppLines {
+        /// Those lines, oldest first.
+        lines: Vec<AppLogLine>,
+    },
+    /// It was not done. The last frame where it comes.
+    Error {
+        /// What happened and what to do next.
+        message: String,
+    },
+}
+
+/// A line that an app printed, as `windlass logs --json` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AppLogLine {
+    /// RFC 3339, nanoseconds.
+    pub at: String,
+    /// The deploy whose container printed it.
+    pub deploy: DeployId,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The text.
+    pub text: String,
+}
