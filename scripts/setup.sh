@@ -120,8 +120,10 @@ apt_install() {
     "${apt[@]}" install --no-install-recommends "${wanted[@]}"
 }
 
-# BuildKit clips a step's log at 2 MiB and 200 KiB/s unless its engine is told not to.
-buildkit_env=(BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1)
+# BuildKit clips a step's log at 2 MiB and 200 KiB/s unless its engine is told
+# otherwise. Not by -1: engine 20.10 takes that for "nothing at all".
+unclipped=2147483647
+buildkit_env=(BUILDKIT_STEP_LOG_MAX_SIZE=$unclipped BUILDKIT_STEP_LOG_MAX_SPEED=$unclipped)
 
 # The MTU of the default route's interface, if containers have to be told.
 small_mtu() {
@@ -248,7 +250,7 @@ say "engine: Docker $version"
 
 pid=$(engine_pid)
 if [[ -n $pid ]] && environment=$("${sudo[@]}" cat "/proc/$pid/environ" 2>/dev/null | tr '\0' '\n'); then
-  if ! grep -q '^BUILDKIT_STEP_LOG_MAX_SIZE=-1$' <<<"$environment"; then
+  if ! grep -q "^BUILDKIT_STEP_LOG_MAX_SIZE=$unclipped\$" <<<"$environment"; then
     say "hint: this engine clips long build logs; for complete ones start it with ${buildkit_env[*]} in its environment"
   fi
 fi
