@@ -123,7 +123,7 @@ apt_install() {
 # BuildKit clips a step's log at 2 MiB and 200 KiB/s unless its engine is told
 # otherwise. Not by -1: engine 20.10 takes that for "nothing at all".
 unclipped=2147483647
-buildkit_env=(BUILDKIT_STEP_LOG_MAX_SIZE=$unclipped BUILDKIT_STEP_LOG_MAX_SPEED=$unclipped)
+buildkit_env=("BUILDKIT_STEP_LOG_MAX_SIZE=$unclipped" "BUILDKIT_STEP_LOG_MAX_SPEED=$unclipped")
 
 # The MTU of the default route's interface, if containers have to be told.
 small_mtu() {
