@@ -10,6 +10,7 @@ pub mod environment;
 pub mod instant;
 pub mod manifest;
 pub mod name;
+pub mod naming;
 pub mod phase;
 pub mod release;
 
@@ -20,5 +21,14 @@ pub use environment::Environment;
 pub use instant::Timestamp;
 pub use manifest::{Gate, Manifest, StatusRange};
 pub use name::{AppName, CommitId, DomainName, GateName, InvalidName};
+pub use naming::Naming;
 pub use phase::{Phase, PhaseStatus, PhaseTiming};
 pub use release::{ImageRef, Release};
+
+/// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control
+/// and reordering characters, at most `longest` characters.
+pub fn printable(text: &str, longest: usize) -> String {
+    let reorders =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|c| !c.is_control() && !reorders(*c)).take(longest).collect()
+}

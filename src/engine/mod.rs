@@ -1,14 +1,224 @@
 //! What runs containers. Nothing outside this folder knows that it is Docker.
+//!
+//! Everything made here carries labels, among them the installation's; only what carries them is
+//! ever listed, changed or removed.
 
+mod build;
+mod containers;
+mod limits;
+mod networks;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::Docker;
 use thiserror::Error;
+
+pub use build::{BuildEvent, BuildSpec, BuildStop};
+pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
+pub use limits::{BuildLimit, limit_builds};
+
+/// The label that tells installations apart.
+pub const INSTANCE: &str = "windlass.instance";
+/// The label with the home folder, for people.
+pub const HOME: &str = "windlass.home";
+/// The label with the app's name.
+pub const APP: &str = "windlass.app";
+/// The label with the deploy's number.
+pub const DEPLOY: &str = "windlass.deploy";
+/// The label with a container's [`Role`].
+pub const ROLE: &str = "windlass.role";
+/// The label with the commit an image was built from.
+pub const COMMIT: &str = "windlass.commit";
+
+/// How long an ordinary call may take before the engine counts as hanging.
+const CALL: Duration = Duration::from_secs(60);
 
 /// The engine did not do as asked.
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// It cannot be reached.
-    #[error("the container engine at {0} cannot be reached: {1}")]
-    Unreachable(String, String),
+    #[error(
+        "the Docker engine at {socket} cannot be reached ({cause}); start it (systemctl start docker), or set docker.socket in config.toml"
+    )]
+    Unreachable {
+        /// Its socket.
+        socket: String,
+        /// What the connection said.
+        cause: String,
+    },
     /// It answered with an error.
-    #[error("the container engine failed to {0}: {1}")]
-    Failed(String, String),
+    #[error("the Docker engine could not {doing}: {cause}")]
+    Failed {
+        /// What was asked, as "start the container x".
+        doing: String,
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// What is known of an image.
+#[derive(Debug, Clone)]
+pub struct ImageFacts {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// TCP ports it exposes, in order.
+    pub ports: Vec<u16>,
+    /// Its HEALTHCHECK as a command, shell form resolved; `None` without one.
+    pub healthcheck: Option<Vec<String>>,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What is known of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineFacts {
+    /// As `28.5.2`.
+    pub version: String,
+    /// `cgroupfs` or `systemd`.
+    pub cgroup_driver: String,
+    /// 1 or 2.
+    pub cgroup_version: u8,
+}
+
+/// A connection to the engine, for one installation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    socket: String,
+    instance: String,
+    home: String,
+}
+
+impl Engine {
+    /// A connection over `socket`. Does not fail when the engine is away: its calls do.
+    pub fn new(socket: &Path, instance: &str, home: &Path) -> Result<Self, EngineError> {
+        let socket = socket.display().to_string();
+        let docker = Docker::connect_with_unix(&socket, CALL.as_secs(), bollard::API_DEFAULT_VERSION)
+            .map_err(|error| EngineError::Unreachable { socket: socket.clone(), cause: error.to_string() })?;
+        Ok(Self { docker, socket, instance: instance.to_owned(), home: home.display().to_string() })
+    }
+
+    /// Version and cgroups; also the way to see whether the engine is there.
+    pub async fn facts(&self) -> Result<EngineFacts, EngineError> {
+        let info = self.docker.info().await.map_err(self.failed("tell about itself"))?;
+        let version_2 = info.cgroup_version == Some(bollard::models::SystemInfoCgroupVersionEnum::_2);
+        Ok(EngineFacts {
+            version: info.server_version.unwrap_or_default(),
+            cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
+            cgroup_version: if version_2 { 2 } else { 1 },
+        })
+    }
+
+    /// What is known of an image; `None` where there is none.
+    pub async fn image(&self, image: &str) -> Result<Option<ImageFacts>, EngineError> {
+        let found = match self.docker.inspect_image(image).await {
+            Err(error) if is_missing(&error) => return Ok(None),
+            found => found.map_err(self.failed(format!("look at the image {image}")))?,
+        };
+        let config = found.config.unwrap_or_default();
+        let exposed = config.exposed_ports.unwrap_or_default();
+        let mut ports: Vec<u16> = exposed
+            .iter()
+            .filter_map(|port| port.strip_suffix("/tcp").unwrap_or(port).parse().ok())
+            .collect();
+        ports.sort_unstable();
+        let healthcheck = config.healthcheck.and_then(|check| check.test).and_then(resolve_healthcheck);
+        let (id, size) = (found.id.unwrap_or_default(), found.size.unwrap_or(0).max(0) as u64);
+        Ok(Some(ImageFacts { id, ports, healthcheck, size }))
+    }
+
+    /// Removes an image's name, and the image with it unless something else still uses it.
+    pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+        let options = bollard::query_parameters::RemoveImageOptionsBuilder::default().build();
+        match self.docker.remove_image(image, Some(options), None).await {
+            Err(error) if is_missing(&error) => Ok(()),
+            other => other.map(drop).map_err(self.failed(format!("remove the image {image}"))),
+        }
+    }
+
+    /// Names of images carrying this app's labels.
+    pub async fn images_of(&self, app: &str) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label", vec![self.mine(), format!("{APP}={app}")])]);
+        let options =
+            bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
+        let found = self.docker.list_images(Some(options)).await.map_err(self.failed("list images"))?;
+        Ok(found.into_iter().flat_map(|image| image.repo_tags).collect())
+    }
+
+    /// Fetches an image from its registry.
+    pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
+        use futures_util::TryStreamExt;
+        let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+        let options =
+            bollard::query_parameters::CreateImageOptionsBuilder::default().from_image(name).tag(tag).build();
+        let pulled = self.docker.create_image(Some(options), None, None);
+        pulled
+            .try_for_each(|_| async { Ok(()) })
+            .await
+            .map_err(self.failed(format!("pull the image {image}")))
+    }
+
+    fn labels(&self, more: &[(&str, String)]) -> HashMap<String, String> {
+        let ours = [(INSTANCE, self.instance.clone()), (HOME, self.home.clone())];
+        ours.iter().chain(more).map(|(k, v)| ((*k).to_owned(), v.clone())).collect()
+    }
+
+    fn mine(&self) -> String {
+        format!("{INSTANCE}={}", self.instance)
+    }
+
+    /// For `map_err`: what was being done, and whether the engine is there at all.
+    fn failed(&self, doing: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError {
+        let (doing, socket) = (doing.into(), self.socket.clone());
+        move |error| match error {
+            bollard::errors::Error::DockerResponseServerError { message, .. } => {
+                EngineError::Failed { doing, cause: message }
+            }
+            bollard::errors::Error::DockerStreamError { error } => {
+                EngineError::Failed { doing, cause: error }
+            }
+            bollard::errors::Error::RequestTimeoutError => {
+                EngineError::Failed { doing, cause: "it did not answer in time".into() }
+            }
+            bollard::errors::Error::HyperLegacyError { err } if err.is_connect() => {
+                EngineError::Unreachable { socket, cause: root_cause(&err) }
+            }
+            bollard::errors::Error::SocketNotFoundError(path) => {
+                EngineError::Unreachable { socket, cause: format!("there is no socket at {path}") }
+            }
+            other => EngineError::Failed { doing, cause: root_cause(&other) },
+        }
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn is_missing(error: &bollard::errors::Error) -> bool {
+    status_of(error) == Some(404)
+}
+
+fn status_of(error: &bollard::errors::Error) -> Option<u16> {
+    match error {
+        bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// `HEALTHCHECK` as the engine stores it: `["CMD", …]`, `["CMD-SHELL", text]`, `["NONE"]` or empty.
+fn resolve_healthcheck(test: Vec<String>) -> Option<Vec<String>> {
+    match test.split_first()? {
+        (kind, argv) if kind == "CMD" && !argv.is_empty() => Some(argv.to_vec()),
+        (kind, [script, ..]) if kind == "CMD-SHELL" => {
+            Some(vec!["/bin/sh".into(), "-c".into(), script.clone()])
+        }
+        _ => None,
+    }
 }

@@ -1,6 +1,13 @@
-//! Bare repositories, by the system's git: every argument a word of its own, never a shell string.
+//! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
+//! and whatever came from outside behind `--end-of-options` or `--`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use thiserror::Error;
+use tokio::process::Command;
+
+use crate::domain::{AppName, CommitId, DeployId};
 
 /// Git did not do as asked.
 #[derive(Debug, Error)]
@@ -14,4 +21,322 @@ pub enum GitError {
     /// It failed; with what it said.
     #[error("git {0} failed: {1}")]
     Failed(String, String),
+}
+
+/// The whole of every repository's post-receive hook. Git runs it in the repository's folder; what
+/// it needs to know it reads from where it stands.
+const POST_RECEIVE: &str = "#!/bin/sh\nexec ../../run/windlass hook post-receive\n";
+
+const ZERO: &str = "0000000000000000000000000000000000000000";
+
+/// What people see of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// First line of its message.
+    pub subject: String,
+    /// Its author's name.
+    pub author: String,
+}
+
+/// A file of a commit, as far as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeEntry {
+    /// A plain file, with its size in bytes.
+    File(u64),
+    /// A symbolic link.
+    Symlink,
+    /// A folder.
+    Folder,
+    /// A submodule: an empty folder to everything but git.
+    Submodule,
+}
+
+/// All repositories of this installation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repositories {
+    dir: PathBuf,
+    branch: String,
+}
+
+impl Repositories {
+    /// Repositories below `dir`, whose pushes deploy from `branch`.
+    pub fn new(dir: PathBuf, branch: &str) -> Self {
+        Self { dir, branch: format!("refs/heads/{branch}") }
+    }
+
+    /// Where an app's repository lies: what `git remote add` takes on this machine.
+    pub fn path(&self, app: &AppName) -> PathBuf {
+        self.dir.join(format!("{app}.git"))
+    }
+
+    /// The full name of the deploy branch.
+    pub fn deploy_ref(&self) -> &str {
+        &self.branch
+    }
+
+    /// Makes an app's repository, or brings one that is there up to date.
+    pub async fn create(&self, app: &AppName) -> Result<(), GitError> {
+        let path = self.path(app);
+        let branch = self.branch.trim_start_matches("refs/heads/");
+        std::fs::create_dir_all(&self.dir)?;
+        let target = path.display().to_string();
+        run(
+            &self.dir,
+            &["init", "--quiet", "--bare", "--template=", "--initial-branch", branch, "--", &target],
+        )
+        .await?;
+        // Objects are checked on arrival; what deploys keep alive is nobody's to push or delete;
+        // `git push -o` works.
+        for (key, value) in [
+            ("transfer.fsckObjects", "true"),
+            ("transfer.hideRefs", "refs/deploys"),
+            ("receive.advertisePushOptions", "true"),
+            ("receive.denyDeleteCurrent", "refuse"),
+            ("core.logAllRefUpdates", "true"),
+        ] {
+            run(&path, &["config", key, value]).await?;
+        }
+        std::fs::create_dir_all(path.join("hooks"))?;
+        let hook = path.join("hooks/post-receive");
+        std::fs::write(&hook, POST_RECEIVE)?;
+        std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(())
+    }
+
+    /// Removes an app's repository.
+    pub fn destroy(&self, app: &AppName) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(self.path(app)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The commit that `name` (a branch, a tag, an id or part of one) stands for.
+    pub async fn resolve(&self, app: &AppName, name: &str) -> Result<CommitId, GitError> {
+        let spec = format!("{name}^{{commit}}");
+        let found =
+            run(&self.path(app), &["rev-parse", "--verify", "--quiet", "--end-of-options", &spec]).await;
+        match found {
+            Ok(id) => id.trim().parse().map_err(|_| GitError::NoCommit(name.to_owned())),
+            Err(GitError::Failed(..)) => Err(GitError::NoCommit(name.chars().take(80).collect())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What people see of a commit.
+    pub async fn describe(&self, app: &AppName, commit: &CommitId) -> Result<CommitInfo, GitError> {
+        let format = "--format=%s%x00%an";
+        let text = run(&self.path(app), &["log", "-1", format, "--end-of-options", commit.as_str()]).await?;
+        let (subject, author) = text.trim_end_matches('\n').split_once('\0').unwrap_or((&text, ""));
+        let shown = |s: &str| crate::domain::printable(s, 200);
+        Ok(CommitInfo { subject: shown(subject), author: shown(author) })
+    }
+
+    /// What the deploy branch names.
+    pub async fn branch(&self, app: &AppName) -> Result<Option<CommitId>, GitError> {
+        match self.resolve(app, &self.branch).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(GitError::NoCommit(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves the deploy branch from `old` to `new`, if it still is at `old`; `None` is no branch.
+    /// False when something else had moved it.
+    pub async fn move_branch(
+        &self,
+        app: &AppName,
+        old: Option<&CommitId>,
+        new: Option<&CommitId>,
+    ) -> Result<bool, GitError> {
+        let old = old.map_or(ZERO, CommitId::as_str);
+        let path = self.path(app);
+        let moved = match new {
+            Some(new) => run(&path, &["update-ref", &self.branch, new.as_str(), old]).await,
+            None => run(&path, &["update-ref", "-d", &self.branch, old]).await,
+        };
+        match moved {
+            Ok(_) => Ok(true),
+            Err(GitError::Failed(..)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a deploy's commit reachable, whatever becomes of the branch.
+    pub async fn keep(&self, app: &AppName, deploy: DeployId, commit: &CommitId) -> Result<(), GitError> {
+        let name = format!("refs/deploys/{deploy}");
+        run(&self.path(app), &["update-ref", &name, commit.as_str()]).await.map(drop)
+    }
+
+    /// What lies at `path` in a commit.
+    pub async fn entry(
+        &self,
+        app: &AppName,
+        commit: &CommitId,
+        path: &str,
+    ) -> Result<Option<TreeEntry>, GitError> {
+        let path = path.trim_end_matches('/');
+        let repo = self.path(app);
+        let listed =
+            run(&repo, &["--literal-pathspecs", "ls-tree", "-l", "-z", commit.as_str(), "--", path]).await?;
+        Ok(listed.split('\0').find_map(parse_entry))
+    }
+
+    /// The paths of a commit's submodules.
+    pub async fn submodules(&self, app: &AppName, commit: &CommitId) -> Result<Vec<String>, GitError> {
+        if self.entry(app, commit, ".gitmodules").await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let listed = run(&self.path(app), &["ls-tree", "-r", "-z", commit.as_str()]).await?;
+        let modules = listed.split('\0').filter(|line| line.starts_with("160000 "));
+        Ok(modules.filter_map(|line| Some(line.split_once('\t')?.1.to_owned())).collect())
+    }
+
+    /// A file's content, at most `limit` bytes of it.
+    pub async fn file(
+        &self,
+        app: &AppName,
+        commit: &CommitId,
+        path: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, GitError> {
+        let Some(TreeEntry::File(size)) = self.entry(app, commit, path).await? else { return Ok(None) };
+        if size > limit {
+            let what = format!("{path} has {size} bytes; at most {limit} are read");
+            return Err(GitError::Failed("cat-file".into(), what));
+        }
+        let name = format!("{commit}:{path}");
+        let output = output(&self.path(app), &["cat-file", "blob", &name]).await?;
+        Ok(Some(output))
+    }
+
+    /// `git archive` of a commit's tree, or of the folder `context` in it, as a tar on its standard
+    /// output. Modes do not depend on the server's umask.
+    pub fn archive(
+        &self,
+        app: &AppName,
+        commit: &CommitId,
+        context: &str,
+    ) -> Result<std::process::Child, GitError> {
+        let folder = context.trim_matches('/').trim_start_matches("./");
+        let tree = match folder {
+            "" | "." => commit.to_string(),
+            folder => format!("{commit}:{folder}"),
+        };
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "tar.umask=0022", "archive", "--format=tar", &tree]);
+        quiet(&mut command, &self.path(app));
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+}
+
+fn parse_entry(line: &str) -> Option<TreeEntry> {
+    let mut fields = line.split('\t').next()?.split_whitespace();
+    let (mode, _kind, _id, size) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    match mode {
+        "040000" => Some(TreeEntry::Folder),
+        "120000" => Some(TreeEntry::Symlink),
+        "160000" => Some(TreeEntry::Submodule),
+        _ => Some(TreeEntry::File(size.parse().ok()?)),
+    }
+}
+
+async fn run(dir: &Path, args: &[&str]) -> Result<String, GitError> {
+    Ok(String::from_utf8_lossy(&output(dir, args).await?).into_owned())
+}
+
+async fn output(dir: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
+    let mut command = std::process::Command::new("git");
+    command.args(args);
+    quiet(&mut command, dir);
+    let output = Command::from(command).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let subcommand = args.iter().find(|arg| !arg.starts_with('-')).unwrap_or(&"");
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(GitError::Failed((*subcommand).to_owned(), said))
+}
+
+/// Nothing of the caller's git environment or configuration reaches the server's git.
+fn quiet(command: &mut std::process::Command, dir: &Path) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GIT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(dir)
+        .env("LC_ALL", "C")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn scratch() -> (tempfile::TempDir, Repositories, AppName, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let repos = Repositories::new(dir.path().join("repos"), "main");
+        let app: AppName = "shop".parse().unwrap();
+        repos.create(&app).await.unwrap();
+        // Pushes of these tests have no server to talk to.
+        std::fs::remove_file(repos.path(&app).join("hooks/post-receive")).unwrap();
+        let work = dir.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        run(&work, &["init", "-q", "-b", "main"]).await.unwrap();
+        (dir, repos, app, work)
+    }
+
+    async fn commit(work: &Path, repos: &Repositories, app: &AppName, subject: &str) -> CommitId {
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        run(work, &["add", "-A"]).await.unwrap();
+        run(work, &[&who[..], &["commit", "-q", "--allow-empty", "-m", subject]].concat()).await.unwrap();
+        let remote = repos.path(app).display().to_string();
+        run(work, &["push", "-q", "-f", &remote, "HEAD:refs/heads/main"]).await.unwrap();
+        run(work, &["rev-parse", "HEAD"]).await.unwrap().trim().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_branch_moves_only_from_where_it_was_believed() {
+        let (_dir, repos, app, work) = scratch().await;
+        assert_eq!(repos.branch(&app).await.unwrap(), None);
+        let first = commit(&work, &repos, &app, "First").await;
+        let second = commit(&work, &repos, &app, "Second \u{1b}[31m").await;
+        assert_eq!(repos.describe(&app, &second).await.unwrap().subject, "Second [31m");
+        assert!(!repos.move_branch(&app, Some(&first), Some(&first)).await.unwrap());
+        assert!(repos.move_branch(&app, Some(&second), Some(&first)).await.unwrap());
+        assert_eq!(repos.branch(&app).await.unwrap(), Some(first.clone()));
+        assert!(repos.move_branch(&app, Some(&first), None).await.unwrap());
+        assert_eq!(repos.branch(&app).await.unwrap(), None);
+        repos.keep(&app, DeployId(1), &second).await.unwrap();
+        assert_eq!(repos.resolve(&app, second.short()).await.unwrap(), second);
+    }
+
+    #[tokio::test]
+    async fn hostile_names_resolve_to_nothing() {
+        let (_dir, repos, app, work) = scratch().await;
+        commit(&work, &repos, &app, "First").await;
+        for name in ["--help", "-x", "main; id", "$(id)", "", "main..main", "../../etc", "@{-1}", "\n"] {
+            let found = repos.resolve(&app, name).await;
+            assert!(matches!(found, Err(GitError::NoCommit(_))), "{name:?}: {found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_links_folders_and_what_is_not_there() {
+        let (_dir, repos, app, work) = scratch().await;
+        std::fs::create_dir(work.join("sub")).unwrap();
+        std::fs::write(work.join("sub/a*b"), "text").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", work.join("link")).unwrap();
+        let id = commit(&work, &repos, &app, "Files").await;
+        assert_eq!(repos.entry(&app, &id, "sub/a*b").await.unwrap(), Some(TreeEntry::File(4)));
+        assert_eq!(repos.entry(&app, &id, "sub/").await.unwrap(), Some(TreeEntry::Folder));
+        assert_eq!(repos.entry(&app, &id, "link").await.unwrap(), Some(TreeEntry::Symlink));
+        assert_eq!(repos.entry(&app, &id, "s*").await.unwrap(), None);
+        assert_eq!(repos.file(&app, &id, "sub/a*b", 10).await.unwrap().as_deref(), Some(&b"text"[..]));
+        assert_eq!(repos.file(&app, &id, "link", 10).await.unwrap(), None);
+        assert!(repos.file(&app, &id, "sub/a*b", 3).await.is_err());
+    }
 }

@@ -1,0 +1,93 @@
+//! What everything of one installation is called on the engine. Names are state: after a crash they
+//! say what was live and what was being proved.
+//!
+//! `_` joins the parts because no app name can contain it, so no two things can get one name. There
+//! is no dot in a container's name: Docker's DNS would ask the outside world for it while no
+//! container bears it.
+
+use super::deploy::DeployId;
+use super::name::{AppName, GateName};
+use super::release::ImageRef;
+
+/// Names for one installation; two on one engine never meet.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    prefix: String,
+}
+
+impl Naming {
+    /// Names for the installation marked `instance`.
+    pub fn new(instance: &str) -> Self {
+        Self { prefix: format!("windlass-{instance}") }
+    }
+
+    /// The live name: Caddy resolves it, and the container that bears it serves.
+    pub fn live(&self, app: &AppName) -> String {
+        format!("{}_{app}_live", self.prefix)
+    }
+
+    /// A deploy's own container name: before its swap as candidate, and again when it retires.
+    pub fn release(&self, app: &AppName, deploy: DeployId) -> String {
+        format!("{}_{app}_d{deploy}", self.prefix)
+    }
+
+    /// The one-off container of a gate.
+    pub fn gate(&self, app: &AppName, deploy: DeployId, gate: &GateName) -> String {
+        format!("{}_{app}_d{deploy}_gate-{gate}", self.prefix)
+    }
+
+    /// The alias that every web container of an app bears: Caddy's fallback during a rename.
+    pub fn fallback(&self, app: &AppName) -> String {
+        format!("{}_{app}_any", self.prefix)
+    }
+
+    /// An app's network. Sorts after [`Naming::edge`], see there.
+    pub fn network(&self, app: &AppName) -> String {
+        format!("{}_net_{app}", self.prefix)
+    }
+
+    /// The network through which Caddy reaches the outside. Engines before 28 take a container's
+    /// gateway from the network whose name sorts first; were that to change when an app is created,
+    /// Caddy's published ports would be torn down.
+    pub fn edge(&self) -> String {
+        format!("{}_edge", self.prefix)
+    }
+
+    /// Caddy's container.
+    pub fn caddy(&self) -> String {
+        format!("{}_caddy", self.prefix)
+    }
+
+    /// The image that a deploy builds.
+    pub fn image(&self, app: &AppName, deploy: DeployId) -> ImageRef {
+        ImageRef(format!("{}/{app}:d{deploy}", self.prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edge_network_sorts_before_any_apps() {
+        let naming = Naming::new("0a1b2c");
+        for app in ["0", "a", "edge", "z9"] {
+            assert!(naming.edge() < naming.network(&app.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn no_two_apps_share_a_name() {
+        let naming = Naming::new("0a1b2c");
+        let mut names = Vec::new();
+        for app in ["a", "a-live", "a-d1", "a-any", "net-a"] {
+            let app: AppName = app.parse().unwrap();
+            names.extend([naming.live(&app), naming.release(&app, DeployId(1)), naming.fallback(&app)]);
+            names.extend([naming.network(&app), naming.gate(&app, DeployId(1), &"x".parse().unwrap())]);
+        }
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,176 @@
+//! Building images: BuildKit through the engine's API, the context streamed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::errors::Error as ApiError;
+use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
+use bollard::models::{BuildInfo, BuildInfoAux};
+use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::{APP, COMMIT, DEPLOY, Engine, EngineError};
+
+/// An image to be built.
+#[derive(Debug, Clone)]
+pub struct BuildSpec {
+    /// What to call it.
+    pub image: String,
+    /// The Dockerfile inside the context.
+    pub dockerfile: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// For the labels: app, deploy, commit.
+    pub app: String,
+    /// The deploy's number.
+    pub deploy: String,
+    /// The commit's id.
+    pub commit: String,
+    /// Unique per build, so that a session is never another's.
+    pub session: String,
+    /// How long the engine may stay silent.
+    pub timeout: Duration,
+}
+
+/// Something that happened in a build. Steps are known by their digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildEvent {
+    /// A step began.
+    Step {
+        /// Its digest.
+        step: String,
+        /// As in the Dockerfile, behind BuildKit's `[2/5]`.
+        name: String,
+    },
+    /// A step printed something.
+    Output {
+        /// Its digest.
+        step: String,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// A step ended.
+    Done {
+        /// Its digest.
+        step: String,
+        /// As in the Dockerfile.
+        name: String,
+        /// Taken from the cache.
+        cached: bool,
+        /// How long it took.
+        took: Duration,
+        /// Why it failed.
+        error: Option<String>,
+    },
+    /// BuildKit has something to remark about the Dockerfile.
+    Warning(String),
+}
+
+/// Why a build gave no image.
+#[derive(Debug)]
+pub enum BuildStop {
+    /// The Dockerfile or a step of it is at fault; with the engine's words.
+    Failed(String),
+    /// The engine is.
+    Engine(EngineError),
+}
+
+impl Engine {
+    /// Builds an image from a tar stream and tells of it as it happens. Dropping the future ends the
+    /// build's processes within a second.
+    pub async fn build<C>(
+        &self,
+        spec: &BuildSpec,
+        context: C,
+        mut tell: impl FnMut(BuildEvent),
+    ) -> Result<(), BuildStop>
+    where
+        C: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+    {
+        let labels = self.labels(&[
+            (APP, spec.app.clone()),
+            (DEPLOY, spec.deploy.clone()),
+            (COMMIT, spec.commit.clone()),
+        ]);
+        let args: HashMap<String, String> = spec.args.clone().into_iter().collect();
+        let options = BuildImageOptionsBuilder::default()
+            .t(&spec.image)
+            .dockerfile(&spec.dockerfile)
+            .buildargs(&args)
+            .labels(&labels)
+            .version(BuilderVersion::BuilderBuildKit)
+            .session(&spec.session)
+            .rm(true)
+            .forcerm(true)
+            .build();
+        let docker = self.docker.clone().with_timeout(spec.timeout);
+        let mut progress = docker.build_image(options, None, Some(bollard::body_try_stream(context)));
+        let mut steps = Steps::default();
+        let mut failure = None;
+        while let Some(item) = progress.next().await {
+            match item {
+                Ok(BuildInfo { aux: Some(BuildInfoAux::BuildKit(status)), .. }) => {
+                    steps.tell(status, &mut tell)
+                }
+                Ok(BuildInfo { error_detail: Some(error), .. }) => failure = error.message,
+                Ok(_) => {}
+                Err(ApiError::DockerStreamError { error }) => failure = Some(error),
+                Err(ApiError::DockerResponseServerError { status_code, message }) if status_code < 500 => {
+                    failure = Some(message);
+                }
+                Err(error) => return Err(BuildStop::Engine(self.failed("build the image")(error))),
+            }
+        }
+        failure.map_or(Ok(()), |message| Err(BuildStop::Failed(message)))
+    }
+}
+
+/// Which steps were told of: BuildKit repeats a step's state with every change of it.
+#[derive(Default)]
+struct Steps(HashMap<String, Told>);
+
+#[derive(Default)]
+struct Told {
+    begun: bool,
+    done: bool,
+}
+
+impl Steps {
+    fn tell(&mut self, status: StatusResponse, tell: &mut impl FnMut(BuildEvent)) {
+        // A step's beginning, then what it printed, then its end.
+        for vertex in &status.vertexes {
+            let told = self.0.entry(vertex.digest.clone()).or_default();
+            if vertex.started.is_some() && !told.begun {
+                told.begun = true;
+                tell(BuildEvent::Step { step: vertex.digest.clone(), name: vertex.name.clone() });
+            }
+        }
+        for log in status.logs {
+            tell(BuildEvent::Output { step: log.vertex, bytes: log.msg.into() });
+        }
+        for warning in status.warnings {
+            tell(BuildEvent::Warning(String::from_utf8_lossy(&warning.short).into_owned()));
+        }
+        for vertex in status.vertexes {
+            let told = self.0.entry(vertex.digest.clone()).or_default();
+            if (vertex.completed.is_some() || vertex.cached) && !told.done {
+                told.done = true;
+                tell(done(vertex));
+            }
+        }
+    }
+}
+
+fn done(vertex: Vertex) -> BuildEvent {
+    let took = match (&vertex.started, &vertex.completed) {
+        (Some(from), Some(to)) => {
+            let (from, to) = ((from.seconds, from.nanos), (to.seconds, to.nanos));
+            let nanos = |(s, n): (i64, i32)| i128::from(s) * 1_000_000_000 + i128::from(n);
+            Duration::from_nanos((nanos(to) - nanos(from)).max(0) as u64)
+        }
+        _ => Duration::ZERO,
+    };
+    let error = (!vertex.error.is_empty()).then_some(vertex.error);
+    BuildEvent::Done { step: vertex.digest, name: vertex.name, cached: vertex.cached, took, error }
+}

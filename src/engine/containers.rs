@@ -1,0 +1,388 @@
+//! Containers: made, watched, renamed, stopped.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::models::{
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, HostConfigLogConfig,
+    MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters as query;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::{APP, DEPLOY, Engine, EngineError, ROLE, is_missing, status_of};
+use crate::domain::{AppName, DeployId};
+
+/// What a container is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Serves an app: as candidate, live or retiring.
+    Web,
+    /// Runs a gate, once.
+    Gate,
+    /// Caddy.
+    Caddy,
+}
+
+impl Role {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Web => "web",
+            Role::Gate => "gate",
+            Role::Caddy => "caddy",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Role::Web, Role::Gate, Role::Caddy].into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// A container to be made.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Whose it is and in which deploy; Caddy is nobody's.
+    pub owner: Option<(AppName, DeployId)>,
+    /// Its image.
+    pub image: String,
+    /// Instead of the image's command.
+    pub command: Option<Vec<String>>,
+    /// `NAME=value` lines.
+    pub env: Vec<String>,
+    /// Its network.
+    pub network: String,
+    /// More names it bears there.
+    pub aliases: Vec<String>,
+    /// Brought back by the engine when it stops by itself.
+    pub restart: bool,
+    /// `uid:gid` instead of the image's user.
+    pub user: Option<String>,
+    /// Folders of the host.
+    pub mounts: Vec<Mount>,
+    /// Ports of the host.
+    pub ports: Vec<PublishedPort>,
+    /// All capabilities but these are dropped; `None` leaves the engine's default set.
+    pub capabilities: Option<Vec<String>>,
+}
+
+/// A folder of the host inside a container.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: String,
+}
+
+/// A port of the host that leads to one of the container's.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishedPort {
+    /// On the host.
+    pub host: u16,
+    /// In the container.
+    pub container: u16,
+}
+
+/// A container as it stands.
+#[derive(Debug, Clone)]
+pub struct ContainerState {
+    /// The engine's id.
+    pub id: String,
+    /// Its present name.
+    pub name: String,
+    /// What it is for.
+    pub role: Option<Role>,
+    /// Whose it is.
+    pub app: Option<AppName>,
+    /// In which deploy.
+    pub deploy: Option<DeployId>,
+    /// The image's id.
+    pub image: String,
+    /// Whether its process runs.
+    pub running: bool,
+    /// How it ended, when it has.
+    pub exit: Option<Exit>,
+    /// Its addresses, by network name.
+    pub addresses: HashMap<String, Ipv4Addr>,
+    /// The ports it publishes on the host.
+    pub published: Vec<u16>,
+    /// How often the engine brought it back.
+    pub restarts: u64,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit status; 128 and above: by a signal.
+    pub status: i64,
+    /// Killed because it took more memory than it may.
+    pub out_of_memory: bool,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Exit { out_of_memory: true, .. } => f.write_str("killed: out of memory"),
+            Exit { status: 137, .. } => f.write_str("exit status 137 (killed by SIGKILL)"),
+            Exit { status: 139, .. } => f.write_str("exit status 139 (segmentation fault)"),
+            Exit { status: 143, .. } => f.write_str("exit status 143 (ended by SIGTERM)"),
+            Exit { status, .. } => write!(f, "exit status {status}"),
+        }
+    }
+}
+
+/// Something a container printed.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    /// To standard error.
+    pub stderr: bool,
+    /// The bytes, with the engine's time in front if asked for.
+    pub bytes: Bytes,
+}
+
+impl Engine {
+    /// Makes a container and starts it. One of that name, left over, is replaced.
+    pub async fn run(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        let body = self.create_body(spec);
+        let made = match self.docker.create_container(Some(options.clone()), body.clone()).await {
+            Err(error) if status_of(&error) == Some(409) => {
+                self.remove(&spec.name).await?;
+                self.docker.create_container(Some(options), body).await
+            }
+            made => made,
+        };
+        made.map_err(self.failed(format!("create the container {}", spec.name)))?;
+        self.start(&spec.name).await
+    }
+
+    /// Starts a container that is there.
+    pub async fn start(&self, name: &str) -> Result<(), EngineError> {
+        let started = self.docker.start_container(name, None::<query::StartContainerOptions>).await;
+        started.map_err(self.failed(format!("start the container {name}")))
+    }
+
+    fn create_body(&self, spec: &ContainerSpec) -> ContainerCreateBody {
+        let mut labels = vec![(ROLE, spec.role.as_str().to_owned())];
+        if let Some((app, deploy)) = &spec.owner {
+            labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
+        }
+        let endpoint = EndpointSettings { aliases: Some(spec.aliases.clone()), ..Default::default() };
+        let published = spec.ports.iter().map(|port| {
+            let binding = PortBinding { host_ip: None, host_port: Some(port.host.to_string()) };
+            (format!("{}/tcp", port.container), Some(vec![binding]))
+        });
+        let mounts = spec.mounts.iter().map(|mount| bollard::models::Mount {
+            typ: Some(MountType::BIND),
+            source: Some(mount.source.display().to_string()),
+            target: Some(mount.target.clone()),
+            ..Default::default()
+        });
+        // The driver `local` is the engine's quickest that rotates; with small or few files it
+        // loses lines while they are followed.
+        let rotation = [("max-size", "10m"), ("max-file", "3")];
+        let log_config = HostConfigLogConfig {
+            typ: Some("local".into()),
+            config: Some(rotation.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
+        };
+        ContainerCreateBody {
+            image: Some(spec.image.clone()),
+            cmd: spec.command.clone(),
+            env: Some(spec.env.clone()),
+            user: spec.user.clone(),
+            labels: Some(self.labels(&labels)),
+            exposed_ports: Some(spec.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
+            host_config: Some(HostConfig {
+                // PID 1 that passes signals on and reaps: an app under `sh -c` would sit out every grace.
+                init: Some(spec.role != Role::Caddy),
+                log_config: Some(log_config),
+                restart_policy: Some(restart_policy(spec.restart)),
+                network_mode: Some(spec.network.clone()),
+                port_bindings: Some(published.collect()),
+                mounts: Some(mounts.collect()),
+                security_opt: Some(vec!["no-new-privileges".into()]),
+                cap_drop: spec.capabilities.as_ref().map(|_| vec!["ALL".into()]),
+                cap_add: spec.capabilities.clone(),
+                ..Default::default()
+            }),
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])),
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// A container as it stands; `None` where there is none of that name or id.
+    pub async fn container(&self, name: &str) -> Result<Option<ContainerState>, EngineError> {
+        let inspected = self.docker.inspect_container(name, None::<query::InspectContainerOptions>).await;
+        let found = match inspected {
+            Err(error) if is_missing(&error) => return Ok(None),
+            found => found.map_err(self.failed(format!("look at the container {name}")))?,
+        };
+        let state = found.state.unwrap_or_default();
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        let label = |key: &str| labels.get(key).map(String::as_str);
+        let running = state.running.unwrap_or(false);
+        // A container that was made but never started has no end either.
+        let ended = !running && state.finished_at.is_some_and(|at| !at.starts_with("0001"));
+        let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
+        let addresses =
+            networks.into_iter().filter_map(|(name, at)| Some((name, at.ip_address?.parse().ok()?)));
+        let bindings = found.host_config.and_then(|h| h.port_bindings).unwrap_or_default();
+        let published = bindings.into_values().flatten().flatten().filter_map(|b| b.host_port?.parse().ok());
+        Ok(Some(ContainerState {
+            id: found.id.unwrap_or_default(),
+            name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            role: label(ROLE).and_then(Role::parse),
+            app: label(APP).and_then(|app| app.parse().ok()),
+            deploy: label(DEPLOY).and_then(|id| id.parse().ok()),
+            image: found.image.unwrap_or_default(),
+            running,
+            exit: ended.then(|| Exit {
+                status: state.exit_code.unwrap_or(0),
+                out_of_memory: state.oom_killed.unwrap_or(false),
+            }),
+            addresses: addresses.collect(),
+            published: published.collect(),
+            restarts: found.restart_count.unwrap_or(0).max(0) as u64,
+        }))
+    }
+
+    /// This installation's containers, stopped ones too; of one app, or one deploy, where given.
+    pub async fn containers(
+        &self,
+        app: Option<&AppName>,
+        deploy: Option<DeployId>,
+    ) -> Result<Vec<ContainerState>, EngineError> {
+        let mut labels = vec![self.mine()];
+        labels.extend(app.map(|app| format!("{APP}={app}")));
+        labels.extend(deploy.map(|id| format!("{DEPLOY}={id}")));
+        let filters = HashMap::from([("label", labels)]);
+        let options = query::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed =
+            self.docker.list_containers(Some(options)).await.map_err(self.failed("list containers"))?;
+        let mut found = Vec::new();
+        for summary in listed {
+            // One may go between the list and the look at it.
+            found.extend(self.container(&summary.id.unwrap_or_default()).await?);
+        }
+        Ok(found)
+    }
+
+    /// Gives a container another name. Its connections are not touched.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<(), EngineError> {
+        let options = query::RenameContainerOptionsBuilder::default().name(to).build();
+        let renamed = self.docker.rename_container(from, options).await;
+        renamed.map_err(self.failed(format!("rename the container {from} to {to}")))
+    }
+
+    /// Whether the engine brings the container back when it stops by itself.
+    pub async fn set_restart(&self, name: &str, restart: bool) -> Result<(), EngineError> {
+        let body =
+            ContainerUpdateBody { restart_policy: Some(restart_policy(restart)), ..Default::default() };
+        let updated = self.docker.update_container(name, body).await;
+        updated.map_err(self.failed(format!("set the restart policy of {name}")))
+    }
+
+    /// SIGTERM, then SIGKILL after `grace`. Fine with one that has stopped, or is gone.
+    pub async fn stop(&self, name: &str, grace: Duration) -> Result<(), EngineError> {
+        let options =
+            query::StopContainerOptionsBuilder::default().t(grace.as_secs().min(3600) as i32).build();
+        let docker = self.docker.clone().with_timeout(grace + super::CALL);
+        match docker.stop_container(name, Some(options)).await {
+            Err(error) if matches!(status_of(&error), Some(304 | 404)) => Ok(()),
+            other => other.map_err(self.failed(format!("stop the container {name}"))),
+        }
+    }
+
+    /// Removes a container, at once and with its anonymous volumes. Fine when it is gone.
+    pub async fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match self.docker.remove_container(name, Some(options)).await {
+            // 409: its removal is under way already.
+            Err(error) if matches!(status_of(&error), Some(404 | 409)) => Ok(()),
+            other => other.map_err(self.failed(format!("remove the container {name}"))),
+        }
+    }
+
+    /// Sends a signal to a container's main process.
+    pub async fn signal(&self, name: &str, signal: &str) -> Result<(), EngineError> {
+        let options = query::KillContainerOptionsBuilder::default().signal(signal).build();
+        let sent = self.docker.kill_container(name, Some(options)).await;
+        sent.map_err(self.failed(format!("send {signal} to {name}")))
+    }
+
+    /// What a container prints: all of it, and what comes if `follow`. With `since` (seconds since
+    /// the epoch) only what is not older, and each line behind its time.
+    pub fn output(
+        &self,
+        name: &str,
+        follow: bool,
+        since: Option<i64>,
+    ) -> impl Stream<Item = Result<LogLine, EngineError>> + use<> {
+        let options = query::LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .follow(follow)
+            .timestamps(since.is_some())
+            .since(since.unwrap_or(0).clamp(0, i64::from(i32::MAX)) as i32)
+            .build();
+        let engine = self.clone();
+        let name = name.to_owned();
+        self.docker.logs(&name.clone(), Some(options)).map(move |item| match item {
+            Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),
+            Ok(other) => Ok(LogLine { stderr: false, bytes: other.into_bytes() }),
+            Err(error) => Err(engine.failed(format!("read the output of {name}"))(error)),
+        })
+    }
+
+    /// The last `count` lines that a container printed.
+    pub async fn last_output(&self, name: &str, count: usize) -> Result<Vec<Bytes>, EngineError> {
+        let options =
+            query::LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&count.to_string()).build();
+        let mut stream = std::pin::pin!(self.docker.logs(name, Some(options)));
+        let mut lines = Vec::new();
+        while let Some(item) = stream.next().await {
+            lines.push(item.map_err(self.failed(format!("read the output of {name}")))?.into_bytes());
+        }
+        Ok(lines)
+    }
+
+    /// Runs a command in a running container and gives its exit status.
+    pub async fn exec(&self, name: &str, command: &[String]) -> Result<(i64, String), EngineError> {
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..Default::default()
+        };
+        let doing = || format!("run {} in {name}", command.join(" "));
+        let exec = self.docker.create_exec(name, config).await.map_err(self.failed(doing()))?;
+        let started = self.docker.start_exec(&exec.id, None).await.map_err(self.failed(doing()))?;
+        let mut printed = Vec::new();
+        if let bollard::exec::StartExecResults::Attached { mut output, .. } = started {
+            while let Some(chunk) = output.next().await {
+                let chunk = chunk.map_err(self.failed(doing()))?.into_bytes();
+                if printed.len() < 64 * 1024 {
+                    printed.extend_from_slice(&chunk);
+                }
+            }
+        }
+        let ended = self.docker.inspect_exec(&exec.id).await.map_err(self.failed(doing()))?;
+        Ok((ended.exit_code.unwrap_or(-1), String::from_utf8_lossy(&printed).into_owned()))
+    }
+}
+
+fn restart_policy(restart: bool) -> RestartPolicy {
+    let name = if restart { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
+}

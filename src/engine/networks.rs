@@ -1,0 +1,97 @@
+//! Networks: a small one per app, and the edge that Caddy publishes its ports on.
+
+use std::collections::HashMap;
+
+use bollard::models::{EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+use ipnet::Ipv4Net;
+
+use super::{APP, Engine, EngineError, is_missing, status_of};
+
+impl Engine {
+    /// Makes a network with exactly this subnet, unless one of that name is there.
+    ///
+    /// `app` is its owner; the edge has none.
+    pub async fn ensure_network(
+        &self,
+        name: &str,
+        subnet: Option<Ipv4Net>,
+        app: Option<&str>,
+    ) -> Result<(), EngineError> {
+        match self.docker.inspect_network(name, None).await {
+            Ok(_) => return Ok(()),
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(self.failed(format!("look at the network {name}"))(error)),
+        }
+        let ipam = subnet.map(|subnet| Ipam {
+            config: Some(vec![IpamConfig { subnet: Some(subnet.to_string()), ..Default::default() }]),
+            ..Default::default()
+        });
+        let owner: Vec<(&str, String)> = app.map(|app| (APP, app.to_owned())).into_iter().collect();
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".into()),
+            ipam,
+            labels: Some(self.labels(&owner)),
+            ..Default::default()
+        };
+        match self.docker.create_network(request).await {
+            Err(error) if status_of(&error) == Some(409) => Ok(()),
+            other => other.map(drop).map_err(self.failed(format!("create the network {name}"))),
+        }
+    }
+
+    /// Every subnet in use on this engine, by anybody.
+    pub async fn subnets(&self) -> Result<Vec<Ipv4Net>, EngineError> {
+        let networks = self
+            .docker
+            .list_networks(None::<ListNetworksOptions>)
+            .await
+            .map_err(self.failed("list networks"))?;
+        let configs = networks.into_iter().filter_map(|n| n.ipam?.config).flatten();
+        Ok(configs.filter_map(|config| config.subnet?.parse().ok()).collect())
+    }
+
+    /// Connects a running container to one more network; its gateway stays where it is.
+    pub async fn connect(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(EndpointSettings { gw_priority: Some(-1), ..Default::default() }),
+        };
+        match self.docker.connect_network(network, request).await {
+            // 403 and 409 are "already connected".
+            Err(error)
+                if matches!(status_of(&error), Some(403 | 409)) && error.to_string().contains("already") =>
+            {
+                Ok(())
+            }
+            other => other.map_err(self.failed(format!("connect {container} to {network}"))),
+        }
+    }
+
+    /// Disconnects a container by force. Only ever Caddy from the network of a destroyed app.
+    pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request =
+            bollard::models::NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        match self.docker.disconnect_network(network, request).await {
+            Err(error) if is_missing(&error) => Ok(()),
+            other => other.map_err(self.failed(format!("disconnect {container} from {network}"))),
+        }
+    }
+
+    /// Removes a network.
+    pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        match self.docker.remove_network(name).await {
+            Err(error) if is_missing(&error) => Ok(()),
+            other => other.map_err(self.failed(format!("remove the network {name}"))),
+        }
+    }
+
+    /// Names of this installation's networks.
+    pub async fn networks(&self) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label".to_owned(), vec![self.mine()])]);
+        let options = ListNetworksOptions { filters: Some(filters) };
+        let found = self.docker.list_networks(Some(options)).await.map_err(self.failed("list networks"))?;
+        Ok(found.into_iter().filter_map(|n| n.name).collect())
+    }
+}
