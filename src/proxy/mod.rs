@@ -1,6 +1,31 @@
 //! Caddy: the one door through which requests come.
+//!
+//! Its admin API is a unix socket in a folder shared with its container alone. Its configuration is
+//! rendered whole from the routes and loaded only when it differs, because loading one closes every
+//! client's idle connection; a swap needs no load.
 
+mod render;
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
+use tokio::sync::Mutex;
+
+pub use render::SOCKETS;
+
+use crate::config::Tls;
+use crate::domain::DomainName;
+
+/// How long Caddy may go on using what it last looked up, with a margin: the `refresh` of its
+/// dynamic upstreams.
+pub const REFRESH: Duration = Duration::from_millis(1100);
 
 /// Caddy did not do as asked.
 #[derive(Debug, Error)]
@@ -9,6 +34,200 @@ pub enum ProxyError {
     #[error("Caddy's admin socket does not answer: {0}")]
     Unreachable(String),
     /// It refused a configuration.
-    #[error("Caddy refused the configuration: {0}")]
+    #[error("Caddy refused the configuration, and keeps the one it has: {0}")]
     Refused(String),
+    /// Its configuration could not be stored.
+    #[error("Caddy's configuration cannot be written: {0}")]
+    File(#[from] io::Error),
+}
+
+/// What all routes share.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where certificates come from.
+    pub tls: Tls,
+    /// The dashboard's public name.
+    pub dashboard: Option<DomainName>,
+    /// Keep proxied WebSockets open when a configuration is loaded: Caddy 2.7 and newer can.
+    pub stream_close_delay: bool,
+}
+
+/// From domains to an app.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The domains.
+    pub domains: Vec<DomainName>,
+    /// Where they lead.
+    pub upstream: Upstream,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone)]
+pub enum Upstream {
+    /// No release yet.
+    Nothing,
+    /// Whatever bears the live name.
+    Live {
+        /// The live name.
+        name: String,
+        /// The alias that every web container of the app bears.
+        fallback: String,
+        /// In the container.
+        port: u16,
+    },
+    /// One release by its own name, while the port that the live name is asked on changes.
+    Pinned {
+        /// The release's own alias.
+        name: String,
+        /// In the container.
+        port: u16,
+    },
+}
+
+/// A connection to Caddy's admin socket. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    admin: reqwest::Client,
+    dir: PathBuf,
+    loaded: Arc<Mutex<Option<Value>>>,
+}
+
+/// One row of `GET /reverse_proxy/upstreams`.
+#[derive(Debug, Deserialize)]
+struct UpstreamRow {
+    address: String,
+    num_requests: i64,
+}
+
+impl Proxy {
+    /// Caddy whose files lie in `dir`.
+    pub fn new(dir: PathBuf) -> Result<Self, ProxyError> {
+        fs::create_dir_all(dir.join("run"))?;
+        let admin = reqwest::Client::builder()
+            .unix_socket(dir.join("run/admin.sock"))
+            .timeout(Duration::from_secs(20))
+            .pool_max_idle_per_host(1)
+            .build()
+            .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
+        Ok(Self { admin, dir, loaded: Arc::default() })
+    }
+
+    /// The folder with the admin socket and the dashboard's.
+    pub fn sockets(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// Writes the configuration that Caddy starts with, without asking it to load.
+    pub async fn prepare(&self, settings: &Settings, routes: &[Route]) -> Result<(), ProxyError> {
+        let config = render::render(settings, routes);
+        store(&self.dir.join("config/windlass.json"), &config)?;
+        *self.loaded.lock().await = None;
+        Ok(())
+    }
+
+    /// Brings Caddy to these routes. True when that took a load, false when it had them already.
+    ///
+    /// # Errors
+    /// When Caddy refuses them or does not answer; it then keeps what it has.
+    pub async fn load(&self, settings: &Settings, routes: &[Route]) -> Result<bool, ProxyError> {
+        let config = render::render(settings, routes);
+        let mut loaded = self.loaded.lock().await;
+        if loaded.as_ref() == Some(&config) {
+            return Ok(false);
+        }
+        let request = self.admin.post("http://127.0.0.1/load").header("content-type", "application/json");
+        let answer = request.body(config.to_string()).send().await.map_err(unreachable)?;
+        if !answer.status().is_success() {
+            return Err(ProxyError::Refused(answer.text().await.unwrap_or_default()));
+        }
+        store(&self.dir.join("config/windlass.json"), &config)?;
+        *loaded = Some(config);
+        Ok(true)
+    }
+
+    /// Whether Caddy answers.
+    pub async fn ping(&self) -> Result<(), ProxyError> {
+        self.upstreams().await.map(drop)
+    }
+
+    /// Requests that Caddy still has under way at any of these addresses (`host:port`). It counts
+    /// an address on while it has some, even if no name leads there any more.
+    pub async fn in_flight(&self, addresses: &[String]) -> Result<u64, ProxyError> {
+        let rows = self.upstreams().await?;
+        let ours = rows.iter().filter(|row| addresses.contains(&row.address));
+        Ok(ours.map(|row| row.num_requests.max(0) as u64).sum())
+    }
+
+    async fn upstreams(&self) -> Result<Vec<UpstreamRow>, ProxyError> {
+        let url = "http://127.0.0.1/reverse_proxy/upstreams";
+        let answer = self.admin.get(url).send().await.map_err(unreachable)?;
+        let body = answer.bytes().await.map_err(unreachable)?;
+        let rows: Option<Vec<UpstreamRow>> =
+            serde_json::from_slice(&body).map_err(|error| ProxyError::Unreachable(error.to_string()))?;
+        Ok(rows.unwrap_or_default())
+    }
+}
+
+/// The public address of a domain on this machine: what a browser would ask, sent to Caddy's own
+/// ports, whatever DNS says.
+#[derive(Debug, Clone)]
+pub struct PublicDoor {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Caddy's port on this machine.
+    pub port: u16,
+    /// The root of Caddy's own authority, where it signs.
+    pub authority: Option<PathBuf>,
+}
+
+impl PublicDoor {
+    /// The address people are told.
+    pub fn url(&self, domain: &DomainName) -> String {
+        let usual = matches!((self.scheme, self.port), ("http", 80) | ("https", 443));
+        let port = if usual { String::new() } else { format!(":{}", self.port) };
+        format!("{}://{domain}{port}", self.scheme)
+    }
+
+    /// Asks for `path` as a visitor would and gives the status.
+    ///
+    /// # Errors
+    /// In words, for the log: refused, not in time, a bad certificate.
+    pub async fn ask(&self, domain: &DomainName, path: &str, timeout: Duration) -> Result<u16, String> {
+        let mut client = reqwest::Client::builder()
+            .resolve(domain.as_str(), SocketAddr::from(([127, 0, 0, 1], self.port)))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(timeout);
+        if let Some(root) = self.authority.as_ref().and_then(|path| fs::read(path).ok()) {
+            let root = reqwest::Certificate::from_pem(&root).map_err(|error| error.to_string())?;
+            client = client.tls_certs_only([root]);
+        }
+        let client = client.build().map_err(|error| deepest(&error))?;
+        let url = format!("{}{path}", self.url(domain));
+        let answer = client.get(url).send().await.map_err(|error| deepest(&error))?;
+        Ok(answer.status().as_u16())
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> ProxyError {
+    ProxyError::Unreachable(deepest(&error))
+}
+
+/// What lies at the bottom of an error: the part that says something.
+pub fn deepest(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Written beside and moved into place, so that Caddy never starts with half a file.
+fn store(path: &Path, config: &Value) -> io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    let beside = path.with_extension("new");
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(config.to_string().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(beside, path)
 }

@@ -1,0 +1,117 @@
+//! Caddy's configuration, made from the routes alone: the same routes give the same bytes.
+
+use serde_json::{Value, json};
+
+use super::{Route, Settings, Upstream};
+use crate::config::Tls;
+
+/// Where Caddy's container sees the folder with the sockets.
+pub const SOCKETS: &str = "/run/windlass";
+
+/// All of Caddy's configuration as JSON, with `admin` on a unix socket.
+pub fn render(settings: &Settings, routes: &[Route]) -> Value {
+    let dashboard = settings.dashboard.iter().map(|domain| {
+        let upstream = json!([{ "dial": format!("unix/{SOCKETS}/dashboard.sock") }]);
+        host_route(&[domain.as_str()], json!({ "handler": "reverse_proxy", "upstreams": upstream }))
+    });
+    let apps = routes.iter().filter(|route| !route.domains.is_empty()).map(|route| {
+        let domains: Vec<&str> = route.domains.iter().map(|domain| domain.as_str()).collect();
+        host_route(&domains, handler(settings, route))
+    });
+    let nobody = json!({ "handle": [text(404, "No app answers to this name.\n")] });
+    let mut server = json!({
+        "listen": [if settings.tls == Tls::Off { ":80" } else { ":443" }],
+        // Only TCP ports are published, so HTTP/3 must not be promised.
+        "protocols": ["h1", "h2"],
+        "routes": dashboard.chain(apps).chain([nobody]).collect::<Vec<Value>>(),
+        "errors": { "routes": [{ "handle": [text("{http.error.status_code}", "The app does not answer.\n")] }] },
+    });
+    if settings.tls == Tls::Off {
+        server["automatic_https"] = json!({ "disable": true });
+    }
+    let mut config = json!({
+        "admin": { "listen": format!("unix/{SOCKETS}/admin.sock"), "config": { "persist": false } },
+        "logging": { "logs": { "default": { "level": "WARN" } } },
+        "apps": { "http": { "servers": { "main": server } } },
+    });
+    if settings.tls == Tls::Internal {
+        let internal = json!([{ "issuers": [{ "module": "internal" }] }]);
+        config["apps"]["tls"] = json!({ "automation": { "policies": internal } });
+        // Nobody's trust store is written to from inside a container.
+        config["apps"]["pki"] = json!({ "certificate_authorities": { "local": { "install_trust": false } } });
+    }
+    config
+}
+
+fn host_route(hosts: &[&str], handler: Value) -> Value {
+    json!({ "match": [{ "host": hosts }], "handle": [handler], "terminal": true })
+}
+
+/// The live name, looked up anew each second; the fallback serves the few milliseconds between the
+/// two renames of a swap, for every method. A dial that fails is tried again for 5 s.
+fn handler(settings: &Settings, route: &Route) -> Value {
+    let mut proxy = match &route.upstream {
+        Upstream::Nothing => return text(503, "This app has no release yet.\n"),
+        Upstream::Live { name, fallback, port } => json!({
+            "dynamic_upstreams": { "source": "a", "name": name, "port": port.to_string(), "refresh": "1s" },
+            "upstreams": [{ "dial": format!("{fallback}:{port}") }],
+        }),
+        Upstream::Pinned { name, port } => json!({ "upstreams": [{ "dial": format!("{name}:{port}") }] }),
+    };
+    proxy["handler"] = json!("reverse_proxy");
+    proxy["load_balancing"] = json!({ "try_duration": "5s", "try_interval": "50ms" });
+    if settings.stream_close_delay {
+        proxy["stream_close_delay"] = json!("10m");
+    }
+    proxy
+}
+
+fn text(status: impl Into<Value>, body: &str) -> Value {
+    json!({
+        "handler": "static_response",
+        "status_code": status.into(),
+        "headers": { "Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"] },
+        "body": body,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(tls: Tls) -> Settings {
+        Settings { tls, dashboard: Some("deploy.example.com".parse().unwrap()), stream_close_delay: true }
+    }
+
+    fn route(upstream: Upstream) -> Route {
+        Route { domains: vec!["shop.example.com".parse().unwrap()], upstream }
+    }
+
+    #[test]
+    fn a_live_route_looks_the_live_name_up_and_falls_back() {
+        let live = Upstream::Live { name: "w_shop_live".into(), fallback: "w_shop_any".into(), port: 9000 };
+        let config = render(&settings(Tls::Off), &[route(live)]);
+        let proxy = &config["apps"]["http"]["servers"]["main"]["routes"][1]["handle"][0];
+        assert_eq!(proxy["dynamic_upstreams"]["name"], "w_shop_live");
+        assert_eq!(proxy["dynamic_upstreams"]["refresh"], "1s");
+        assert_eq!(proxy["upstreams"][0]["dial"], "w_shop_any:9000");
+        assert_eq!(proxy["load_balancing"]["try_duration"], "5s");
+    }
+
+    #[test]
+    fn the_admin_api_is_never_on_a_network() {
+        for tls in [Tls::Auto, Tls::Internal, Tls::Off] {
+            let config = render(&settings(tls), &[]);
+            assert_eq!(config["admin"]["listen"], "unix//run/windlass/admin.sock");
+        }
+    }
+
+    #[test]
+    fn an_app_without_a_release_says_so_and_one_without_a_domain_has_no_route() {
+        let nothing = Route { domains: vec![], upstream: Upstream::Nothing };
+        let config = render(&settings(Tls::Auto), &[route(Upstream::Nothing), nothing]);
+        let routes = config["apps"]["http"]["servers"]["main"]["routes"].as_array().unwrap();
+        assert_eq!(routes.len(), 3);
+        assert_eq!(routes[1]["handle"][0]["status_code"], 503);
+    }
+}
