@@ -3,7 +3,7 @@
 //! One JSON object a line, over a unix socket that only its owner may open. The client sends one
 //! [`Request`]; the server answers with [`Frame`]s and closes. `curl` cannot speak it, `socat` can.
 
-mod server;
+pub mod server;
 
 use std::collections::BTreeMap;
 

@@ -1,79 +1,119 @@
 //! Deploys, from the queue to the retired container: what Windlass is for.
+//!
+//! `pipeline.rs` is the story; the other files are its chapters. [`Windlass`] is what pages and the
+//! control socket may ask for; each file adds its part of it.
 
+mod apps;
+mod asked;
+mod context;
+mod cutover;
+mod edge;
 mod error;
 mod follow;
+mod gates;
+mod keep;
+mod output;
+mod pipeline;
+mod probe;
+mod queue;
+mod reconcile;
+mod run;
+mod source;
+mod start;
 
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+pub use asked::PushAnswer;
 pub use error::{Error, ErrorKind};
 pub use follow::{Follower, Progress};
+pub use output::AppOutput;
 
-use std::sync::Arc;
-
-use crate::config::Config;
-use crate::domain::{App, AppName, Deploy, DeployId, DomainName, Environment};
+use crate::config::{Config, Home, Tls};
+use crate::domain::{AppName, DeployId, Environment, Naming};
+use crate::engine::Engine;
+use crate::git::Repositories;
 use crate::logs::{Cursor, Logs};
+use crate::proxy::{Proxy, PublicDoor};
 use crate::store::Store;
 
 /// Everything that pages and the control socket may ask for. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Windlass {
+pub struct Windlass(Arc<Parts>);
+
+/// What an installation consists of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where everything lies.
+    pub home: Home,
+    /// The configuration.
+    pub config: Config,
     /// The database.
     pub store: Store,
     /// The logs.
     pub logs: Logs,
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// The repositories.
+    pub git: Repositories,
+    /// What runs containers.
+    pub engine: Engine,
+    /// What everything is called there.
+    pub naming: Naming,
+    /// Caddy's admin socket.
+    pub proxy: Proxy,
+    /// Caddy as the public sees it.
+    pub door: PublicDoor,
+    builds: Semaphore,
+    workers: queue::Workers,
+    collectors: Mutex<HashMap<DeployId, JoinHandle<()>>>,
+    app_output: watch::Sender<u64>,
+    stream_close_delay: AtomicBool,
+}
+
+impl Deref for Windlass {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl Windlass {
-    /// Creates an app: its row, repository, network and route.
-    pub async fn create_app(&self, _name: &AppName, _domains: &[DomainName]) -> Result<App, Error> {
-        unimplemented!()
+    /// Puts an installation together from what was opened under its home folder. Talks to nothing.
+    pub fn new(home: Home, config: Config, store: Store, instance: &str) -> Result<Self, Error> {
+        let tls = config.caddy.tls;
+        let door = PublicDoor {
+            scheme: if tls == Tls::Off { "http" } else { "https" },
+            port: if tls == Tls::Off { config.caddy.http_port } else { config.caddy.https_port },
+            authority: (tls == Tls::Internal)
+                .then(|| home.caddy().join("data/caddy/pki/authorities/local/root.crt")),
+        };
+        Ok(Self(Arc::new(Parts {
+            logs: Logs::open(&home.logs())?,
+            git: Repositories::new(home.repos(), &config.deploy_branch),
+            engine: Engine::new(&config.docker.socket, instance, home.path())?,
+            naming: Naming::new(instance),
+            proxy: Proxy::new(home.caddy())?,
+            door,
+            builds: Semaphore::new(config.build.concurrency),
+            workers: queue::Workers::default(),
+            collectors: Mutex::default(),
+            app_output: watch::Sender::new(0),
+            stream_close_delay: AtomicBool::new(false),
+            home,
+            config,
+            store,
+        })))
     }
-    /// Every app, by name.
-    pub async fn apps(&self) -> Result<Vec<App>, Error> {
-        unimplemented!()
-    }
-    /// One app.
-    pub async fn app(&self, _name: &AppName) -> Result<App, Error> {
-        unimplemented!()
-    }
-    /// Removes an app with everything of it.
-    pub async fn destroy_app(&self, _name: &AppName) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// The app's public address, if it has a domain: `https://shop.example.com`.
-    pub async fn url(&self, _name: &AppName) -> Result<Option<String>, Error> {
-        unimplemented!()
-    }
-    /// Queues a deploy of a commit, built again; the live one by default.
-    pub async fn redeploy(
-        &self,
-        _app: &AppName,
-        _commit: Option<&str>,
-        _actor: &str,
-    ) -> Result<Deploy, Error> {
-        unimplemented!()
-    }
-    /// Queues going back to an earlier release; the one before the live one by default.
-    pub async fn revert(&self, _app: &AppName, _commit: Option<&str>, _actor: &str) -> Result<Deploy, Error> {
-        unimplemented!()
-    }
-    /// Queues bringing the live image up again with today's environment.
-    pub async fn restart(&self, _app: &AppName, _actor: &str) -> Result<Deploy, Error> {
-        unimplemented!()
-    }
-    /// SIGHUP to the app's main process.
-    pub async fn reload(&self, _app: &AppName) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Stops a deploy.
-    pub async fn cancel(&self, _id: DeployId, _actor: &str) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// The environment as it is set today.
+
+    /// The environment of an app as it is set today.
     pub async fn env(&self, app: &AppName) -> Result<Environment, Error> {
         Ok(self.store.env(app).await?)
     }
+
     /// Follows a deploy from `cursor` on.
     pub fn follow(&self, id: DeployId, cursor: Cursor) -> Follower {
         Follower::new(self.store.clone(), self.logs.clone(), id, cursor)

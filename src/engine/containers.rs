@@ -278,6 +278,38 @@ impl Engine {
         Ok(found)
     }
 
+    /// Waits until a container has ended. One that is gone counts as ended by SIGKILL.
+    pub async fn wait(&self, name: &str) -> Result<Exit, EngineError> {
+        loop {
+            // The wait itself may break off, with the engine or by its time limit: the state decides.
+            let mut ended =
+                std::pin::pin!(self.docker.wait_container(name, None::<query::WaitContainerOptions>));
+            let _ = ended.next().await;
+            match self.container(name).await? {
+                None => return Ok(Exit { status: 137, out_of_memory: false }),
+                Some(ContainerState { exit: Some(exit), .. }) => return Ok(exit),
+                Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// The process id, on the host, of a running container's first process.
+    pub async fn pid(&self, name: &str) -> Result<Option<i64>, EngineError> {
+        let inspected = self.docker.inspect_container(name, None::<query::InspectContainerOptions>).await;
+        let found = inspected.map_err(self.failed(format!("look at the container {name}")))?;
+        Ok(found.state.and_then(|state| state.pid).filter(|pid| *pid > 0))
+    }
+
+    /// Names of this installation's containers that run.
+    pub async fn running(&self) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label", vec![self.mine()]), ("status", vec!["running".to_owned()])]);
+        let options = query::ListContainersOptionsBuilder::default().filters(&filters).build();
+        let listed =
+            self.docker.list_containers(Some(options)).await.map_err(self.failed("list containers"))?;
+        let names = listed.into_iter().filter_map(|c| c.names).flatten();
+        Ok(names.map(|name| name.trim_start_matches('/').to_owned()).collect())
+    }
+
     /// Gives a container another name. Its connections are not touched.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), EngineError> {
         let options = query::RenameContainerOptionsBuilder::default().name(to).build();

@@ -95,8 +95,8 @@ impl Store {
         sqlx::query(select!("ORDER BY name")).fetch_all(&self.reader).await?.iter().map(read).collect()
     }
 
-    /// Sets the port that Caddy's route names.
-    pub async fn set_port(&self, name: &AppName, port: u16) -> Result<(), StoreError> {
+    /// Sets the port that Caddy's route names; `None` while the app has no release.
+    pub async fn set_port(&self, name: &AppName, port: Option<u16>) -> Result<(), StoreError> {
         sqlx::query("UPDATE apps SET port = ? WHERE name = ?")
             .bind(port)
             .bind(name.as_str())
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(error.to_string(), "the domain a.example.com belongs to the app shop");
         assert!(matches!(store.app(&blog).await, Err(StoreError::NoApp(_))), "nothing half made");
 
-        store.set_port(&shop, 9000).await.unwrap();
+        store.set_port(&shop, Some(9000)).await.unwrap();
         assert_eq!(store.apps().await.unwrap()[0].port, Some(9000));
         store.destroy_app(&shop).await.unwrap();
         assert!(store.create_app(&blog, &domains, net).await.is_ok(), "a destroyed app frees its domains");

@@ -1,0 +1,173 @@
+//! Apps: creating, showing and destroying them, and the routes that lead to them.
+
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::{Error, Windlass};
+use crate::domain::{App, AppName, AppStatus, DomainName};
+use crate::proxy::{Route, Settings, Upstream};
+use crate::store::AppRow;
+
+/// The size of an app's network: room for its containers, gates and databases.
+const SUBNET_PREFIX: u8 = 26;
+
+impl Windlass {
+    /// Creates an app: its row, repository, network and route. What an attempt that failed left
+    /// behind is undone.
+    pub async fn create_app(&self, name: &AppName, domains: &[DomainName]) -> Result<App, Error> {
+        if self.config.dashboard_domain.as_ref().is_some_and(|own| domains.contains(own)) {
+            return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
+        }
+        let subnet = self.free_subnet().await?;
+        self.store.create_app(name, domains, subnet).await?;
+        match self.furnish(name, subnet).await {
+            Ok(()) => self.app(name).await,
+            Err(error) => {
+                // The first error is the one to tell; undoing may fail for the same reason.
+                let _ = self.destroy_app(name).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn furnish(&self, name: &AppName, subnet: Ipv4Net) -> Result<(), Error> {
+        self.git.create(name).await?;
+        let network = self.naming.network(name);
+        self.engine.ensure_network(&network, Some(subnet), Some(name.as_str())).await?;
+        self.engine.connect(&network, &self.naming.caddy()).await?;
+        self.load_routes(None).await
+    }
+
+    /// The first /26 of the pool that no app and no network on this machine uses.
+    async fn free_subnet(&self) -> Result<Ipv4Net, Error> {
+        let pool = self.config.docker.address_pool;
+        let mut used = self.engine.subnets().await?;
+        used.extend(self.store.apps().await?.iter().map(|app| app.subnet));
+        let free = |net: &Ipv4Net| !used.iter().any(|u| u.contains(net) || net.contains(u));
+        let mut subnets = pool.subnets(SUBNET_PREFIX).map_err(|error| Error::Refused(error.to_string()))?;
+        subnets.find(free).ok_or_else(|| {
+            Error::Refused(format!(
+                "docker.address_pool {pool} has no free /{SUBNET_PREFIX} left: choose a larger one"
+            ))
+        })
+    }
+
+    /// One app.
+    pub async fn app(&self, name: &AppName) -> Result<App, Error> {
+        let row = self.store.app(name).await?;
+        let running = self.engine.running().await.unwrap_or_default();
+        self.show(row, &running).await
+    }
+
+    /// Every app, by name.
+    pub async fn apps(&self) -> Result<Vec<App>, Error> {
+        // With the engine away no app is known to serve; the list itself must still come.
+        let running = self.engine.running().await.unwrap_or_default();
+        let mut apps = Vec::new();
+        for row in self.store.apps().await? {
+            apps.push(self.show(row, &running).await?);
+        }
+        Ok(apps)
+    }
+
+    async fn show(&self, row: AppRow, running: &[String]) -> Result<App, Error> {
+        let live = self.store.live_deploy(&row.name).await?;
+        let status = match &live {
+            None => AppStatus::Empty,
+            Some(_) if running.contains(&self.naming.live(&row.name)) => AppStatus::Serving,
+            Some(_) => AppStatus::Down,
+        };
+        let remote = self.git.path(&row.name).display().to_string();
+        Ok(App { name: row.name, domains: row.domains, remote, status, live })
+    }
+
+    /// The app's public address, if it has a domain: `https://shop.example.com`.
+    pub async fn url(&self, name: &AppName) -> Result<Option<String>, Error> {
+        Ok(self.store.app(name).await?.domains.first().map(|domain| self.door.url(domain)))
+    }
+
+    /// Removes an app with its containers, images, network, repository, logs and rows.
+    pub async fn destroy_app(&self, name: &AppName) -> Result<(), Error> {
+        self.store.app(name).await?;
+        for deploy in self.store.open_deploys(Some(name)).await? {
+            let _ = self.cancel(deploy.id, "app destroy").await;
+        }
+        self.wait_idle(name).await?;
+        self.workers.forget(name);
+        let deploys = self.store.deploys(name, u32::MAX, None).await?;
+        self.store.set_port(name, None).await?;
+        // The rows go first: whatever fails behind them is an orphan that the next start removes.
+        self.store.destroy_app(name).await?;
+        self.load_routes(None).await?;
+        for container in self.engine.containers(Some(name), None).await? {
+            self.engine.remove(&container.id).await?;
+        }
+        for image in self.engine.images_of(name.as_str()).await? {
+            self.engine.remove_image(&image).await?;
+        }
+        let network = self.naming.network(name);
+        self.engine.disconnect(&network, &self.naming.caddy()).await?;
+        self.engine.remove_network(&network).await?;
+        self.git.destroy(name)?;
+        for deploy in deploys {
+            self.logs.remove(deploy.id)?;
+        }
+        Ok(())
+    }
+
+    async fn wait_idle(&self, name: &AppName) -> Result<(), Error> {
+        for _ in 0..300 {
+            if self.store.open_deploys(Some(name)).await?.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Err(Error::Refused(format!("a deploy of {name} does not end; try again when it has")))
+    }
+
+    /// What all routes share.
+    pub(super) fn proxy_settings(&self) -> Settings {
+        Settings {
+            tls: self.config.caddy.tls,
+            dashboard: self.config.dashboard_domain.clone(),
+            stream_close_delay: self.stream_close_delay.load(std::sync::atomic::Ordering::Relaxed),
+        }
+    }
+
+    /// A route per app; one app's may lead elsewhere for a moment.
+    pub(super) async fn routes(&self, other: Option<(&AppName, Upstream)>) -> Result<Vec<Route>, Error> {
+        let route = |row: AppRow| {
+            let upstream = match (&other, row.port) {
+                (Some((app, upstream)), _) if **app == row.name => upstream.clone(),
+                (_, None) => Upstream::Nothing,
+                (_, Some(port)) => {
+                    let (name, fallback) = (self.naming.live(&row.name), self.naming.fallback(&row.name));
+                    Upstream::Live { name, fallback, port }
+                }
+            };
+            Route { domains: row.domains, upstream }
+        };
+        Ok(self.store.apps().await?.into_iter().map(route).collect())
+    }
+
+    /// Brings Caddy's routes to what the database says.
+    pub(super) async fn load_routes(&self, other: Option<(&AppName, Upstream)>) -> Result<(), Error> {
+        let routes = self.routes(other).await?;
+        self.proxy.load(&self.proxy_settings(), &routes).await?;
+        Ok(())
+    }
+
+    /// Puts the deploy branch where it belongs: on what is live, unless a push still waits or runs
+    /// with what it names now. The same push then tries again after a failure.
+    pub async fn settle_branch(&self, app: &AppName) -> Result<(), Error> {
+        let live = self.store.live_deploy(app).await?.map(|deploy| deploy.commit);
+        let open = self.store.open_deploys(Some(app)).await?;
+        let now = self.git.branch(app).await?;
+        let awaited = now.as_ref().is_some_and(|now| open.iter().any(|deploy| deploy.commit == *now));
+        if now != live && !awaited {
+            self.git.move_branch(app, now.as_ref(), live.as_ref()).await?;
+        }
+        Ok(())
+    }
+}

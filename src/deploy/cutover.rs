@@ -1,0 +1,256 @@
+//! Swap, verify, drain, retire: the live name moves to the candidate, and nobody is cut off.
+//!
+//! A swap is two renames. Docker's DNS follows a rename at once and the containers' connections are
+//! not touched; Caddy looks the live name up anew each second, and the fallback alias that both
+//! containers bear covers the milliseconds in which no container has the live name. Until the old
+//! container is stopped, two renames undo it.
+
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::run::{Run, Stop, pause};
+use super::start::Healthy;
+use crate::domain::duration::show;
+use crate::domain::{DeployId, Release};
+use crate::engine::ContainerState;
+use crate::logs::PhaseWriter;
+use crate::proxy::{REFRESH, Upstream};
+
+/// The container that held the live name.
+#[derive(Debug, Clone)]
+pub(super) struct Retiring {
+    /// The deploy whose release it runs.
+    deploy: DeployId,
+    /// Its container's name since the swap.
+    name: String,
+    /// Where Caddy may still have requests to it.
+    addresses: Vec<String>,
+    /// When it lost the live name.
+    since: Instant,
+}
+
+/// The live name has moved.
+pub(super) struct Cutover {
+    release: Release,
+    before: Option<Retiring>,
+    /// The port that Caddy's route named before.
+    port_before: Option<u16>,
+}
+
+/// The public URL answers; the release is live for good.
+pub(super) struct Verified {
+    before: Option<Retiring>,
+}
+
+/// The old container has no request left, or its time is up.
+pub(super) struct Drained(Retiring);
+
+impl Verified {
+    /// The old container, unless this was the app's first release.
+    pub fn retiring(self) -> Option<Retiring> {
+        self.before
+    }
+}
+
+/// Moves the live name from the container that has it to the candidate.
+pub(super) async fn swap(run: &Run, log: &PhaseWriter, healthy: Healthy) -> Result<Cutover, Stop> {
+    let (windlass, app) = (&run.windlass, &run.deploy.app);
+    // From here to the end of this phase nothing is left half done because somebody cancelled.
+    if run.cancel.is_cancelled() {
+        return Err(Stop::Cancelled);
+    }
+    let live = windlass.naming.live(app);
+    let port_before = windlass.store.app(app).await?.port;
+    let before = match windlass.engine.container(&live).await? {
+        Some(container) => Some(retiring(run, container, port_before)?),
+        None => None,
+    };
+    let release = healthy.release;
+    let moved =
+        hand_over(run, before.as_ref().map(|b| b.name.as_str()), &healthy.name, release.deploy, release.port);
+    if let Err(error) = moved.await {
+        log.say(format!("the swap broke off, putting it back: {error}"));
+        let cutover = Cutover { release, before, port_before };
+        swap_back(run, log, &cutover).await?;
+        return Err(error.into());
+    }
+    match &before {
+        Some(old) => {
+            log.say(format!("the live name moved from deploy {} to deploy {}", old.deploy, release.deploy))
+        }
+        None => log.say("the live name goes to this app's first release"),
+    }
+    Ok(Cutover { release, before, port_before })
+}
+
+fn retiring(run: &Run, container: ContainerState, port: Option<u16>) -> Result<Retiring, Error> {
+    let (naming, app) = (&run.windlass.naming, &run.deploy.app);
+    let Some(deploy) = container.deploy else {
+        let name = naming.live(app);
+        return Err(Error::Refused(format!(
+            "the container {name} has no deploy label; remove it and deploy again"
+        )));
+    };
+    let port = port.unwrap_or(crate::domain::manifest::DEFAULT_PORT);
+    let own = container.addresses.get(&naming.network(app)).map(|ip| format!("{ip}:{port}"));
+    let addresses = own.into_iter().chain([format!("{}:{port}", naming.fallback(app))]).collect();
+    Ok(Retiring { deploy, name: naming.release(app, deploy), addresses, since: Instant::now() })
+}
+
+/// Takes the live name from whatever has it (which becomes `away`) and gives it to `to`.
+///
+/// Where the port that Caddy asks differs, its route is pinned to the new container first and follows
+/// the live name again afterwards: the only deploys that load a configuration.
+async fn hand_over(
+    run: &Run,
+    away: Option<&str>,
+    to: &str,
+    deploy: DeployId,
+    port: u16,
+) -> Result<(), Error> {
+    let (windlass, app) = (&run.windlass, &run.deploy.app);
+    let live = windlass.naming.live(app);
+    let route = windlass.store.app(app).await?.port;
+    if route.is_some_and(|route| route != port) {
+        let pinned = Upstream::Pinned { name: windlass.naming.release(app, deploy), port };
+        windlass.load_routes(Some((app, pinned))).await?;
+    }
+    if let Some(away) = away {
+        windlass.engine.rename(&live, away).await?;
+    }
+    windlass.engine.rename(to, &live).await?;
+    if route != Some(port) {
+        windlass.store.set_port(app, Some(port)).await?;
+        windlass.load_routes(None).await?;
+    }
+    Ok(())
+}
+
+/// Gives the live name back to the old container; an app's first release just loses it.
+async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Error> {
+    let (windlass, app) = (&run.windlass, &run.deploy.app);
+    let live = windlass.naming.live(app);
+    let own = windlass.naming.release(app, cutover.release.deploy);
+    let holder = windlass.engine.container(&live).await?;
+    let new_holds = holder.is_some_and(|c| c.deploy == Some(cutover.release.deploy));
+    let away = new_holds.then_some(own.as_str());
+    match (&cutover.before, cutover.port_before) {
+        (Some(old), Some(port)) if windlass.engine.container(&old.name).await?.is_some() => {
+            hand_over(run, away, &old.name, old.deploy, port).await?;
+            log.say(format!("swapped back: deploy {} serves again", old.deploy));
+        }
+        _ => {
+            if let Some(away) = away {
+                windlass.engine.rename(&live, away).await?;
+            }
+            windlass.store.set_port(app, cutover.port_before).await?;
+            windlass.load_routes(None).await?;
+        }
+    }
+    // What reached the new container in the meantime may finish.
+    tokio::time::sleep(REFRESH).await;
+    Ok(())
+}
+
+/// Asks the public URL through Caddy until it answers as expected; then the release is live for good.
+/// If it does not, or someone cancels, the old container gets the live name back.
+pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Result<Verified, Stop> {
+    let mut done = run.or_cancelled(watch_public_url(run, log, &cutover)).await;
+    if done.is_ok() {
+        // One writing transaction: this deploy live, the one before it retired, the release kept.
+        done = run.windlass.store.go_live(&cutover.release).await.map(drop).map_err(Stop::from);
+    }
+    if let Err(stop) = done {
+        swap_back(run, log, &cutover).await?;
+        return Err(stop);
+    }
+    let live = run.windlass.naming.live(&run.deploy.app);
+    if let Err(error) = run.windlass.engine.set_restart(&live, true).await {
+        log.say(format!("warning: {error}"));
+    }
+    run.windlass.settle_branch(&run.deploy.app).await?;
+    log.say(format!("deploy {} is live", run.deploy.id));
+    Ok(Verified { before: cutover.before })
+}
+
+async fn watch_public_url(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Stop> {
+    let (windlass, app) = (&run.windlass, &run.deploy.app);
+    let live = windlass.naming.live(app);
+    // Before this an answer could still be the old container's.
+    let asked = async {
+        tokio::time::sleep(REFRESH).await;
+        ask_until_good(run, log, cutover).await
+    };
+    tokio::select! {
+        answer = asked => answer,
+        exit = windlass.engine.wait(&live) => {
+            let last = run.last_words(&live).await?;
+            Err(Stop::NotGood(format!("the new container ended with {} after the swap.{last}", exit?)))
+        }
+    }
+}
+
+async fn ask_until_good(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Stop> {
+    let verify = &cutover.release.manifest.verify;
+    let row = run.windlass.store.app(&run.deploy.app).await?;
+    let Some(domain) = row.domains.first() else {
+        log.say("this app has no domain, so there is no public URL to ask");
+        return Ok(());
+    };
+    let url = format!("{}{}", run.windlass.door.url(domain), verify.path);
+    let (began, mut last) = (Instant::now(), String::new());
+    loop {
+        let said = match run.windlass.door.ask(domain, &verify.path, Duration::from_secs(10)).await {
+            Ok(status) if verify.status.contains(status) => {
+                log.say(format!("{url} answers {status}"));
+                return Ok(());
+            }
+            Ok(status) => format!("answers {status}, not {}", verify.status),
+            Err(error) => error,
+        };
+        if said != last {
+            log.say(format!("{url}: {said}"));
+            last.clone_from(&said);
+        }
+        if began.elapsed() >= verify.timeout.0 {
+            return Err(Stop::NotGood(format!("after {} {url} still {said}", verify.timeout)));
+        }
+        pause(300).await;
+    }
+}
+
+/// Waits until the old container has no request left, or the manifest's limit has passed.
+pub(super) async fn drain(run: &Run, log: &PhaseWriter, retiring: Retiring) -> Result<Drained, Stop> {
+    // Caddy may send requests by what it last looked up for one refresh after the swap.
+    tokio::time::sleep(REFRESH.saturating_sub(retiring.since.elapsed())).await;
+    let limit = run.manifest_of(run.deploy.id).await?.drain.timeout.0;
+    let (began, mut last) = (Instant::now(), None);
+    loop {
+        let left = run.windlass.proxy.in_flight(&retiring.addresses).await?;
+        if left == 0 {
+            return Ok(Drained(retiring));
+        }
+        if began.elapsed() >= limit {
+            log.say(format!("{left} requests have not finished after {}; they end now", show(limit)));
+            return Ok(Drained(retiring));
+        }
+        if last != Some(left) {
+            log.say(format!("{left} requests still run in deploy {}", retiring.deploy));
+            last = Some(left);
+        }
+        pause(100).await;
+    }
+}
+
+/// Stops the old container, keeps the rest of its output, and removes it.
+pub(super) async fn retire(run: &Run, log: &PhaseWriter, drained: Drained) -> Result<(), Stop> {
+    let Drained(old) = drained;
+    let grace = run.manifest_of(old.deploy).await?.drain.stop_grace.0;
+    let began = Instant::now();
+    run.windlass.stop_and_remove(&old.name, old.deploy, grace).await?;
+    if began.elapsed() >= grace {
+        log.say(format!("it did not end on SIGTERM within {} and was killed", show(grace)));
+    }
+    log.say(format!("the container of deploy {} is gone", old.deploy));
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Caddy's container: made, checked, and connected to every app's network.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Error, Windlass};
+use crate::config::Tls;
+use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
+use crate::proxy::SOCKETS;
+
+impl Windlass {
+    /// Makes sure that Caddy runs as configured, reaches every app's network and has their routes.
+    /// One that does already is left alone: its connections are not touched.
+    pub async fn ensure_edge(&self) -> Result<(), Error> {
+        let image = &self.config.caddy.image;
+        if self.engine.image(image).await?.is_none() {
+            tracing::info!(%image, "pulling Caddy's image");
+            self.engine.pull(image).await?;
+        }
+        self.engine.ensure_network(&self.naming.edge(), None, None).await?;
+        let spec = self.caddy_spec()?;
+        if !self.caddy_fits(&spec).await? {
+            self.proxy.prepare(&self.proxy_settings(), &self.routes(None).await?).await?;
+            self.engine.remove(&spec.name).await?;
+            self.engine.run(&spec).await.map_err(explain_ports)?;
+        }
+        for app in self.store.apps().await? {
+            let network = self.naming.network(&app.name);
+            self.engine.ensure_network(&network, Some(app.subnet), Some(app.name.as_str())).await?;
+            self.engine.connect(&network, &spec.name).await?;
+        }
+        self.wait_for_caddy(&spec.name).await?;
+        self.learn_version(&spec.name).await?;
+        self.load_routes(None).await
+    }
+
+    fn caddy_spec(&self) -> Result<ContainerSpec, Error> {
+        let dir = self.home.caddy();
+        for folder in ["config", "data", "run"] {
+            fs::create_dir_all(dir.join(folder))?;
+        }
+        let mount = |folder: &str, target: &str| Mount { source: dir.join(folder), target: target.into() };
+        let port = |host, container| PublishedPort { host, container };
+        let mut ports = vec![port(self.config.caddy.http_port, 80)];
+        if self.config.caddy.tls != Tls::Off {
+            ports.push(port(self.config.caddy.https_port, 443));
+        }
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let command = ["caddy", "run", "--config", "/config/windlass.json"];
+        Ok(ContainerSpec {
+            name: self.naming.caddy(),
+            role: Role::Caddy,
+            owner: None,
+            image: self.config.caddy.image.clone(),
+            command: Some(command.map(str::to_owned).to_vec()),
+            env: vec!["XDG_CONFIG_HOME=/config".into(), "XDG_DATA_HOME=/data".into()],
+            network: self.naming.edge(),
+            aliases: Vec::new(),
+            restart: true,
+            // The server's own user: it owns the admin socket then, and what lies in the folders.
+            user: Some(format!("{uid}:{gid}")),
+            mounts: vec![mount("config", "/config"), mount("data", "/data"), mount("run", SOCKETS)],
+            ports,
+            // The official binary carries this capability and does not start without.
+            capabilities: Some(vec!["NET_BIND_SERVICE".into()]),
+        })
+    }
+
+    /// Whether the container that is there is the one to be had.
+    async fn caddy_fits(&self, spec: &ContainerSpec) -> Result<bool, Error> {
+        let Some(there) = self.engine.container(&spec.name).await? else { return Ok(false) };
+        let image = self.engine.image(&spec.image).await?.map(|facts| facts.id);
+        let mut wanted: Vec<u16> = spec.ports.iter().map(|port| port.host).collect();
+        let mut published = there.published.clone();
+        wanted.sort_unstable();
+        published.sort_unstable();
+        Ok(there.running && Some(there.image) == image && published == wanted)
+    }
+
+    async fn wait_for_caddy(&self, name: &str) -> Result<(), Error> {
+        let mut last = None;
+        for _ in 0..100 {
+            match self.proxy.ping().await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let printed = self.engine.last_output(name, 5).await.unwrap_or_default().concat();
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        let error = last.map(|error| error.to_string()).unwrap_or_default();
+        Err(Error::Refused(format!("Caddy does not come up: {error}\nIts last lines:\n{printed}")))
+    }
+
+    /// Caddy 2.7 learned to keep WebSockets open when a configuration is loaded; older ones refuse
+    /// the key.
+    async fn learn_version(&self, name: &str) -> Result<(), Error> {
+        let (_, said) = self.engine.exec(name, &["caddy".to_owned(), "version".to_owned()]).await?;
+        let numbers: Vec<u32> =
+            said.trim_start_matches('v').split(['.', ' ', '-']).map_while(|n| n.parse().ok()).collect();
+        let new = matches!(numbers[..], [major, minor, ..] if (major, minor) >= (2, 7));
+        self.stream_close_delay.store(new, Ordering::Relaxed);
+        tracing::info!(version = said.trim(), "Caddy {} runs", said.trim());
+        Ok(())
+    }
+}
+
+/// A port that is taken is the most usual trouble of a first start.
+fn explain_ports(error: EngineError) -> Error {
+    let text = error.to_string();
+    let taken = ["already allocated", "already in use", "bind for", "cannot expose privileged port"];
+    if taken.iter().any(|words| text.to_lowercase().contains(words)) {
+        return Error::Refused(format!(
+            "{text}\nAnother program has Caddy's port. Stop it (ss -ltnp shows which), or set caddy.http_port and caddy.https_port in config.toml."
+        ));
+    }
+    error.into()
+}

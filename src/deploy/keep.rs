@@ -1,0 +1,147 @@
+//! What is kept and what goes: containers and images of deploys, and the apps' own output.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tracing::warn;
+
+use super::run::Run;
+use super::{Error, Windlass};
+use crate::domain::{AppName, DeployId, Manifest, Timestamp};
+
+impl Windlass {
+    /// Stops a container, keeps the rest of its output, and removes it.
+    pub(super) async fn stop_and_remove(
+        &self,
+        name: &str,
+        deploy: DeployId,
+        grace: Duration,
+    ) -> Result<(), Error> {
+        // Stopped by us it must not come back, even if the server goes away right here.
+        let _ = self.engine.set_restart(name, false).await;
+        self.engine.stop(name, grace).await?;
+        self.finish_collecting(deploy).await;
+        Ok(self.engine.remove(name).await?)
+    }
+
+    /// Removes what a deploy that did not go live left on the engine.
+    pub(super) async fn clean_up_after(&self, app: &AppName, id: DeployId) {
+        let cleaned = async {
+            let live = self.naming.live(app);
+            for container in self.engine.containers(Some(app), Some(id)).await? {
+                if container.name != live {
+                    self.stop_and_remove(&container.id, id, Duration::from_secs(2)).await?;
+                }
+            }
+            if self.store.release(id).await?.is_none() {
+                self.engine.remove_image(&self.naming.image(app, id).0).await?;
+            }
+            self.settle_branch(app).await
+        };
+        if let Err(error) = cleaned.await {
+            warn!(%app, deploy = %id, %error, "something of deploy {id} is left; the next start removes it");
+        }
+    }
+
+    /// Removes images beyond the last `keep.releases` releases; never the live one's, nor one that a
+    /// queued deploy goes back to.
+    pub(super) async fn prune_images(&self, app: &AppName) {
+        let pruned = async {
+            let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
+            let mut wanted: Vec<DeployId> = live.into_iter().collect();
+            for deploy in self.store.open_deploys(Some(app)).await? {
+                wanted.extend(self.store.source_release(deploy.id).await?);
+            }
+            let releases = self.store.releases(app, 1000).await?;
+            let mut images: Vec<&str> = Vec::new();
+            for release in releases.iter().filter(|release| release.image_kept) {
+                let kept = images.contains(&release.image.0.as_str());
+                // A revert runs an earlier release's image: that is one image, and counts once.
+                if kept
+                    || images.len() < self.config.keep.releases as usize
+                    || wanted.contains(&release.deploy)
+                {
+                    images.push(&release.image.0);
+                    images.dedup();
+                } else {
+                    self.store.forget_image(release.deploy).await?;
+                    self.engine.remove_image(&release.image.0).await?;
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = pruned.await {
+            warn!(%app, %error, "old images are left for the next time");
+        }
+    }
+
+    /// Removes logs older than `keep.logs`, but for those of live deploys.
+    pub async fn prune_logs(&self) -> Result<(), Error> {
+        let oldest = Timestamp::now().millis() - self.config.keep.logs.0.as_millis() as i64;
+        for app in self.store.apps().await? {
+            for deploy in self.store.deploys(&app.name, u32::MAX, None).await? {
+                let ended = deploy.finished_at.is_some_and(|at| at.millis() < oldest);
+                if ended && deploy.status != crate::domain::DeployStatus::Live {
+                    self.logs.remove(deploy.id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what a web container prints, until it ends.
+    pub(super) fn collect(&self, container: String, deploy: DeployId) {
+        let windlass = self.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = windlass.collect_until_end(&container, deploy).await {
+                warn!(%deploy, container, %error, "an app's output is not kept");
+            }
+        });
+        self.collectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(deploy, task);
+    }
+
+    async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
+        // By id: the name changes with the swap.
+        let Some(state) = self.engine.container(container).await? else { return Ok(()) };
+        let mut log = self.logs.write_app(deploy)?;
+        loop {
+            let since = log.last_at().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
+            let mut output = std::pin::pin!(self.engine.output(&state.id, true, Some(since)));
+            while let Some(line) = output.next().await {
+                let Ok(line) = line else { break };
+                let mut parts = line.bytes.splitn(2, |b| *b == b' ');
+                let at = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+                let text = parts.next().unwrap_or_default();
+                log.append(&at, line.stderr, text.strip_suffix(b"\n").unwrap_or(text))?;
+                self.app_output.send_modify(|lines| *lines += 1);
+            }
+            // The stream ends with the container, and also when the engine restarts or the
+            // container was brought back.
+            match self.engine.container(&state.id).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(state)) if !state.running => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    if self.engine.container(&state.id).await?.is_none_or(|state| !state.running) {
+                        return Ok(());
+                    }
+                }
+                _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+
+    /// Waits a little for the last lines of a container that has stopped.
+    async fn finish_collecting(&self, deploy: DeployId) {
+        let task = self.collectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&deploy);
+        if let Some(task) = task {
+            let _ = tokio::time::timeout(Duration::from_secs(3), task).await;
+        }
+    }
+}
+
+impl Run {
+    /// The manifest that a deploy's release ran with.
+    pub(super) async fn manifest_of(&self, deploy: DeployId) -> Result<Manifest, Error> {
+        Ok(self.windlass.store.release(deploy).await?.map(|release| release.manifest).unwrap_or_default())
+    }
+}

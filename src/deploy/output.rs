@@ -1,0 +1,90 @@
+//! An app's own output across its releases: `windlass logs`.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+
+use super::{Error, Windlass};
+use crate::domain::{AppName, DeployId};
+use crate::logs::AppLine;
+
+/// Reads an app's output, oldest first, and goes on with what comes.
+#[derive(Debug)]
+pub struct AppOutput {
+    windlass: Windlass,
+    app: AppName,
+    news: watch::Receiver<u64>,
+    /// The time of the last line given, per deploy: lines of two containers may cross.
+    given: std::collections::HashMap<DeployId, String>,
+    since: String,
+}
+
+/// Deploys looked at: an app's output is spread over its releases' logs.
+const DEPLOYS: u32 = 50;
+
+impl Windlass {
+    /// Opens an app's output: the last `tail` lines, or all that is younger than `since_ms`.
+    ///
+    /// Returns those lines and what follows them.
+    pub async fn app_output(
+        &self,
+        app: &AppName,
+        since_ms: Option<u64>,
+        tail: usize,
+    ) -> Result<(Vec<AppLine>, AppOutput), Error> {
+        let news = self.app_output.subscribe();
+        let since = since_ms.map(|ms| nanos_ago(ms)).unwrap_or_default();
+        let mut lines = Vec::new();
+        for deploy in self.store.deploys(app, DEPLOYS, None).await? {
+            match since_ms {
+                Some(_) => self.logs.app_since(deploy.id, &since, |line| {
+                    lines.push(line);
+                    true
+                })?,
+                None if lines.len() < tail => lines.extend(self.logs.app_tail(deploy.id, tail)?),
+                None => break,
+            }
+        }
+        lines.sort();
+        let from = if since_ms.is_some() { 0 } else { lines.len().saturating_sub(tail) };
+        let lines = lines.split_off(from);
+        let given = lines.iter().map(|line| (line.deploy, line.at.clone())).collect();
+        let windlass = self.clone();
+        let since = nanos_ago(0);
+        Ok((lines, AppOutput { windlass, app: app.clone(), news, given, since }))
+    }
+}
+
+impl AppOutput {
+    /// The next lines, waiting for them.
+    pub async fn next(&mut self) -> Result<Vec<AppLine>, Error> {
+        loop {
+            let _ = self.news.changed().await;
+            // Gathers what comes in one burst.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            self.news.mark_unchanged();
+            let mut lines = Vec::new();
+            for deploy in self.windlass.store.deploys(&self.app, 5, None).await? {
+                let after = self.given.get(&deploy.id).unwrap_or(&self.since).clone();
+                self.windlass.logs.app_since(deploy.id, &after, |line| {
+                    if line.at > after {
+                        lines.push(line);
+                    }
+                    true
+                })?;
+            }
+            lines.sort();
+            self.given.extend(lines.iter().map(|line| (line.deploy, line.at.clone())));
+            if !lines.is_empty() {
+                return Ok(lines);
+            }
+        }
+    }
+}
+
+/// The instant `ms` milliseconds ago as Docker writes it: RFC 3339, UTC, nine decimals.
+fn nanos_ago(ms: u64) -> String {
+    let at = OffsetDateTime::now_utc() - std::time::Duration::from_millis(ms);
+    let whole = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
+    format!("{}.{:09}Z", whole.trim_end_matches('Z'), at.nanosecond())
+}

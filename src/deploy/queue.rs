@@ -1,0 +1,196 @@
+//! The queue: one worker an app, so deploys of one app never overlap and those of different apps
+//! run side by side. What waits is rows in the database; nothing is lost with the process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::run::{Ended, Run, Stop};
+use super::source::Plan;
+use super::{Error, Windlass, pipeline};
+use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
+use crate::store::NewDeploy;
+
+/// Who works, and how to stop what runs.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Workers(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    apps: HashMap<AppName, Arc<Notify>>,
+    running: HashMap<DeployId, CancellationToken>,
+}
+
+impl Workers {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets an app's worker look at its queue; begins one where there is none.
+    fn wake(&self, windlass: &Windlass, app: &AppName) {
+        let notify = match self.table().apps.get(app) {
+            Some(notify) => return notify.notify_one(),
+            None => Arc::new(Notify::new()),
+        };
+        notify.notify_one();
+        self.table().apps.insert(app.clone(), notify.clone());
+        tokio::spawn(work(windlass.clone(), app.clone(), notify));
+    }
+
+    /// Ends an app's worker once it is idle.
+    pub fn forget(&self, app: &AppName) {
+        if let Some(notify) = self.table().apps.remove(app) {
+            notify.notify_one();
+        }
+    }
+
+    fn knows(&self, app: &AppName, notify: &Arc<Notify>) -> bool {
+        self.table().apps.get(app).is_some_and(|known| Arc::ptr_eq(known, notify))
+    }
+}
+
+async fn work(windlass: Windlass, app: AppName, notify: Arc<Notify>) {
+    loop {
+        notify.notified().await;
+        while let Some(next) = next_queued(&windlass, &app).await {
+            run_one(&windlass, next).await;
+        }
+        if !windlass.workers.knows(&app, &notify) {
+            return;
+        }
+    }
+}
+
+async fn next_queued(windlass: &Windlass, app: &AppName) -> Option<Deploy> {
+    match windlass.store.open_deploys(Some(app)).await {
+        Ok(open) => open.into_iter().find(|deploy| deploy.status == DeployStatus::Queued),
+        Err(error) => {
+            error!(%app, %error, "the queue cannot be read");
+            None
+        }
+    }
+}
+
+/// Runs one deploy from its first phase to its last row.
+async fn run_one(windlass: &Windlass, deploy: Deploy) {
+    let (id, app) = (deploy.id, deploy.app.clone());
+    let cancel = CancellationToken::new();
+    windlass.workers.table().running.insert(id, cancel.clone());
+    if let Err(error) = windlass.store.change_deploy(id, DeployEvent::Start, None, None).await {
+        // Cancelled or superseded in the meantime: it is no longer ours.
+        info!(%app, deploy = %id, %error, "deploy not started");
+    } else {
+        windlass.logs.changed(id);
+        info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
+        let run = Run::new(windlass.clone(), deploy, cancel);
+        let ended = match plan(&run).await {
+            Ok(plan) => pipeline::deploy(&run, plan).await,
+            Err(stop) => Err(Ended { phase: "queue".into(), stop }),
+        };
+        conclude(&run, ended).await;
+    }
+    windlass.workers.table().running.remove(&id);
+    windlass.logs.changed(id);
+}
+
+/// A revert and a restart take a kept image; everything else, and a revert whose image is gone,
+/// builds.
+async fn plan(run: &Run) -> Result<Plan, Stop> {
+    let store = &run.windlass.store;
+    let Some(source) = store.source_release(run.deploy.id).await? else { return Ok(Plan::Build) };
+    let Some(release) = store.release(source).await? else { return Ok(Plan::Build) };
+    if !release.image_kept || run.windlass.engine.image(&release.image.0).await?.is_none() {
+        store.forget_image(source).await?;
+        return Ok(Plan::Build);
+    }
+    let env = match run.deploy.trigger {
+        Trigger::Restart => store.env(&run.deploy.app).await?,
+        _ => release.env.clone(),
+    };
+    Ok(Plan::Reuse { release: Box::new(release), env })
+}
+
+/// Writes a deploy's outcome, removes what it left, and puts the branch where it belongs.
+async fn conclude(run: &Run, ended: Result<(), Ended>) {
+    let (windlass, id, app) = (&run.windlass, run.deploy.id, &run.deploy.app);
+    let live = windlass.store.deploy(id).await.is_ok_and(|deploy| deploy.status == DeployStatus::Live);
+    if let Err(ended) = &ended {
+        let failure = ended.failure();
+        match &ended.stop {
+            Stop::Broken(error) => {
+                warn!(%app, deploy = %id, phase = ended.phase, %error, "deploy {id} of {app} broke")
+            }
+            _ => info!(%app, deploy = %id, phase = ended.phase, "deploy {id} of {app} did not go live"),
+        }
+        if !live {
+            let event =
+                if matches!(ended.stop, Stop::Cancelled) { DeployEvent::Cancel } else { DeployEvent::Fail };
+            // Clean up before the end is announced: who is told that it failed may look at once.
+            windlass.clean_up_after(app, id).await;
+            let changed =
+                windlass.store.change_deploy(id, event, Some(&failure), Some(run.elapsed_ms())).await;
+            log_failure(changed.map(drop));
+        }
+    }
+    if live {
+        info!(%app, deploy = %id, ms = run.elapsed_ms(), "deploy {id} of {app} is live");
+        log_failure(windlass.store.finish_deploy(id, run.elapsed_ms()).await);
+        windlass.prune_images(app).await;
+    }
+}
+
+fn log_failure(result: Result<(), crate::store::StoreError>) {
+    if let Err(error) = result {
+        error!(%error, "a deploy's outcome could not be written");
+    }
+}
+
+impl Windlass {
+    /// Queues a deploy and wakes the app's worker. What still waited is superseded by it.
+    pub(super) async fn enqueue(&self, new: NewDeploy) -> Result<Deploy, Error> {
+        let (id, superseded) = self.store.queue_deploy(&new).await?;
+        self.git.keep(&new.app, id, &new.commit).await?;
+        superseded.into_iter().for_each(|old| self.logs.changed(old));
+        self.logs.changed(id);
+        self.workers.wake(self, &new.app);
+        Ok(self.store.deploy(id).await?)
+    }
+
+    /// Lets the worker of each app with something queued begin: at the server's start.
+    pub async fn resume_queue(&self) -> Result<(), Error> {
+        for deploy in self.store.open_deploys(None).await? {
+            self.workers.wake(self, &deploy.app);
+        }
+        Ok(())
+    }
+
+    /// Stops a deploy: one that waits at once, one that runs at its next step. After the swap it is
+    /// swapped back; once live it can only be reverted.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn cancel(&self, id: DeployId, actor: &str) -> Result<(), Error> {
+        let deploy = self.store.deploy(id).await?;
+        match deploy.status {
+            DeployStatus::Queued => {
+                let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
+                self.store.change_deploy(id, DeployEvent::Cancel, Some(&reason), None).await?;
+                self.logs.changed(id);
+                self.settle_branch(&deploy.app).await?;
+                Ok(())
+            }
+            DeployStatus::Running => {
+                if let Some(cancel) = self.workers.table().running.get(&id) {
+                    cancel.cancel();
+                }
+                Ok(())
+            }
+            status => {
+                Err(Error::Refused(format!("deploy {id} is {status} already: there is nothing to cancel")))
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Checkout and build: from a commit to an image.
+
+use std::collections::HashMap;
+
+use super::context;
+use super::run::{Run, Stop};
+use crate::domain::duration::show;
+use crate::domain::manifest::DEFAULT_PORT;
+use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release};
+use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop, ImageFacts};
+use crate::git::TreeEntry;
+use crate::logs::PhaseWriter;
+
+/// Where a deploy's image comes from.
+pub(super) enum Plan {
+    /// From the commit.
+    Build,
+    /// From a release whose image is kept, run with this environment.
+    Reuse {
+        /// That release.
+        release: Box<Release>,
+        /// The release's own for a revert, today's for a restart.
+        env: Environment,
+    },
+}
+
+/// A commit that can be built.
+pub(super) struct Source {
+    commit: CommitId,
+    manifest: Manifest,
+}
+
+/// An image that nothing has proved yet.
+pub(super) struct Image {
+    /// Its name on the engine.
+    pub name: ImageRef,
+    /// What it was built from.
+    pub commit: CommitId,
+    /// How it is to be proved and run.
+    pub manifest: Manifest,
+    /// What it is run with.
+    pub env: Environment,
+}
+
+/// The manifest is a text file that people write; a longer one is none.
+const LONGEST_MANIFEST: u64 = 256 * 1024;
+
+/// Resolves the commit and reads its manifest.
+pub(super) async fn checkout(run: &Run, log: &PhaseWriter) -> Result<Source, Stop> {
+    let (git, app, commit) = (&run.windlass.git, &run.deploy.app, &run.deploy.commit);
+    log.say(format!("commit {} {}", commit.short(), run.deploy.subject));
+    log.say(format!("by {}, {} by {}", run.deploy.author, run.deploy.trigger, run.deploy.actor));
+    let mut manifest = match git.entry(app, commit, "windlass.toml").await? {
+        None => {
+            log.say("no windlass.toml: everything has its default");
+            Manifest::default()
+        }
+        Some(TreeEntry::File(size)) if size <= LONGEST_MANIFEST => {
+            let bytes = git.file(app, commit, "windlass.toml", LONGEST_MANIFEST).await?.unwrap_or_default();
+            parse_manifest(&bytes).map_err(Stop::NotGood)?
+        }
+        Some(TreeEntry::File(size)) => {
+            return Err(Stop::NotGood(format!(
+                "windlass.toml has {size} bytes; at most {LONGEST_MANIFEST} are read"
+            )));
+        }
+        Some(_) => return Err(Stop::NotGood("windlass.toml must be a plain file".into())),
+    };
+    let django = matches!(git.entry(app, commit, "manage.py").await?, Some(TreeEntry::File(_)));
+    manifest.settle_gates(django);
+    expect_dockerfile(run, &manifest).await?;
+    for path in git.submodules(app, commit).await? {
+        log.say(format!(
+            "warning: the submodule {path} is an empty folder in the build: submodules are not fetched"
+        ));
+    }
+    Ok(Source { commit: commit.clone(), manifest })
+}
+
+fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "windlass.toml is not UTF-8 text".to_owned())?;
+    let manifest: Manifest = toml::from_str(text).map_err(|error| format!("windlass.toml: {error}"))?;
+    manifest.check().map_err(|error| format!("windlass.toml: {error}"))?;
+    Ok(manifest)
+}
+
+async fn expect_dockerfile(run: &Run, manifest: &Manifest) -> Result<(), Stop> {
+    let (git, app, commit) = (&run.windlass.git, &run.deploy.app, &run.deploy.commit);
+    let context = manifest.build.context.trim_matches('/').trim_start_matches("./");
+    if !matches!(context, "" | ".") {
+        match git.entry(app, commit, context).await? {
+            Some(TreeEntry::Folder) => {}
+            Some(_) => return Err(Stop::NotGood(format!("build.context = {context:?} is not a folder"))),
+            None => return Err(Stop::NotGood(format!("build.context = {context:?} is not in this commit"))),
+        }
+    }
+    let path = match context {
+        "" | "." => manifest.build.dockerfile.clone(),
+        folder => format!("{folder}/{}", manifest.build.dockerfile),
+    };
+    match git.entry(app, commit, &path).await? {
+        Some(TreeEntry::File(_) | TreeEntry::Symlink) => Ok(()),
+        _ => Err(Stop::NotGood(format!(
+            "there is no {path} in this commit. Add a Dockerfile, or name it in windlass.toml:\n    [build]\n    dockerfile = \"path/to/Dockerfile\""
+        ))),
+    }
+}
+
+/// Builds the image, one build at a time by default.
+pub(super) async fn build(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image, Stop> {
+    run.or_cancelled(async {
+        if run.windlass.builds.available_permits() == 0 {
+            log.say("waiting for another build to end");
+        }
+        let _turn = run.windlass.builds.acquire().await;
+        build_now(run, log, source).await
+    })
+    .await
+}
+
+async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image, Stop> {
+    let (windlass, deploy) = (&run.windlass, &run.deploy);
+    let Source { commit, manifest } = source;
+    let name = windlass.naming.image(&deploy.app, deploy.id);
+    let facts = windlass.engine.facts().await?;
+    if let BuildLimit::NotPossible(why) = crate::engine::limit_builds(windlass.config.build.memory.0, &facts)
+    {
+        log.say(format!("no memory limit for this build: {why}"));
+    }
+    let timeout = windlass.config.build.timeout.0;
+    let spec = BuildSpec {
+        image: name.to_string(),
+        dockerfile: manifest.build.dockerfile.clone(),
+        args: manifest.build.args.clone(),
+        app: deploy.app.to_string(),
+        deploy: deploy.id.to_string(),
+        commit: commit.to_string(),
+        session: format!("{name}-{:016x}", rand::random::<u64>()),
+        timeout,
+    };
+    let (context, told) = context::stream(&windlass.git, &deploy.app, &commit, &manifest.build).await?;
+    let mut printer = Printer { log, numbers: HashMap::new() };
+    let building = windlass.engine.build(&spec, context, |event| printer.print(event));
+    let built = tokio::time::timeout(timeout, building).await;
+    log.end_output();
+    for line in told.summary() {
+        log.say(line);
+    }
+    match built {
+        Err(_) => Err(Stop::NotGood(format!("the build took longer than build.timeout = {}", show(timeout)))),
+        Ok(Err(BuildStop::Engine(error))) => Err(error.into()),
+        Ok(Err(BuildStop::Failed(message))) => Err(Stop::NotGood(format!("the build failed: {message}"))),
+        Ok(Ok(())) => {
+            let env = windlass.store.env(&deploy.app).await?;
+            Ok(Image { name, commit, manifest, env })
+        }
+    }
+}
+
+/// The image of a release, as it is.
+pub(super) fn reuse(run: &Run, release: Release, env: Environment) -> Image {
+    let Release { image, commit, manifest, .. } = release;
+    tracing::debug!(deploy = %run.deploy.id, %image, "image kept");
+    Image { name: image, commit, manifest, env }
+}
+
+/// The port that an app listens on: the manifest's, the image's only one, or 8000.
+pub(super) fn choose_port(manifest: &Manifest, image: &ImageFacts) -> Result<u16, Stop> {
+    match (manifest.web.port, image.ports.as_slice()) {
+        (Some(port), _) => Ok(port),
+        (None, [only]) => Ok(*only),
+        (None, []) => Ok(DEFAULT_PORT),
+        (None, several) => Err(Stop::NotGood(format!(
+            "the image exposes the ports {several:?}: say in windlass.toml which one serves:\n    [web]\n    port = {}",
+            several[0]
+        ))),
+    }
+}
+
+/// Writes a build's events as lines, steps numbered in the order in which they begin.
+struct Printer<'a> {
+    log: &'a PhaseWriter,
+    numbers: HashMap<String, usize>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, event: BuildEvent) {
+        match event {
+            BuildEvent::Step { step, name } if !name.starts_with("[internal]") => {
+                let number = self.number(step);
+                self.log.say(format!("#{number} {name}"));
+            }
+            BuildEvent::Output { bytes, .. } => self.log.output(&bytes),
+            BuildEvent::Done { step, name, cached, took, error } => {
+                if name.starts_with("[internal]") && error.is_none() {
+                    return;
+                }
+                let told = self.numbers.contains_key(&step);
+                let number = self.number(step);
+                let name = if told { String::new() } else { format!(" {name}") };
+                self.log.end_output();
+                self.log.say(match (error, cached) {
+                    (Some(error), _) => format!("#{number}{name} FAILED after {}: {error}", show(took)),
+                    (None, true) => format!("#{number}{name} CACHED"),
+                    (None, false) => format!("#{number}{name} done {}", show(took)),
+                });
+            }
+            BuildEvent::Warning(text) => self.log.say(format!("warning: {text}")),
+            BuildEvent::Step { .. } => {}
+        }
+    }
+
+    fn number(&mut self, step: String) -> usize {
+        let next = self.numbers.len() + 1;
+        *self.numbers.entry(step).or_insert(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_the_manifests_or_the_images_only_one() {
+        let facts = |ports: &[u16]| ImageFacts {
+            id: String::new(),
+            ports: ports.to_vec(),
+            healthcheck: None,
+            size: 0,
+        };
+        let mut manifest = Manifest::default();
+        assert_eq!(choose_port(&manifest, &facts(&[])).ok(), Some(8000));
+        assert_eq!(choose_port(&manifest, &facts(&[9000])).ok(), Some(9000));
+        assert!(
+            matches!(choose_port(&manifest, &facts(&[80, 443])), Err(Stop::NotGood(why)) if why.contains("port = 80"))
+        );
+        manifest.web.port = Some(443);
+        assert_eq!(choose_port(&manifest, &facts(&[80, 443])).ok(), Some(443));
+    }
+
+    #[test]
+    fn a_manifest_that_is_not_text_is_refused() {
+        assert!(parse_manifest(&[0xff, 0xfe]).unwrap_err().contains("UTF-8"));
+        assert!(parse_manifest(b"[web]\nprot = 1").unwrap_err().contains("line 2"));
+    }
+}

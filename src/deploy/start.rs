@@ -1,0 +1,209 @@
+//! Start and health: from a gated image to a candidate that has proved itself.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::gates::Gated;
+use super::probe;
+use super::run::{Run, Stop};
+use super::source::{Image, choose_port};
+use crate::domain::duration::show;
+use crate::domain::{DomainName, Environment, Release};
+use crate::engine::{ContainerSpec, Role};
+use crate::logs::PhaseWriter;
+
+/// A started container that nothing is known of yet.
+pub(super) struct Candidate {
+    name: String,
+    address: SocketAddr,
+    healthcheck: Option<Vec<String>>,
+    release: Release,
+}
+
+/// A candidate that has held its health for `min_healthy`.
+pub(super) struct Healthy {
+    /// Its container's name.
+    pub name: String,
+    /// What will be live.
+    pub release: Release,
+}
+
+/// A container of the app, up to what differs between a candidate and a gate.
+pub(super) fn web_container(run: &Run, image: &Image, port: u16, name: String, role: Role) -> ContainerSpec {
+    let (naming, deploy) = (&run.windlass.naming, &run.deploy);
+    ContainerSpec {
+        aliases: vec![naming.fallback(&deploy.app), naming.release(&deploy.app, deploy.id)],
+        name,
+        role,
+        owner: Some((deploy.app.clone(), deploy.id)),
+        image: image.name.to_string(),
+        command: image.manifest.web.command.clone().map(|command| command.0),
+        env: environment(&image.env, image, port).assignments(),
+        network: naming.network(&deploy.app),
+        restart: false,
+        user: None,
+        mounts: Vec::new(),
+        ports: Vec::new(),
+        capabilities: None,
+    }
+}
+
+/// The app's variables over Windlass's own: an app may set `PORT` itself.
+fn environment(env: &Environment, image: &Image, port: u16) -> Environment {
+    let mut all = Environment::default();
+    let own = [("PORT", port.to_string()), ("WINDLASS_COMMIT", image.commit.to_string())];
+    for (name, value) in own.iter().map(|(n, v)| (*n, v.as_str())).chain(env.iter()) {
+        // Both were checked where they came in.
+        let _ = all.set(name, value);
+    }
+    all
+}
+
+/// Starts the candidate beside the live container.
+pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<Candidate, Stop> {
+    let Gated(image) = gated;
+    let (engine, naming, deploy) = (&run.windlass.engine, &run.windlass.naming, &run.deploy);
+    let Some(facts) = engine.image(&image.name.0).await? else {
+        return Err(Stop::NotGood(format!(
+            "the image {} is gone; redeploy the commit to build it again",
+            image.name
+        )));
+    };
+    let port = choose_port(&image.manifest, &facts)?;
+    let name = naming.release(&deploy.app, deploy.id);
+    let spec = web_container(run, &image, port, name.clone(), Role::Web);
+    run.or_cancelled(async { Ok(engine.run(&spec).await?) }).await?;
+    run.windlass.collect(name.clone(), deploy.id);
+    let state = engine.container(&name).await?;
+    if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
+        let last = run.last_words(&name).await?;
+        return Err(Stop::NotGood(format!("the container ended at once with {exit}.{last}")));
+    }
+    let address = state.and_then(|state| state.addresses.get(&naming.network(&deploy.app)).copied());
+    let Some(address) = address else {
+        return Err(Stop::NotGood("the container has no address on the app's network".into()));
+    };
+    log.say(format!("container {name} on port {port}"));
+    let release = Release {
+        deploy: deploy.id,
+        app: deploy.app.clone(),
+        commit: image.commit,
+        image: image.name,
+        image_kept: true,
+        manifest: image.manifest,
+        port,
+        env: image.env,
+    };
+    Ok(Candidate {
+        name,
+        address: SocketAddr::from((address, port)),
+        healthcheck: facts.healthcheck,
+        release,
+    })
+}
+
+/// Waits until the candidate has been healthy without a break for `min_healthy`.
+pub(super) async fn prove_health(
+    run: &Run,
+    log: &PhaseWriter,
+    candidate: Candidate,
+) -> Result<Healthy, Stop> {
+    let engine = &run.windlass.engine;
+    let proved = run
+        .or_cancelled(async {
+            tokio::select! {
+                proved = hold(run, log, &candidate) => proved.map(|()| None),
+                exit = engine.wait(&candidate.name) => Ok(Some(exit?)),
+            }
+        })
+        .await?;
+    match proved {
+        None => Ok(Healthy { name: candidate.name, release: candidate.release }),
+        Some(exit) => {
+            let last = run.last_words(&candidate.name).await?;
+            Err(Stop::NotGood(format!("the container ended with {exit}.{last}")))
+        }
+    }
+}
+
+async fn hold(run: &Run, log: &PhaseWriter, candidate: &Candidate) -> Result<(), Stop> {
+    let health = &candidate.release.manifest.health;
+    let app = run.windlass.store.app(&run.deploy.app).await?;
+    let host = app.domains.first().map_or("localhost", DomainName::as_str);
+    log.say(format!("asking for {} until it holds for {}", health.path, health.min_healthy));
+    let (began, mut since, mut last) = (Instant::now(), None::<Instant>, String::new());
+    loop {
+        let answer = ask(run, candidate, host).await;
+        match (&answer, since) {
+            (Ok(said), None) => {
+                log.say(format!("healthy ({said})"));
+                since = Some(Instant::now());
+            }
+            (Err(said), _) if since.take().is_some() || *said != last => {
+                log.say(format!("not healthy: {said}{}", where_it_listens(run, candidate).await));
+                last.clone_from(said);
+            }
+            _ => {}
+        }
+        if since.is_some_and(|since| since.elapsed() >= health.min_healthy.0) {
+            return Ok(());
+        }
+        if began.elapsed() >= health.deadline.0 {
+            let listens = where_it_listens(run, candidate).await;
+            let why = answer.map_or_else(|said| said, |_| "it did not hold".to_owned());
+            let last = run.last_words(&candidate.name).await?;
+            return Err(Stop::NotGood(format!(
+                "not healthy after {}: {why}{listens}.{last}",
+                health.deadline
+            )));
+        }
+        let hold_left = since.map(|since| health.min_healthy.0.saturating_sub(since.elapsed()));
+        // Until it is first healthy it is asked more often, so that nobody waits for a full interval.
+        let interval = if hold_left.is_none() {
+            health.interval.0.min(Duration::from_millis(250))
+        } else {
+            health.interval.0
+        };
+        tokio::time::sleep(hold_left.map_or(interval, |left| left.min(interval))).await;
+    }
+}
+
+/// One probe: over HTTP, and by the image's own HEALTHCHECK where it has one.
+async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, String> {
+    let health = &candidate.release.manifest.health;
+    let https = run.windlass.door.scheme == "https";
+    let status = probe::get(candidate.address, host, https, &health.path, health.timeout.0).await?;
+    if !health.status.contains(status) {
+        return Err(format!("{} answered {status}, not {}", health.path, health.status));
+    }
+    let Some(command) = &candidate.healthcheck else { return Ok(format!("{status}")) };
+    let checked = run.windlass.engine.exec(&candidate.name, command);
+    match tokio::time::timeout(health.timeout.0.max(Duration::from_secs(5)), checked).await {
+        Ok(Ok((0, _))) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
+        Ok(Ok((code, said))) => {
+            let said = crate::domain::printable(said.lines().last().unwrap_or(""), 200);
+            Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the image's HEALTHCHECK took longer than {}", show(health.timeout.0))),
+    }
+}
+
+/// Where the container listens instead, when it does not where it is asked.
+async fn where_it_listens(run: &Run, candidate: &Candidate) -> String {
+    let Ok(Some(pid)) = run.windlass.engine.pid(&candidate.name).await else { return String::new() };
+    let ports = probe::listening(pid);
+    if ports.iter().any(|(ip, port)| *port == candidate.address.port() && *ip != Ipv4Addr::LOCALHOST) {
+        return String::new();
+    }
+    match ports.first() {
+        None => format!(" (nothing in it listens yet; expected on port {})", candidate.address.port()),
+        Some((Ipv4Addr::LOCALHOST, port)) => {
+            format!(" (it listens on 127.0.0.1:{port} only; make it listen on 0.0.0.0)")
+        }
+        Some((_, port)) => format!(
+            " (it listens on port {port}, and was expected on {}: set web.port = {port} in windlass.toml, or EXPOSE it)",
+            candidate.address.port()
+        ),
+    }
+}
