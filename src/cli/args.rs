@@ -1,0 +1,405 @@
+//! The command line: what may be written, with help that teaches by example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::domain::{AppName, DeployId, DomainName, HumanDuration, Phase};
+
+/// A git-push mini PaaS for one Linux server.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, propagate_version = false, arg_required_else_help = true)]
+#[command(after_help = "From nothing to a live app:
+  windlass serve &
+  windlass app create shop --domain shop.example.com
+  git remote add prod <the remote that it prints>
+  git push prod main
+
+Exit status: 0 done, 1 the thing asked for failed, 2 wrong usage, 3 the server cannot be reached.")]
+pub struct Cli {
+    /// Where the server keeps its state and its control socket.
+    #[arg(
+        long,
+        global = true,
+        env = "WINDLASS_HOME",
+        value_name = "DIR",
+        default_value = "/var/lib/windlass"
+    )]
+    pub home: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    #[command(after_help = "Example:
+  windlass serve --home /srv/windlass
+
+It stays in the foreground; SIGTERM stops it. Apps keep serving without it.")]
+    Serve,
+    /// Create, list, show and destroy apps.
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Set, unset and list an app's environment variables.
+    #[command(subcommand)]
+    Env(EnvCommand),
+    /// List an app's deploys, newest first.
+    #[command(after_help = "Example:
+  windlass deploys shop --limit 5")]
+    Deploys {
+        /// Whose deploys.
+        name: AppName,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show, follow, await and cancel one deploy.
+    #[command(subcommand)]
+    Deploy(DeployCommand),
+    /// Build and deploy a commit again.
+    #[command(after_help = "Examples:
+  windlass redeploy shop --wait          the live commit, built again
+  windlass redeploy shop 1a2b3c4d5e      any commit of the app's repository")]
+    Redeploy(Again),
+    /// Go back to an earlier release.
+    #[command(after_help = "Examples:
+  windlass revert shop --wait            the release before the live one
+  windlass revert shop 1a2b3c4d5e        an older one
+
+While its image is kept, a revert needs no build.")]
+    Revert(Again),
+    /// Bring the live image up again, with today's environment, by the same swap.
+    #[command(after_help = "Example:
+  windlass env set shop GREETING=hello
+  windlass restart shop --wait")]
+    Restart {
+        /// Which app.
+        name: AppName,
+        #[command(flatten)]
+        wait: Wait,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Send SIGHUP to an app's main process; gunicorn and others reload their workers.
+    #[command(after_help = "Example:
+  windlass reload shop")]
+    Reload {
+        /// Which app.
+        name: AppName,
+    },
+    /// Print an app's own output, across its releases.
+    #[command(after_help = "Examples:
+  windlass logs shop --tail 20
+  windlass logs shop --since 10m
+  windlass logs shop --follow
+
+Times are UTC. With --json each line is one JSON document.")]
+    Logs {
+        /// Which app.
+        name: AppName,
+        /// Stay, and print what comes.
+        #[arg(long, short)]
+        follow: bool,
+        /// Only what is younger than this, as in 10m, 2h or 1d.
+        #[arg(long, value_name = "AGE", conflicts_with = "tail")]
+        since: Option<HumanDuration>,
+        /// How many of the last lines.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        tail: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check Docker, Caddy, disk, memory, ports and permissions, and say how to mend each.
+    #[command(after_help = "Example:
+  sudo -u windlass windlass doctor
+
+It works without the server. Exit status 1 if a check fails; warnings do not count.")]
+    Doctor {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What git runs in an app's repository.
+    #[command(subcommand, hide = true)]
+    Hook(HookCommand),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:
+  windlass completions bash > /etc/bash_completion.d/windlass")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// `windlass app …`
+#[derive(Debug, Subcommand)]
+pub enum AppCommand {
+    /// Create an app, and print the remote to push to.
+    #[command(after_help = "Example:
+  windlass app create shop --domain shop.example.com --domain www.shop.example.com")]
+    Create {
+        /// Its name: 1 to 40 of a-z, 0-9 and '-'.
+        name: AppName,
+        /// A host name it answers to; may be given several times.
+        #[arg(long = "domain", value_name = "HOST")]
+        domains: Vec<DomainName>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List every app.
+    #[command(after_help = "Example:
+  windlass app list --json")]
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one app.
+    #[command(after_help = "Example:
+  windlass app show shop")]
+    Show {
+        /// Which app.
+        name: AppName,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove an app with its containers, images, repository, logs and environment.
+    #[command(after_help = "Example:
+  windlass app destroy shop --yes")]
+    Destroy {
+        /// Which app.
+        name: AppName,
+        /// Yes, really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `windlass env …`
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// Set variables. They count from the next deploy or restart on.
+    #[command(after_help = "Examples:
+  windlass env set shop GREETING=hello DEBUG=0
+  windlass env set shop - < secrets.env      lines of NAME=value; keeps secrets out of process lists")]
+    Set {
+        /// Whose.
+        name: AppName,
+        /// NAME=value; '-' reads such lines from standard input.
+        #[arg(required = true, value_name = "K=V")]
+        vars: Vec<String>,
+    },
+    /// Remove variables. They count until the next deploy or restart.
+    #[command(after_help = "Example:
+  windlass env unset shop GREETING DEBUG")]
+    Unset {
+        /// Whose.
+        name: AppName,
+        /// Their names.
+        #[arg(required = true, value_name = "K")]
+        names: Vec<String>,
+    },
+    /// List variables; values only with --reveal.
+    #[command(after_help = "Example:
+  windlass env list shop --reveal")]
+    List {
+        /// Whose.
+        name: AppName,
+        /// Show the values too.
+        #[arg(long)]
+        reveal: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// `windlass deploy …`
+#[derive(Debug, Subcommand)]
+pub enum DeployCommand {
+    /// Show a deploy and where its time went.
+    #[command(after_help = "Example:
+  windlass deploy show 12")]
+    Show {
+        /// Its number.
+        #[arg(value_parser = deploy_id)]
+        id: DeployId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print a deploy's log, as the pusher sees it.
+    #[command(after_help = "Examples:
+  windlass deploy log 12
+  windlass deploy log 12 --follow
+  windlass deploy log 12 --phase gate:check
+
+With --json each line is one JSON document.")]
+    Log {
+        /// Its number.
+        #[arg(value_parser = deploy_id)]
+        id: DeployId,
+        /// Only this phase.
+        #[arg(long, value_name = "P")]
+        phase: Option<Phase>,
+        /// Stay until it ends.
+        #[arg(long, short)]
+        follow: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Wait until a deploy has ended. Exit status 1 if it did not go live.
+    #[command(after_help = "Example:
+  windlass deploy wait 12 && echo live")]
+    Wait {
+        /// Its number.
+        #[arg(value_parser = deploy_id)]
+        id: DeployId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Stop a deploy; what is live stays so.
+    #[command(after_help = "Example:
+  windlass deploy cancel 12")]
+    Cancel {
+        /// Its number.
+        #[arg(value_parser = deploy_id)]
+        id: DeployId,
+    },
+}
+
+/// `windlass hook …`
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Tell the server what was pushed and relay the deploy to the pusher.
+    PostReceive,
+}
+
+/// What `redeploy` and `revert` take.
+#[derive(Debug, Args)]
+pub struct Again {
+    /// Which app.
+    pub name: AppName,
+    /// Which commit: its id or the beginning of it, or a branch.
+    pub commit: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub wait: Wait,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: Output,
+}
+
+/// `--wait`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Wait {
+    /// Follow the deploy to its end. Exit status 1 if it does not go live.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `--json`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// Print JSON for programs instead of text for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn deploy_id(text: &str) -> Result<DeployId, String> {
+    let id = text.parse().ok().filter(|id| *id > DeployId(0));
+    id.ok_or_else(|| "a deploy is named by its number, as in 12; `windlass deploys NAME` lists them".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_teaches_with_an_example() {
+        fn check(command: &clap::Command) {
+            let leaf = command.get_subcommands().next().is_none();
+            let taught = command.get_after_help().is_some_and(|help| help.to_string().contains("windlass "));
+            assert!(!leaf || taught || command.get_name() == "post-receive", "{}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn home_may_stand_anywhere() {
+        for line in [
+            "windlass --home /x app list",
+            "windlass app --home /x list",
+            "windlass app list --home /x",
+            "windlass app list --json --home=/x",
+            "windlass deploy log 12 --home /x --follow",
+        ] {
+            assert_eq!(parse(line).unwrap().home, PathBuf::from("/x"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_design_promises_parses() {
+        for line in [
+            "serve",
+            "app create shop --domain a.example.com --domain b.example.com",
+            "app show shop --json",
+            "app destroy shop --yes",
+            "env set shop A=1 B=x=y",
+            "env set shop -",
+            "env unset shop A B",
+            "env list shop --reveal --json",
+            "deploys shop --limit 3 --json",
+            "deploy show 12 --json",
+            "deploy log 12 --phase gate:check --follow",
+            "deploy log 12 --phase check",
+            "deploy wait 12",
+            "deploy cancel 12",
+            "redeploy shop",
+            "redeploy shop 1a2b3c --wait --json",
+            "revert shop main --wait",
+            "restart shop --wait --json",
+            "reload shop",
+            "logs shop --follow --since 10m",
+            "logs shop --tail 0 -f --json",
+            "doctor --json",
+            "hook post-receive",
+            "completions zsh",
+        ] {
+            parse(&format!("windlass {line}")).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_right_and_exits_2() {
+        for (line, says) in [
+            ("app create Shop_1", "use 1 to 40 of a-z, 0-9 and '-'"),
+            ("app create shop --domain https://a.b", "without scheme or port"),
+            ("deploy show twelve", "named by its number, as in 12"),
+            ("deploy show 0", "named by its number, as in 12"),
+            ("logs shop --since 10", "as in \"500ms\", \"10s\" or \"2m\""),
+            ("logs shop --since 10m --tail 5", "cannot be used with"),
+            ("deploys shop --limit 0", "0 is not in 1.."),
+            ("env set shop", "<K=V>"),
+            ("deploy log 12 --phase ../x", "a-z, 0-9"),
+            ("frobnicate", "frobnicate"),
+        ] {
+            let error = parse(&format!("windlass {line}")).unwrap_err();
+            assert!(error.to_string().contains(says), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! The commands that ask the server, and how their answers are shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, BufRead, Write};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::args::{AppCommand, Command, DeployCommand, EnvCommand};
+use super::client::{Client, closed, read};
+use super::follow::{Followed, PATIENCE, to_the_end};
+use super::render::{Renderer, colours, named, timings};
+use super::table::{Table, ago, plain, shorten, took};
+use super::{CliError, Outcome, actor, print, print_json};
+use crate::control::{AppLogLine, Frame, Request};
+use crate::domain::{App, Deploy, DeployId, Environment, Phase};
+use crate::logs::Cursor;
+
+/// Runs a command that asks the server.
+pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
+    match command {
+        Command::App(command) => app(client, command),
+        Command::Env(command) => env(client, command),
+        Command::Deploy(command) => deploy(client, command),
+        Command::Deploys { name, limit, output } => {
+            ask(client, &Request::Deploys { app: name, limit }, output.json, deploys)
+        }
+        Command::Redeploy(again) => {
+            let request = Request::Redeploy { app: again.name, commit: again.commit, actor: actor() };
+            queue(client, &request, again.wait.wait, again.output.json)
+        }
+        Command::Revert(again) => {
+            let request = Request::Revert { app: again.name, commit: again.commit, actor: actor() };
+            queue(client, &request, again.wait.wait, again.output.json)
+        }
+        Command::Restart { name, wait, output } => {
+            queue(client, &Request::Restart { app: name, actor: actor() }, wait.wait, output.json)
+        }
+        Command::Reload { name } => {
+            let done = format!("Sent SIGHUP to {name}'s main process.\n");
+            tell(client, &Request::Reload { app: name }, &done)
+        }
+        Command::Logs { name, follow, since, tail, output } => {
+            let since_ms = since.map(|age| age.0.as_millis() as u64);
+            logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, follow, output.json)
+        }
+        Command::Serve | Command::Doctor { .. } | Command::Hook(_) | Command::Completions { .. } => {
+            Err(CliError::Usage("this command does not ask the server".into()))
+        }
+    }
+}
+
+fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
+    match command {
+        AppCommand::Create { name, domains, output } => {
+            ask(client, &Request::AppCreate { name, domains }, output.json, created)
+        }
+        AppCommand::List { output } => ask(client, &Request::AppList, output.json, apps),
+        AppCommand::Show { name, output } => ask(client, &Request::AppShow { name }, output.json, one_app),
+        AppCommand::Destroy { name, yes: true } => {
+            let done = format!("Removed {name} with everything of it.\n");
+            tell(client, &Request::AppDestroy { name }, &done)
+        }
+        AppCommand::Destroy { name, yes: false } => Err(CliError::Usage(format!(
+            "this removes {name} with its containers, images, repository, logs and environment, for good.\n\
+             If that is meant: windlass app destroy {name} --yes"
+        ))),
+    }
+}
+
+fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
+    let counts = |app| format!("It counts from the next deploy on, or now: windlass restart {app}\n");
+    match command {
+        EnvCommand::Set { name, vars } => {
+            let vars = assignments(&vars, io::stdin().lock()).map_err(CliError::Usage)?;
+            let done = format!("Set {}. {}", list(vars.keys()), counts(&name));
+            tell(client, &Request::EnvSet { app: name, vars }, &done)
+        }
+        EnvCommand::Unset { name, names } => {
+            let wrong = names.iter().find_map(|name| Environment::check_name(name).err());
+            if let Some(wrong) = wrong {
+                return Err(CliError::Usage(wrong.to_string()));
+            }
+            let done = format!("Removed {}. {}", list(names.iter()), counts(&name));
+            tell(client, &Request::EnvUnset { app: name, names }, &done)
+        }
+        EnvCommand::List { name, reveal, output } => {
+            ask(client, &Request::EnvList { app: name, reveal }, output.json, variables)
+        }
+    }
+}
+
+fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> {
+    match command {
+        DeployCommand::Show { id, output } => {
+            ask(client, &Request::DeployShow { id }, output.json, one_deploy)
+        }
+        DeployCommand::Log { id, phase, follow, output } => {
+            let from =
+                phase.as_ref().map_or(Ok(Cursor::default()), |phase| begin(client, id, phase, follow))?;
+            if follow && phase.is_none() && !output.json {
+                return self::follow(client, id).map(|_| Outcome::Done);
+            }
+            let request = Request::DeployFollow { id, from, follow };
+            log(client, &request, phase.as_ref(), output.json)
+        }
+        DeployCommand::Wait { id, output } => wait(client, id, output.json),
+        DeployCommand::Cancel { id } => {
+            tell(client, &Request::DeployCancel { id }, &format!("Deploy {id} is told to stop.\n"))
+        }
+    }
+}
+
+/// Asks a question and shows its answer: as JSON, or as `text` puts it.
+fn ask<T: DeserializeOwned>(
+    client: &Client,
+    request: &Request,
+    json: bool,
+    text: impl FnOnce(T) -> String,
+) -> Result<Outcome, CliError> {
+    let value = client.value(request)?;
+    if json { print_json(&value) } else { print(&text(read(value)?)) }
+}
+
+/// Has something done, and says so.
+fn tell(client: &Client, request: &Request, done: &str) -> Result<Outcome, CliError> {
+    client.value(request)?;
+    print(done)
+}
+
+/// Queues a deploy and, if asked, follows it to its end.
+fn queue(client: &Client, request: &Request, wait: bool, json: bool) -> Result<Outcome, CliError> {
+    let value = client.value(request)?;
+    let deploy: Deploy = read(value.clone())?;
+    let id = deploy.id;
+    match (wait, json) {
+        (true, true) => self::wait(client, id, true),
+        (true, false) => follow(client, id),
+        (false, true) => print_json(&value),
+        (false, false) => print(&format!(
+            "Queued deploy {id} of {}: {}, {}.\nWatch it: windlass deploy log {id} --follow\n",
+            deploy.app,
+            named(&deploy),
+            deploy.trigger
+        )),
+    }
+}
+
+fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
+    let out = io::stdout();
+    let mut show = Renderer::new(out.lock(), colours(&out));
+    let answer = client.ask(&Request::DeployFollow { id, from: Cursor::default(), follow: true })?;
+    match to_the_end(client, answer, &mut show, PATIENCE)? {
+        Followed::Ended(deploy) => Ok(Outcome::done_if(deploy.status.went_live())),
+        Followed::NoDeploy => Err(closed()),
+        Followed::Lost(id) => Err(CliError::Unreachable(format!(
+            "the server has not come back. Deploy {id} is its to finish; once it runs again: windlass deploy show {id}"
+        ))),
+    }
+}
+
+/// Waits for a deploy's end and tells only that.
+fn wait(client: &Client, id: DeployId, json: bool) -> Result<Outcome, CliError> {
+    let mut answer = client.ask(&Request::DeployWait { id })?;
+    while let Some(frame) = answer.next()? {
+        let Frame::Finished { deploy, .. } = &frame else { continue };
+        if json {
+            print_json(deploy)?;
+        } else {
+            let out = io::stdout();
+            Renderer::new(out.lock(), colours(&out)).frame(&frame)?;
+        }
+        return Ok(Outcome::done_if(deploy.status.went_live()));
+    }
+    Err(closed())
+}
+
+/// Where the log of one phase begins.
+fn begin(client: &Client, id: DeployId, phase: &Phase, follow: bool) -> Result<Cursor, CliError> {
+    let deploy: Deploy = read(client.value(&Request::DeployShow { id })?)?;
+    let ordinal = deploy.phases.iter().position(|timing| timing.phase == *phase);
+    match ordinal {
+        Some(ordinal) => Ok(Cursor { ordinal, offset: 0 }),
+        None if follow && deploy.status.is_open() => Ok(Cursor::default()),
+        None => {
+            let phases = list(deploy.phases.iter().map(|timing| timing.phase.to_string()));
+            Err(CliError::Refused(format!("deploy {id} has no phase {phase}; it has: {phases}")))
+        }
+    }
+}
+
+/// Prints a deploy's log, or one phase of it.
+fn log(client: &Client, request: &Request, only: Option<&Phase>, json: bool) -> Result<Outcome, CliError> {
+    let out = io::stdout();
+    let mut show = Renderer::new(out.lock(), colours(&out));
+    let mut answer = client.ask(request)?;
+    let mut phase: Option<Phase> = None;
+    while let Some(frame) = answer.next()? {
+        if let Frame::PhaseStarted { phase: began, .. } = &frame {
+            phase = Some(began.clone());
+        }
+        if only.is_some() && only != phase.as_ref() {
+            continue;
+        }
+        match (&frame, json) {
+            (Frame::Lines { text, .. }, true) => {
+                let name = phase.as_ref().map(Phase::to_string).unwrap_or_default();
+                print(&log_as_json(&name, text))?;
+            }
+            (_, true) => {}
+            (_, false) => show.frame(&frame)?,
+        }
+        if only.is_some() && matches!(frame, Frame::PhaseEnded { .. }) {
+            break;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Each line of a log as a JSON document of its own.
+fn log_as_json(phase: &str, text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for line in text.split_terminator('\n') {
+        let (ms, line) = line.split_once('\t').unwrap_or(("0", line));
+        let at_ms: u64 = ms.parse().unwrap_or(0);
+        let _ = writeln!(out, "{}", serde_json::json!({"phase": phase, "at_ms": at_ms, "text": line}));
+    }
+    out
+}
+
+/// Prints an app's own output.
+fn logs(client: &Client, request: &Request, follow: bool, json: bool) -> Result<Outcome, CliError> {
+    let mut answer = client.ask(request)?;
+    let mut out = io::stdout().lock();
+    let mut shown = AppOutput { colour: colours(&out), release: None };
+    while let Some(frame) = answer.next()? {
+        let text = match frame {
+            Frame::AppLines { lines } if json => lines
+                .iter()
+                .filter_map(|line| serde_json::to_string(line).ok())
+                .map(|line| line + "\n")
+                .collect(),
+            Frame::AppLines { lines } => shown.text(&lines),
+            Frame::Note { text } if !json => plain(&text) + "\n",
+            _ => continue,
+        };
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+    }
+    if follow { Err(closed()) } else { Ok(Outcome::Done) }
+}
+
+struct AppOutput {
+    colour: bool,
+    release: Option<DeployId>,
+}
+
+impl AppOutput {
+    /// Lines under a heading per release, each with its time to the second.
+    fn text(&mut self, lines: &[AppLogLine]) -> String {
+        let mut text = String::new();
+        for line in lines {
+            if self.release.replace(line.deploy) != Some(line.deploy) {
+                let _ = writeln!(text, "-----> deploy {}", line.deploy);
+            }
+            let at = plain(line.at.get(..19).unwrap_or(&line.at)).replace('T', " ");
+            let _ = write!(text, "{at}  ");
+            super::render::painted(&mut text, &line.text, self.colour);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// `NAME=value` words; `-` stands for such lines on standard input, where empty lines and those
+/// that begin with `#` do not count. What is wrong is named by its place: it may hold a secret.
+fn assignments(words: &[String], input: impl BufRead) -> Result<BTreeMap<String, String>, String> {
+    let mut env = Environment::default();
+    let mut input = Some(input);
+    for (n, word) in words.iter().enumerate() {
+        if word != "-" {
+            assign(&mut env, word, &format!("variable {}", n + 1))?;
+        } else if let Some(input) = input.take() {
+            for (n, line) in input.lines().enumerate() {
+                let line = line.map_err(|error| format!("standard input: {error}"))?;
+                if !line.trim().is_empty() && !line.starts_with('#') {
+                    assign(&mut env, &line, &format!("line {} of standard input", n + 1))?;
+                }
+            }
+        }
+    }
+    let vars: BTreeMap<_, _> = env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if vars.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(vars) }
+}
+
+fn assign(env: &mut Environment, text: &str, place: &str) -> Result<(), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("{place} is not NAME=value: it has no '='"))?;
+    env.set(name, value).map_err(|error| error.to_string())
+}
+
+fn created(app: App) -> String {
+    format!(
+        "Created {name}. It deploys what is pushed to it:\n  git remote add prod {remote}\n  git push prod main\n",
+        name = app.name,
+        remote = plain(&app.remote)
+    )
+}
+
+fn apps(apps: Vec<App>) -> String {
+    if apps.is_empty() {
+        return "There is no app yet: windlass app create NAME --domain HOST\n".into();
+    }
+    let mut table = Table::new(&["NAME", "STATUS", "LIVE", "SINCE", "DOMAINS"]);
+    for app in apps {
+        let live = app.live.as_ref().map_or_else(String::new, |d| format!("{} {}", d.id, named(d)));
+        table.row([
+            app.name.to_string(),
+            app.status.as_str().into(),
+            live,
+            since(app.live.as_ref()),
+            list(&app.domains),
+        ]);
+    }
+    table.text()
+}
+
+fn one_app(app: App) -> String {
+    let mut table = Table::facts();
+    let live = app.live.as_ref();
+    table.row(["name".into(), app.name.to_string()]);
+    table.row(["status".into(), app.status.as_str().into()]);
+    table.row([
+        "live".into(),
+        live.map_or("nothing yet".into(), |d| format!("deploy {}: {}", d.id, named(d))),
+    ]);
+    table.row(["since".into(), since(live)]);
+    table.row(["domains".into(), list(&app.domains)]);
+    table.row(["remote".into(), app.remote]);
+    table.text()
+}
+
+fn since(live: Option<&Deploy>) -> String {
+    live.and_then(|deploy| deploy.finished_at).map_or_else(String::new, ago)
+}
+
+fn deploys(deploys: Vec<Deploy>) -> String {
+    if deploys.is_empty() {
+        return "Nothing was deployed yet: git push <remote> main\n".into();
+    }
+    let mut table = Table::new(&["ID", "STATUS", "TRIGGER", "COMMIT", "SUBJECT", "BY", "QUEUED", "TIME"]);
+    for d in deploys {
+        table.row([
+            d.id.to_string(),
+            d.status.to_string(),
+            d.trigger.to_string(),
+            d.commit.short().into(),
+            shorten(&d.subject, 40),
+            shorten(&d.actor, 20),
+            ago(d.queued_at),
+            took(d.duration_ms),
+        ]);
+    }
+    table.text()
+}
+
+fn one_deploy(deploy: Deploy) -> String {
+    let mut table = Table::facts();
+    let time = deploy.duration_ms.map_or_else(String::new, |ms| format!(" after {}", took(Some(ms))));
+    table.row(["deploy".into(), format!("{} of {}", deploy.id, deploy.app)]);
+    table.row(["status".into(), format!("{}{time}", deploy.status)]);
+    table.row(["commit".into(), deploy.commit.to_string()]);
+    table.row(["subject".into(), format!("{} ({})", deploy.subject, deploy.author)]);
+    table.row(["asked".into(), format!("{} by {}, {}", deploy.trigger, deploy.actor, ago(deploy.queued_at))]);
+    let mut text = table.text();
+    if let Some(failure) = &deploy.failure {
+        let _ = writeln!(text, "{}:", plain(&failure.phase));
+        failure.message.trim().lines().for_each(|line| text.push_str(&format!("  {}\n", plain(line))));
+    }
+    if !deploy.phases.is_empty() {
+        text.push('\n');
+        text.push_str(&timings(&deploy));
+    }
+    text
+}
+
+fn variables(vars: BTreeMap<String, Value>) -> String {
+    if vars.is_empty() {
+        return "No variable is set: windlass env set NAME K=V\n".into();
+    }
+    let mut table = Table::new(&["NAME", "VALUE"]);
+    for (name, value) in vars {
+        let value = value.as_str().map_or_else(|| "(hidden; --reveal shows it)".into(), str::to_owned);
+        table.row([name, value]);
+    }
+    table.text()
+}
+
+fn list<T: ToString>(words: impl IntoIterator<Item = T>) -> String {
+    words.into_iter().map(|word| word.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::render::tests::deploy;
+    use crate::domain::{AppStatus, DeployStatus, PhaseStatus};
+
+    #[test]
+    fn variables_come_from_words_and_from_standard_input() {
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let input = &b"# secrets\nTOKEN=a=b\n\nEMPTY=\n"[..];
+        let vars = assignments(&words(&["A=1", "-", "B=x y"]), input).unwrap();
+        let shown: Vec<String> = vars.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(shown, ["A=1", "B=x y", "EMPTY=", "TOKEN=a=b"]);
+
+        let refused = |word: &str, input: &[u8]| assignments(&words(&[word]), input).unwrap_err();
+        assert_eq!(refused("s3cret", b""), "variable 1 is not NAME=value: it has no '='");
+        assert_eq!(
+            refused("-", b"A=1\ns3cret\n"),
+            "line 2 of standard input is not NAME=value: it has no '='"
+        );
+        assert!(refused("A-B=s3cret", b"").contains("letters, digits and '_'"));
+        assert!(!refused("A-B=s3cret", b"").contains("s3cret"));
+        assert!(refused("-", b"").contains("nothing to set"));
+    }
+
+    #[test]
+    fn answers_read_well() {
+        let live = deploy(12, DeployStatus::Live, &[("build", PhaseStatus::Ok, 8200)]);
+        let app = App {
+            name: "shop".parse().unwrap(),
+            domains: vec!["a.example.com".parse().unwrap(), "b.example.com".parse().unwrap()],
+            remote: "ssh://deploy@host/shop".into(),
+            status: AppStatus::Serving,
+            live: Some(live.clone()),
+        };
+        let listed = apps(vec![app.clone()]);
+        assert!(listed.contains("shop  serving  12 1a2b3c4d5e \"Say hello  [2J\""), "{listed}");
+        assert!(listed.contains("a.example.com, b.example.com\n"), "{listed}");
+        assert!(one_app(app.clone()).contains("remote   ssh://deploy@host/shop\n"));
+        assert!(
+            created(app).contains("  git remote add prod ssh://deploy@host/shop\n  git push prod main\n")
+        );
+        let shown = one_deploy(live.clone());
+        assert!(shown.contains("status   live after 8.2s\n") && shown.contains("  build"), "{shown}");
+        assert!(deploys(vec![live]).contains("12  live    push     1a2b3c4d5e"));
+        assert!(deploys(vec![]).contains("git push"));
+    }
+
+    #[test]
+    fn logs_as_json_are_one_document_a_line() {
+        let text = log_as_json("build", "5\tsays \"hi\"\n17\t\n");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0], serde_json::json!({"phase": "build", "at_ms": 5, "text": "says \"hi\""}));
+        assert_eq!((lines.len(), &lines[1]["text"]), (2, &Value::from("")));
+    }
+
+    #[test]
+    fn app_output_has_a_heading_per_release() {
+        let line = |deploy, text: &str| AppLogLine {
+            at: "2026-11-21T10:20:30.123456789Z".into(),
+            deploy: DeployId(deploy),
+            stream: "stdout".into(),
+            text: text.into(),
+        };
+        let mut shown = AppOutput { colour: false, release: None };
+        let text = shown.text(&[line(1, "a"), line(1, "\x1b[31mb\x1b[0m"), line(2, "c")]);
+        let at = "2026-11-21 10:20:30";
+        assert_eq!(text, format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  c\n"));
+    }
+}

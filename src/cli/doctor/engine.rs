@@ -1,0 +1,193 @@
+//! Docker, and Caddy in it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bollard::models::{ContainerSummary, SystemInfo, SystemVersion};
+use bollard::query_parameters::ListContainersOptions;
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use super::Finding;
+use super::host::version;
+use crate::config::{Config, Home};
+
+/// Seconds to wait for the engine.
+const PATIENCE: u64 = 10;
+/// The oldest API that has all that is asked of it.
+const API: (u32, u32) = (1, 41);
+/// What makes BuildKit keep a build's output whole. Not -1: engine 20.10 then keeps nothing.
+const UNCLIPPED: &str = "2147483647";
+
+/// What there is to know of the engine.
+#[derive(Debug, Default)]
+pub struct Engine {
+    /// What the checks found.
+    pub findings: Vec<Finding>,
+    /// Ports that our Caddy holds.
+    pub caddy_ports: Vec<u16>,
+    /// Where the engine stores images.
+    pub root: Option<PathBuf>,
+}
+
+/// Everything about the engine and Caddy.
+pub async fn check(home: &Home, config: &Config) -> Engine {
+    let mut engine = Engine::default();
+    let (docker, version) = match reach(&config.docker.socket).await {
+        Ok(reached) => reached,
+        Err(finding) => {
+            engine.findings.push(finding);
+            return engine;
+        }
+    };
+    engine.findings.push(api(&version));
+    if let Ok(info) = docker.info().await {
+        engine.findings.extend([drivers(&info), live_restore(&info)]);
+        engine.root = info.docker_root_dir.map(PathBuf::from);
+    }
+    engine.findings.extend(build_logs());
+    engine.findings.push(image(&docker, &config.caddy.image).await);
+    let caddy = container(&docker, home).await;
+    engine.findings.push(running(caddy.as_ref()));
+    let ports = caddy.and_then(|caddy| caddy.ports).unwrap_or_default();
+    engine.caddy_ports = ports.iter().filter_map(|port| port.public_port).collect();
+    engine
+}
+
+async fn reach(socket: &Path) -> Result<(Docker, SystemVersion), Finding> {
+    let shown = socket.display();
+    let failed = |error: &dyn std::fmt::Display| {
+        let mend = "Is it installed and running (systemctl start docker)? May this user use it\n\
+                    (usermod -aG docker USER)? Another socket: config.toml, [docker] socket";
+        Finding::fail("docker", format!("no engine answers at {shown}: {error}"), mend)
+    };
+    if let Err(error) = std::os::unix::net::UnixStream::connect(socket) {
+        return Err(failed(&error));
+    }
+    let docker = Docker::connect_with_socket(&socket.to_string_lossy(), PATIENCE, API_DEFAULT_VERSION);
+    let docker = docker.map_err(|error| failed(&error))?;
+    let version = docker.version().await.map_err(|error| failed(&error))?;
+    Ok((docker, version))
+}
+
+fn api(engine: &SystemVersion) -> Finding {
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
+    let found = format!("engine {}, API {}", text(&engine.version), text(&engine.api_version));
+    let components = engine.components.iter().flatten();
+    if components.clone().any(|component| component.name.contains("Podman")) {
+        let mend = "Install Docker: apt-get install docker.io";
+        return Finding::fail("docker", format!("{found}: this is Podman, which has no BuildKit"), mend);
+    }
+    // Every Docker of this API and newer has BuildKit built in.
+    match engine.api_version.as_deref().and_then(version) {
+        Some(api) if api >= API => Finding::ok("docker", format!("{found}, with BuildKit")),
+        _ => Finding::fail("docker", format!("{found}: too old"), "Install Docker 20.10 or newer"),
+    }
+}
+
+fn drivers(info: &SystemInfo) -> Finding {
+    let storage = info.driver.as_deref().unwrap_or("unknown");
+    let cgroups = info.cgroup_driver.map_or_else(|| "unknown".into(), |driver| driver.to_string());
+    let found = format!("storage {storage}, cgroups by {cgroups}");
+    if storage == "vfs" {
+        let mend = "Each image layer is a full copy with it. Use overlay2: \"storage-driver\" in /etc/docker/daemon.json";
+        return Finding::warn("docker drivers", found, mend);
+    }
+    Finding::ok("docker drivers", found)
+}
+
+fn live_restore(info: &SystemInfo) -> Finding {
+    if info.live_restore_enabled == Some(true) {
+        return Finding::ok("live restore", "on: apps outlive a restart of Docker");
+    }
+    let mend = "Put \"live-restore\": true into /etc/docker/daemon.json, then: systemctl reload docker";
+    Finding::warn("live restore", "off: every app stops while Docker is restarted or upgraded", mend)
+}
+
+/// Whether the engine clips the output of builds, where its environment may be read.
+fn build_logs() -> Option<Finding> {
+    let environment = std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
+        let environment = std::fs::read(process.path().join("environ")).ok()?;
+        (name.trim() == "dockerd").then(|| String::from_utf8_lossy(&environment).into_owned())
+    })?;
+    Some(clips(&environment))
+}
+
+fn clips(environment: &str) -> Finding {
+    let limit = |key: &str| -> Option<i64> {
+        let line = environment.split('\0').find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.and_then(|value| value.parse().ok())
+    };
+    let generous = |key| limit(key).is_some_and(|bytes| bytes >= 64 << 20);
+    if generous("BUILDKIT_STEP_LOG_MAX_SIZE") && generous("BUILDKIT_STEP_LOG_MAX_SPEED") {
+        return Finding::ok("build logs", "kept whole");
+    }
+    let mend = format!(
+        "For complete logs give dockerd (systemctl edit docker) this environment and restart it:\n\
+         BUILDKIT_STEP_LOG_MAX_SIZE={UNCLIPPED} BUILDKIT_STEP_LOG_MAX_SPEED={UNCLIPPED}"
+    );
+    Finding::warn("build logs", "the engine clips the output of a long build step", mend)
+}
+
+async fn image(docker: &Docker, name: &str) -> Finding {
+    match docker.inspect_image(name).await {
+        Ok(_) => Finding::ok("caddy image", format!("{name} is here")),
+        Err(_) => {
+            let mend = format!(
+                "The server pulls it at its start. To see now whether that works: docker pull {name}"
+            );
+            Finding::warn("caddy image", format!("{name} is not here yet"), mend)
+        }
+    }
+}
+
+/// Our Caddy's container, running or not.
+async fn container(docker: &Docker, home: &Home) -> Option<ContainerSummary> {
+    let labels = vec!["windlass.role=caddy".into(), format!("windlass.home={}", home.path().display())];
+    let filters = Some(HashMap::from([("label".to_owned(), labels)]));
+    let options = ListContainersOptions { all: true, filters, ..Default::default() };
+    docker.list_containers(Some(options)).await.ok()?.into_iter().next()
+}
+
+fn running(caddy: Option<&ContainerSummary>) -> Finding {
+    let Some(caddy) = caddy else {
+        let mend = "The server starts it: systemctl start windlass, or windlass serve";
+        return Finding::warn("caddy", "there is no container of this home folder's Caddy", mend);
+    };
+    let name = caddy.names.iter().flatten().next().map_or("", |name| name.trim_start_matches('/'));
+    let state = caddy.state.map_or_else(|| "in an unknown state".into(), |state| state.to_string());
+    if state == "running" {
+        return Finding::ok("caddy", format!("{name} is running"));
+    }
+    let mend = format!(
+        "Nothing is served. See why: docker logs {name}\nThe server starts it again: systemctl restart windlass"
+    );
+    Finding::fail("caddy", format!("{name} is {state}"), mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn clipped_build_logs_are_told() {
+        let both =
+            |value| format!("A=1\0BUILDKIT_STEP_LOG_MAX_SIZE={value}\0BUILDKIT_STEP_LOG_MAX_SPEED={value}\0");
+        assert_eq!(clips(&both("2147483647")).status, Status::Ok);
+        assert_eq!(clips(&both("-1")).status, Status::Warn);
+        assert_eq!(clips("A=1\0").status, Status::Warn);
+    }
+
+    #[test]
+    fn old_engines_and_podman_fail() {
+        let engine = |api: &str| SystemVersion { api_version: Some(api.into()), ..Default::default() };
+        assert_eq!(api(&engine("1.41")).status, Status::Ok);
+        assert_eq!(api(&engine("1.40")).status, Status::Fail);
+        assert_eq!(api(&engine("")).status, Status::Fail);
+        let podman =
+            bollard::models::SystemVersionComponents { name: "Podman Engine".into(), ..Default::default() };
+        let podman = SystemVersion { components: Some(vec![podman]), ..engine("1.41") };
+        assert_eq!(api(&podman).status, Status::Fail);
+    }
+}

@@ -1,0 +1,71 @@
+//! Following a deploy to its end, over a restart of the server if need be.
+
+use std::io::Write;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::CliError;
+use super::client::{Answer, Client, closed};
+use super::render::Renderer;
+use crate::control::Request;
+use crate::domain::{Deploy, DeployId};
+
+/// How long to try again when the server went away in the middle.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How following ended.
+#[derive(Debug)]
+pub enum Followed {
+    /// The deploy has ended like this.
+    Ended(Box<Deploy>),
+    /// There was no deploy to follow.
+    NoDeploy,
+    /// The server did not come back; the deploy is its to finish.
+    Lost(DeployId),
+}
+
+/// Relays an answer to its end. When the server closes in the middle, goes on from the last line
+/// written, for as long as `patience` allows without a new frame.
+pub fn to_the_end<W: Write>(
+    client: &Client,
+    mut answer: Answer,
+    show: &mut Renderer<W>,
+    patience: Duration,
+) -> Result<Followed, CliError> {
+    let mut lost_since: Option<Instant> = None;
+    let mut anything = false;
+    loop {
+        while let Some(frame) = answer.next()? {
+            (lost_since, anything) = (None, true);
+            show.frame(&frame)?;
+            if let Some(deploy) = show.ended() {
+                return Ok(Followed::Ended(Box::new(deploy.clone())));
+            }
+        }
+        let Some(id) = show.following() else {
+            return if anything { Ok(Followed::NoDeploy) } else { Err(closed()) };
+        };
+        if lost_since.is_none() {
+            show.say("-----> the server went away; waiting for it to come back")?;
+        }
+        let deadline = *lost_since.get_or_insert_with(Instant::now) + patience;
+        let again = Request::DeployFollow { id, from: show.cursor(), follow: true };
+        match ask_until(client, &again, deadline) {
+            Ok(next) => answer = next,
+            Err(CliError::Unreachable(_)) => return Ok(Followed::Lost(id)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Asks, and asks again while the server cannot be reached, until `deadline`.
+pub fn ask_until(client: &Client, request: &Request, deadline: Instant) -> Result<Answer, CliError> {
+    loop {
+        match client.ask(request) {
+            Err(CliError::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE),
+            other => return other,
+        }
+    }
+}

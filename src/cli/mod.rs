@@ -1,0 +1,127 @@
+//! The command line: what `windlass` does when it is typed, and the hook that git runs.
+//!
+//! Everything but `serve`, `doctor` and `completions` asks the server over its control socket.
+
+mod args;
+mod client;
+mod commands;
+mod doctor;
+mod follow;
+mod hook;
+mod render;
+mod table;
+mod watched;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config::Home;
+use args::{Cli, Command, HookCommand};
+use client::Client;
+
+/// Why a command was not done.
+#[derive(Debug)]
+enum CliError {
+    /// It makes no sense as written.
+    Usage(String),
+    /// The server, or the machine, said no.
+    Refused(String),
+    /// The server cannot be reached.
+    Unreachable(String),
+    /// What was to be written could not be.
+    Output(io::Error),
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        CliError::Output(error)
+    }
+}
+
+/// What a command that ran came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// What was asked for is done.
+    Done,
+    /// It was tried, and did not succeed; the output has said so.
+    NotDone,
+}
+
+impl Outcome {
+    fn done_if(done: bool) -> Self {
+        if done { Outcome::Done } else { Outcome::NotDone }
+    }
+}
+
+/// Runs what the process's arguments ask for.
+pub fn run() -> ExitCode {
+    let outcome = dispatch(Cli::parse());
+    let (code, message) = match outcome {
+        Ok(Outcome::Done) => (0, None),
+        Ok(Outcome::NotDone) => (1, None),
+        // `windlass deploys shop | head` is no failure.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => (0, None),
+        Err(CliError::Output(error)) => (1, Some(format!("the output cannot be written: {error}"))),
+        Err(CliError::Refused(message)) => (1, Some(message)),
+        Err(CliError::Usage(message)) => (2, Some(message)),
+        Err(CliError::Unreachable(message)) => (3, Some(message)),
+    };
+    if let Some(message) = message {
+        // Nobody may be left to read it.
+        let _ = writeln!(io::stderr(), "windlass: {message}");
+    }
+    ExitCode::from(code)
+}
+
+fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
+    let refused = |error: io::Error| CliError::Refused(format!("the home folder: {error}"));
+    let home = Home::new(&cli.home).map_err(refused)?;
+    match cli.command {
+        Command::Serve => serve(home),
+        Command::Doctor { output } => doctor::run(&home, output.json),
+        Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
+        Command::Completions { shell } => completions(shell),
+        command => commands::run(&Client::new(home.control_socket()), command),
+    }
+}
+
+/// Runs the server until it is told to stop.
+fn serve(_home: Home) -> Result<Outcome, CliError> {
+    Err(CliError::Refused("this build has no server".into()))
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Outcome, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "windlass", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Writes text to standard output, all of it.
+fn print(text: &str) -> Result<Outcome, CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+/// Pretty JSON as one document.
+fn print_json(value: &impl serde::Serialize) -> Result<Outcome, CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Refused(error.to_string()))?;
+    print(&(text + "\n"))
+}
+
+/// The name of the user `uid`, or its number.
+fn user_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let id = uid.to_string();
+    let name = users.lines().find(|line| line.split(':').nth(2) == Some(&id));
+    name.and_then(|line| line.split(':').next()).map_or(id.clone(), str::to_owned)
+}
+
+/// Who asks: whoever the ssh or web layer says it is, else the login name, else the user id.
+fn actor() -> String {
+    let named = ["WINDLASS_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| user_name(rustix::process::getuid().as_raw()))
+}

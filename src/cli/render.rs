@@ -1,0 +1,490 @@
+//! A deploy's progress as people read it: in the push, with `--wait` and in `deploy log`.
+//!
+//! Narrow, since git writes `remote: ` before each line; readable without colours; and the very
+//! last line says how it ended. Log text comes in large pieces and leaves in large pieces.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use super::table::{plain, shorten, took};
+use crate::control::Frame;
+use crate::domain::{Deploy, DeployId, DeployStatus, PhaseStatus, PhaseTiming, Trigger};
+use crate::logs::Cursor;
+
+/// The column of the elapsed time before each line.
+const STAMP: usize = 7;
+/// The width of a bar that stands for the whole deploy.
+const BAR: u64 = 20;
+/// The longest reason that fits on the last line.
+const REASON: usize = 100;
+
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const GREEN: &str = "\x1b[1;32m";
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Whether to write colours to `out`: to terminals, or where forced, and never against `NO_COLOR`.
+pub fn colours(out: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+    !set("NO_COLOR") && (forced || out.is_terminal())
+}
+
+/// Writes frames as text.
+#[derive(Debug)]
+pub struct Renderer<W> {
+    out: W,
+    colour: bool,
+    text: String,
+    /// The stamp written last, as it came and as it is shown: many lines share one.
+    stamp: (String, String),
+    following: Option<DeployId>,
+    announced: Option<usize>,
+    cursor: Cursor,
+    ended: Option<Deploy>,
+}
+
+impl<W: Write> Renderer<W> {
+    /// Writes to `out`, with or without colours.
+    pub fn new(out: W, colour: bool) -> Self {
+        Self {
+            out,
+            colour,
+            text: String::new(),
+            stamp: (String::new(), " ".repeat(STAMP)),
+            following: None,
+            announced: None,
+            cursor: Cursor::default(),
+            ended: None,
+        }
+    }
+
+    /// The deploy that the frames told of so far.
+    pub fn following(&self) -> Option<DeployId> {
+        self.following
+    }
+
+    /// Where to go on after the last line written.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The deploy as it ended, once it has.
+    pub fn ended(&self) -> Option<&Deploy> {
+        self.ended.as_ref()
+    }
+
+    /// Writes one frame, all of it, before it returns.
+    pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
+        match frame {
+            Frame::Note { text } => self.sentences(text),
+            Frame::Following { deploy } => self.begin(deploy),
+            Frame::PhaseStarted { ordinal, phase, at_ms } => {
+                self.heading(*ordinal, &phase.to_string(), *at_ms);
+            }
+            Frame::Lines { next, text } => {
+                self.lines(text);
+                self.cursor = *next;
+            }
+            Frame::PhaseEnded { ordinal, timing } => {
+                self.phase_ended(timing);
+                self.cursor = Cursor { ordinal: ordinal + 1, offset: 0 };
+            }
+            Frame::Finished { deploy, url, serving } => {
+                self.finish(deploy, url.as_deref(), serving.as_ref());
+                self.ended = Some(deploy.clone());
+            }
+            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } => {}
+        }
+        self.flush()
+    }
+
+    /// Writes a line of our own.
+    pub fn say(&mut self, text: &str) -> io::Result<()> {
+        self.sentences(text);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(self.text.as_bytes())?;
+        self.text.clear();
+        self.out.flush()
+    }
+
+    fn sentences(&mut self, text: &str) {
+        text.lines().for_each(|line| self.line(&plain(line)));
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn paint(&mut self, sgr: &str, text: &str) {
+        let (before, after) = if self.colour { (sgr, PLAIN) } else { ("", "") };
+        let _ = write!(self.text, "{before}{text}{after}");
+    }
+
+    fn begin(&mut self, deploy: &Deploy) {
+        // After a reconnect the same deploy is announced again.
+        if self.following.replace(deploy.id) == Some(deploy.id) {
+            return;
+        }
+        let Deploy { id, app, trigger, actor, .. } = deploy;
+        let actor = plain(actor);
+        self.paint(BOLD, &format!("Deploy {id} of {app}"));
+        let _ = writeln!(self.text, ": {}, {trigger} by {actor}", named(deploy));
+    }
+
+    fn heading(&mut self, ordinal: usize, phase: &str, at_ms: u64) {
+        if self.announced.is_some_and(|last| last >= ordinal) {
+            return;
+        }
+        self.announced = Some(ordinal);
+        self.cursor = self.cursor.max(Cursor { ordinal, offset: 0 });
+        self.paint(BOLD, &format!("-----> {phase}"));
+        let _ = writeln!(self.text, "  (+{})", took(Some(at_ms)));
+    }
+
+    /// The text of a log: `<ms>\t<text>\n` each. Millions of these go through here.
+    fn lines(&mut self, text: &str) {
+        let any_painted = text.contains('\x1b');
+        for line in text.split_terminator('\n') {
+            let (ms, line) = line.split_once('\t').unwrap_or(("", line));
+            if ms != self.stamp.0 {
+                self.stamp.0.replace_range(.., ms);
+                self.stamp.1 = format!("{:>STAMP$}", took(ms.parse().ok()));
+            }
+            let (before, after) = if self.colour { (DIM, PLAIN) } else { ("", "") };
+            for part in [before, &self.stamp.1, after, "  "] {
+                self.text.push_str(part);
+            }
+            if any_painted {
+                painted(&mut self.text, line, self.colour);
+            } else {
+                self.text.push_str(line);
+            }
+            self.text.push('\n');
+        }
+    }
+
+    fn phase_ended(&mut self, timing: &PhaseTiming) {
+        let said = match timing.status {
+            PhaseStatus::Ok | PhaseStatus::Running => return,
+            PhaseStatus::Skipped => "skipped".to_owned(),
+            PhaseStatus::Failed => format!("failed after {}", took(timing.duration_ms)),
+        };
+        self.text.push_str(&" ".repeat(STAMP + 2));
+        self.paint(if timing.status == PhaseStatus::Failed { RED } else { DIM }, &said);
+        self.text.push('\n');
+    }
+
+    fn finish(&mut self, deploy: &Deploy, url: Option<&str>, serving: Option<&Deploy>) {
+        if !deploy.phases.is_empty() {
+            self.text.push('\n');
+            self.text.push_str(&timings(deploy));
+        }
+        self.text.push('\n');
+        if !deploy.status.went_live() {
+            self.reason(deploy);
+            match serving {
+                Some(live) => self.line(&format!("Still serving: deploy {} ({})", live.id, named(live))),
+                None => self.line("Still serving: nothing, as before"),
+            }
+            self.line(&format!("Next: {}", next_step(deploy)));
+        }
+        self.verdict(deploy, url, serving);
+    }
+
+    /// A reason too long for the last line, in full before it.
+    fn reason(&mut self, deploy: &Deploy) {
+        let Some(failure) = &deploy.failure else { return };
+        let message = failure.message.trim();
+        if message.contains('\n') || message.chars().count() > REASON {
+            self.line("Reason:");
+            message.lines().for_each(|line| self.line(&format!("  {}", plain(line))));
+        }
+    }
+
+    /// The last line.
+    fn verdict(&mut self, deploy: &Deploy, url: Option<&str>, serving: Option<&Deploy>) {
+        let Deploy { id, app, status, .. } = deploy;
+        let time = deploy.duration_ms.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
+        let reason = deploy.failure.as_ref().and_then(|f| f.message.trim().lines().next()).map(plain);
+        let reason = reason.map_or_else(String::new, |text| format!(": {}", shorten(&text, REASON)));
+        let still = serving.map_or_else(
+            || "nothing is serving".to_owned(),
+            |live| format!("deploy {} is still serving", live.id),
+        );
+        let (sgr, word, rest) = match status {
+            DeployStatus::Live => {
+                (GREEN, "LIVE".to_owned(), format!("{}  deploy {id}{time}", url.unwrap_or(app.as_str())))
+            }
+            DeployStatus::Retired => (
+                GREEN,
+                "RETIRED".to_owned(),
+                format!("deploy {id}{time}: it was live; a later deploy is now"),
+            ),
+            DeployStatus::Queued | DeployStatus::Running => {
+                (YELLOW, status.as_str().to_uppercase(), format!("deploy {id}"))
+            }
+            DeployStatus::Failed => {
+                let phase = deploy.failure.as_ref().map_or("server", |f| f.phase.as_str());
+                (RED, format!("FAILED in {}", plain(phase)), format!("deploy {id}{time}{reason}; {still}"))
+            }
+            DeployStatus::Superseded | DeployStatus::Cancelled | DeployStatus::Interrupted => {
+                (YELLOW, status.as_str().to_uppercase(), format!("deploy {id}{time}{reason}; {still}"))
+            }
+        };
+        self.paint(sgr, &word);
+        let _ = writeln!(self.text, "  {rest}");
+    }
+}
+
+/// Adds a program's line: its colours kept, and ended with the line, or taken out.
+pub fn painted(text: &mut String, line: &str, colour: bool) {
+    let mut pieces = line.split('\x1b');
+    text.push_str(pieces.next().unwrap_or_default());
+    let mut any = false;
+    for piece in pieces {
+        if colour {
+            text.push('\x1b');
+            text.push_str(piece);
+            any = true;
+        } else {
+            text.push_str(piece.split_once('m').map_or("", |(_, rest)| rest));
+        }
+    }
+    if any {
+        text.push_str(PLAIN);
+    }
+}
+
+/// A deploy's commit, for people: `1a2b3c4d5e "Say hello"`.
+pub fn named(deploy: &Deploy) -> String {
+    format!("{} \"{}\"", deploy.commit.short(), shorten(&plain(&deploy.subject), 50))
+}
+
+fn next_step(deploy: &Deploy) -> String {
+    match (deploy.status, deploy.trigger) {
+        (DeployStatus::Superseded, _) => {
+            format!("windlass deploys {} lists the deploy that took its place.", deploy.app)
+        }
+        (_, Trigger::Push) => "mend it and push again; the same push tries again.".into(),
+        _ => format!("windlass deploy log {} shows all of it again.", deploy.id),
+    }
+}
+
+/// The timing table: which phase took how long, and its share of the whole.
+pub fn timings(deploy: &Deploy) -> String {
+    let names: Vec<String> = deploy.phases.iter().map(|timing| timing.phase.to_string()).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0).max("phase".len());
+    let sum: u64 = deploy.phases.iter().filter_map(|timing| timing.duration_ms).sum();
+    let whole = deploy.duration_ms.unwrap_or(0).max(sum).max(1);
+    let mut text = format!("  {:width$}  {:>STAMP$}  share\n", "phase", "time");
+    for (name, timing) in names.iter().zip(&deploy.phases) {
+        let share = (timing.duration_ms.unwrap_or(0) * BAR + whole / 2) / whole;
+        let bar = "#".repeat(share as usize);
+        let note = if timing.status == PhaseStatus::Ok { "" } else { timing.status.as_str() };
+        let (time, bar_width) = (took(timing.duration_ms), BAR as usize);
+        let row = format!("  {name:width$}  {time:>STAMP$}  {bar:bar_width$}  {note}");
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    if deploy.duration_ms.is_some() {
+        let _ = writeln!(text, "  {:width$}  {:>STAMP$}", "total", took(deploy.duration_ms));
+    }
+    text
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::domain::{Failure, Timestamp};
+
+    /// A deploy with phases of `name status milliseconds`.
+    pub fn deploy(id: i64, status: DeployStatus, phases: &[(&str, PhaseStatus, u64)]) -> Deploy {
+        let timing = |(name, status, ms): &(&str, PhaseStatus, u64)| PhaseTiming {
+            phase: name.parse().unwrap(),
+            status: *status,
+            started_at: Timestamp::from_millis(0),
+            duration_ms: Some(*ms),
+        };
+        let total = phases.iter().map(|(_, _, ms)| ms).sum();
+        Deploy {
+            id: DeployId(id),
+            app: "shop".parse().unwrap(),
+            commit: "1a2b3c4d5e".repeat(4).parse().unwrap(),
+            subject: "Say hello \x1b[2J".into(),
+            author: "Ann".into(),
+            trigger: Trigger::Push,
+            actor: "ann".into(),
+            status,
+            queued_at: Timestamp::from_millis(0),
+            started_at: Some(Timestamp::from_millis(0)),
+            finished_at: Some(Timestamp::from_millis(total as i64)),
+            duration_ms: Some(total),
+            phases: phases.iter().map(timing).collect(),
+            failure: None,
+        }
+    }
+
+    fn shown(colour: bool, frames: &[Frame]) -> String {
+        let mut out = Vec::new();
+        let mut renderer = Renderer::new(&mut out, colour);
+        frames.iter().for_each(|frame| renderer.frame(frame).unwrap());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn started(ordinal: usize, phase: &str, at_ms: u64) -> Frame {
+        Frame::PhaseStarted { ordinal, phase: phase.parse().unwrap(), at_ms }
+    }
+
+    fn lines(ordinal: usize, offset: u64, text: &str) -> Frame {
+        Frame::Lines { next: Cursor { ordinal, offset }, text: text.into() }
+    }
+
+    fn ended(ordinal: usize, of: &Deploy) -> Frame {
+        Frame::PhaseEnded { ordinal, timing: of.phases[ordinal].clone() }
+    }
+
+    #[test]
+    fn a_push_that_goes_live_reads_like_this() {
+        use PhaseStatus::{Ok, Skipped};
+        let live = deploy(
+            12,
+            DeployStatus::Live,
+            &[("checkout", Ok, 400), ("build", Ok, 64_200), ("health", Ok, 15_000), ("drain", Skipped, 0)],
+        );
+        let frames = [
+            Frame::Following { deploy: deploy(12, DeployStatus::Queued, &[]) },
+            Frame::Note { text: "Waiting for deploy 11.".into() },
+            started(0, "checkout", 0),
+            lines(0, 20, "12\tmanifest: none\n"),
+            ended(0, &live),
+            started(1, "build", 400),
+            lines(1, 40, "423\t#1 load\n423\t\tindented\n64000\t\n"),
+            ended(1, &live),
+            started(2, "health", 64_600),
+            ended(2, &live),
+            started(3, "drain", 79_600),
+            ended(3, &live),
+            Frame::Finished {
+                serving: Some(live.clone()),
+                deploy: live,
+                url: Some("https://shop.example.com".into()),
+            },
+        ];
+        let golden = "\
+Deploy 12 of shop: 1a2b3c4d5e \"Say hello  [2J\", push by ann
+Waiting for deploy 11.
+-----> checkout  (+0.00s)
+  0.01s  manifest: none
+-----> build  (+0.40s)
+  0.42s  #1 load
+  0.42s  \tindented
+ 1m 04s  \n\
+-----> health  (+1m 04s)
+-----> drain  (+1m 19s)
+         skipped
+
+  phase        time  share
+  checkout    0.40s
+  build      1m 04s  ################
+  health      15.0s  ####
+  drain       0.00s                        skipped
+  total      1m 19s
+
+LIVE  https://shop.example.com  deploy 12, 1m 19s
+";
+        assert_eq!(shown(false, &frames), golden);
+    }
+
+    #[test]
+    fn a_push_that_fails_reads_like_this() {
+        use PhaseStatus::{Failed, Ok};
+        let mut failed =
+            deploy(13, DeployStatus::Failed, &[("checkout", Ok, 300), ("gate:check", Failed, 900)]);
+        failed.failure =
+            Some(Failure { phase: "gate:check".into(), message: "exit status 1\nlast \x07line".into() });
+        let frames = [
+            started(1, "gate:check", 300),
+            lines(1, 9, "310\tSystemCheckError\n"),
+            ended(1, &failed),
+            Frame::Finished {
+                deploy: failed,
+                url: Some("https://shop.example.com".into()),
+                serving: Some(deploy(12, DeployStatus::Live, &[])),
+            },
+        ];
+        let golden = "\
+-----> gate:check  (+0.30s)
+  0.31s  SystemCheckError
+         failed after 0.90s
+
+  phase          time  share
+  checkout      0.30s  #####
+  gate:check    0.90s  ###############       failed
+  total          1.2s
+
+Reason:
+  exit status 1
+  last  line
+Still serving: deploy 12 (1a2b3c4d5e \"Say hello  [2J\")
+Next: mend it and push again; the same push tries again.
+FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
+";
+        assert_eq!(shown(false, &frames), golden);
+    }
+
+    #[test]
+    fn the_last_line_tells_every_ending() {
+        for status in DeployStatus::ALL {
+            let mut ended = deploy(13, *status, &[]);
+            ended.failure = Some(Failure { phase: "queue".into(), message: "because".into() });
+            let text = shown(false, &[Frame::Finished { deploy: ended, url: None, serving: None }]);
+            let last = text.lines().last().unwrap();
+            assert!(last.starts_with(&status.as_str().to_uppercase()), "{last}");
+            let told = last.contains("because") && last.ends_with("nothing is serving");
+            assert_eq!(told, !status.went_live() && !status.is_open(), "{last}");
+        }
+    }
+
+    #[test]
+    fn colours_of_programs_pass_only_where_colours_are_wanted() {
+        let frames = [lines(0, 9, "5\t\x1b[31mred\x1b[0;1m bold\n6\tplain\n")];
+        assert_eq!(shown(false, &frames), "  0.00s  red bold\n  0.00s  plain\n");
+        let coloured = shown(true, &frames);
+        assert!(coloured.contains("  \x1b[31mred\x1b[0;1m bold\x1b[0m\n"), "{coloured:?}");
+        assert!(coloured.ends_with("  plain\n"), "{coloured:?}");
+    }
+
+    #[test]
+    fn a_reconnect_repeats_no_heading_and_knows_where_to_go_on() {
+        let mut renderer = Renderer::new(Vec::new(), false);
+        let following = Frame::Following { deploy: deploy(12, DeployStatus::Running, &[]) };
+        for frame in [&following, &started(0, "build", 0), &following, &started(0, "build", 0)] {
+            renderer.frame(frame).unwrap();
+        }
+        assert_eq!(renderer.cursor(), Cursor::default());
+        renderer.frame(&lines(0, 9, "5\tx\n")).unwrap();
+        assert_eq!(renderer.cursor(), Cursor { ordinal: 0, offset: 9 });
+        assert_eq!(renderer.following(), Some(DeployId(12)));
+        let text = String::from_utf8(renderer.out).unwrap();
+        assert_eq!(text.matches("-----> build").count(), 1, "{text}");
+        assert_eq!(text.matches("Deploy 12").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_million_lines_go_through_quickly() {
+        let text: String = (0..1000).map(|n| format!("{n}\tline {n} of a long build\n")).collect();
+        let frame = lines(0, 1, &text);
+        let mut renderer = Renderer::new(io::sink(), false);
+        let began = std::time::Instant::now();
+        (0..1000).for_each(|_| renderer.frame(&frame).unwrap());
+        // Generous: this is an unoptimized build on a busy machine.
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    }
+}
