@@ -11,3 +11,4 @@ pub mod git;
 pub mod logs;
 pub mod proxy;
 pub mod store;
+pub mod web;
