@@ -12,3 +12,4 @@ pub mod git;
 pub mod logs;
 pub mod proxy;
 pub mod store;
+pub mod web;

@@ -1,0 +1,164 @@
+//! `/apps/{app}`: an app's deploys, and what can be asked for it.
+
+use std::collections::{HashMap, HashSet};
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::response::{Html, Redirect};
+use serde::Deserialize;
+
+use crate::config::Config;
+use crate::domain::{App, CommitId, Deploy, DeployId, Release};
+
+use super::error::Error;
+use super::session::User;
+use super::view::{Badge, Bar, GROUPS, Took, When, address, bar, going, length};
+use super::{AppPath, Layout, Web, deploy_path, html};
+
+/// Deploys on a page.
+const PAGE: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "app.html")]
+struct AppPage {
+    layout: Layout,
+    badge: Badge,
+    sites: Vec<(String, String)>,
+    live: Option<(When, String)>,
+    deploys: Vec<Row>,
+    groups: [(&'static str, &'static str); 5],
+    /// What the bars' full width stands for.
+    scale: Took,
+    older: Option<DeployId>,
+    newest: bool,
+    going: bool,
+    app: App,
+}
+
+struct Row {
+    path: String,
+    badge: Badge,
+    when: When,
+    took: Took,
+    bar: Bar,
+    /// Whether going back to its release takes no build and makes a difference.
+    revert: bool,
+    deploy: Deploy,
+}
+
+/// Which deploys.
+#[derive(Debug, Deserialize)]
+pub(super) struct Older {
+    before: Option<i64>,
+}
+
+/// What is to be put live.
+#[derive(Debug, Deserialize)]
+pub(super) struct Target {
+    #[serde(default)]
+    commit: String,
+}
+
+/// The page.
+pub(super) async fn page(
+    State(web): State<Web>,
+    user: User,
+    AppPath(name): AppPath,
+    older: Result<Query<Older>, axum::extract::rejection::QueryRejection>,
+) -> Result<Html<String>, Error> {
+    let Query(Older { before }) = older.map_err(|_| Error::Bad("before= takes a deploy's number"))?;
+    let app = web.windlass.app(&name).await?;
+    let store = &web.windlass.store;
+    let deploys = store.deploys(&name, PAGE + 1, before.map(DeployId)).await?;
+    let releases = store.releases(&name, PAGE).await?;
+    show(&web.windlass.config, user, app, deploys, &releases, before.is_none())
+}
+
+pub(super) fn show(
+    config: &Config,
+    user: User,
+    app: App,
+    mut deploys: Vec<Deploy>,
+    releases: &[Release],
+    newest: bool,
+) -> Result<Html<String>, Error> {
+    let more = deploys.len() > PAGE as usize;
+    deploys.truncate(PAGE as usize);
+    let scale = deploys.iter().map(length).max().unwrap_or(0);
+    let targets = revertible(releases, app.live.as_ref().map(|live| &live.commit));
+    let row = |deploy: &Deploy| Row {
+        path: deploy_path(deploy),
+        badge: deploy.status.into(),
+        when: deploy.queued_at.into(),
+        took: Took::deploy(deploy),
+        bar: bar(deploy, scale),
+        revert: targets.contains(&deploy.id),
+        deploy: deploy.clone(),
+    };
+    let live = app.live.as_ref().map(|live| {
+        (When::from(live.finished_at.or(live.started_at).unwrap_or(live.queued_at)), deploy_path(live))
+    });
+    html(&AppPage {
+        layout: Layout::new(app.name.as_str(), Some(user)),
+        badge: app.status.into(),
+        sites: app.domains.iter().map(|d| (address(config, d), d.to_string())).collect(),
+        live,
+        groups: GROUPS,
+        scale: Took::fixed(scale),
+        older: deploys.last().filter(|_| more).map(|d| d.id),
+        going: newest && deploys.iter().any(going),
+        deploys: deploys.iter().map(row).collect(),
+        newest,
+        app,
+    })
+}
+
+/// The deploys whose releases can be gone back to at once: the newest kept one of each commit that
+/// is not the live one.
+pub(super) fn revertible(releases: &[Release], live: Option<&CommitId>) -> HashSet<DeployId> {
+    let mut newest: HashMap<&CommitId, DeployId> = HashMap::new();
+    for release in releases.iter().filter(|r| r.image_kept && Some(&r.commit) != live) {
+        newest.entry(&release.commit).or_insert(release.deploy);
+    }
+    newest.into_values().collect()
+}
+
+/// Goes back to a release.
+pub(super) async fn revert(
+    State(web): State<Web>,
+    User(user): User,
+    AppPath(app): AppPath,
+    Form(target): Form<Target>,
+) -> Result<Redirect, Error> {
+    Ok(to(&web.windlass.revert(&app, target.commit(), &user).await?))
+}
+
+/// Builds a commit again.
+pub(super) async fn redeploy(
+    State(web): State<Web>,
+    User(user): User,
+    AppPath(app): AppPath,
+    Form(target): Form<Target>,
+) -> Result<Redirect, Error> {
+    Ok(to(&web.windlass.redeploy(&app, target.commit(), &user).await?))
+}
+
+/// Brings the live image up again.
+pub(super) async fn restart(
+    State(web): State<Web>,
+    User(user): User,
+    AppPath(app): AppPath,
+) -> Result<Redirect, Error> {
+    Ok(to(&web.windlass.restart(&app, &user).await?))
+}
+
+impl Target {
+    fn commit(&self) -> Option<&str> {
+        Some(self.commit.as_str()).filter(|commit| !commit.is_empty())
+    }
+}
+
+fn to(deploy: &Deploy) -> Redirect {
+    Redirect::to(&deploy_path(deploy))
+}

@@ -1,0 +1,59 @@
+//! What lies under `/static/`: in the binary, named by its content, kept by browsers for good.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+
+struct Asset {
+    name: String,
+    kind: &'static str,
+    text: &'static str,
+}
+
+impl Asset {
+    fn new(stem: &str, extension: &str, kind: &'static str, text: &'static str) -> Self {
+        let hash: String =
+            Sha256::digest(text.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect();
+        Self { name: format!("{stem}-{hash}.{extension}"), kind, text }
+    }
+}
+
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+    [
+        Asset::new("windlass", "css", "text/css; charset=utf-8", include_str!("../../static/windlass.css")),
+        Asset::new(
+            "windlass",
+            "js",
+            "text/javascript; charset=utf-8",
+            include_str!("../../static/windlass.js"),
+        ),
+        Asset::new("icon", "svg", "image/svg+xml", include_str!("../../static/icon.svg")),
+    ]
+});
+
+/// The style sheet's file name.
+pub(super) fn style() -> &'static str {
+    &ASSETS[0].name
+}
+
+/// The script's file name.
+pub(super) fn script() -> &'static str {
+    &ASSETS[1].name
+}
+
+/// The icon's file name.
+pub(super) fn icon() -> &'static str {
+    &ASSETS[2].name
+}
+
+/// One of them. An old name is not found, and no page that is still shown asks for it again.
+pub(super) async fn serve(Path(file): Path<String>) -> Result<impl IntoResponse, Error> {
+    let asset = ASSETS.iter().find(|asset| asset.name == file).ok_or(Error::NotFound)?;
+    let headers = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    Ok((headers, asset.text))
+}

@@ -1,0 +1,157 @@
+//! The dashboard: server-rendered pages that work without a script and are livelier with it.
+//!
+//! One file per page; [`error`] is the one place that maps errors to status codes. Three layers
+//! stand around every route, so that none can be forgotten on a new one: headers that forbid
+//! inline script and style, the refusal of state changes that another site sends, and the guard
+//! that wants a session. Nothing here changes anything but by way of [`Windlass`].
+
+mod ansi;
+mod app;
+mod apps;
+mod assets;
+mod deploy;
+mod error;
+mod events;
+mod login;
+mod password;
+mod session;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Response as HttpResponse};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+pub use password::{first_admin, hash_password};
+
+use crate::deploy::Windlass;
+use crate::domain::{AppName, Deploy, DeployId, Timestamp};
+use error::Error;
+use password::Passwords;
+
+/// What every handler may need. Cheap to clone.
+#[derive(Debug, Clone)]
+struct Web {
+    windlass: Windlass,
+    /// Event streams end on it: a server that waited for them would never stop.
+    shutdown: CancellationToken,
+    passwords: Passwords,
+}
+
+/// All pages of the dashboard. Event streams end when `shutdown` is cancelled.
+pub fn router(windlass: Windlass, shutdown: CancellationToken) -> Router {
+    let web = Web { windlass, shutdown, passwords: Passwords::new() };
+    Router::new()
+        .route("/login", get(login::page).post(login::submit))
+        .route("/logout", post(login::logout))
+        .route("/static/{file}", get(assets::serve))
+        .route("/", get(apps::page))
+        .route("/apps/{app}", get(app::page))
+        .route("/apps/{app}/revert", post(app::revert))
+        .route("/apps/{app}/redeploy", post(app::redeploy))
+        .route("/apps/{app}/restart", post(app::restart))
+        .route("/apps/{app}/deploys/{id}", get(deploy::page))
+        .route("/apps/{app}/deploys/{id}/events", get(events::stream))
+        .route("/apps/{app}/deploys/{id}/log", get(deploy::log))
+        .route("/apps/{app}/deploys/{id}/cancel", post(deploy::cancel))
+        .fallback(error::not_found)
+        .layer(from_fn_with_state(web.clone(), session::guard))
+        .layer(CsrfLayer::new().with_rejection_response(cross_site))
+        .layer(DefaultBodyLimit::max(16 * 1024))
+        .layer(map_response(safe_headers))
+        .with_state(web)
+}
+
+fn cross_site(_: ProtectionError) -> Response {
+    Error::CrossSite.into_response()
+}
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+async fn safe_headers<B>(mut response: HttpResponse<B>) -> HttpResponse<B> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What every page shows around its own part.
+#[derive(Debug)]
+struct Layout {
+    title: String,
+    user: Option<String>,
+    style: &'static str,
+    script: &'static str,
+    icon: &'static str,
+    /// The server's clock, for durations that go on being counted in the browser.
+    now: i64,
+}
+
+impl Layout {
+    fn new(title: &str, user: Option<session::User>) -> Self {
+        Self {
+            title: title.to_owned(),
+            user: user.map(|user| user.0),
+            style: assets::style(),
+            script: assets::script(),
+            icon: assets::icon(),
+            now: Timestamp::now().millis(),
+        }
+    }
+}
+
+fn html(page: &impl Template) -> Result<Html<String>, Error> {
+    page.render().map(Html).map_err(Error::defect)
+}
+
+/// The `{app}` of a path. What can be no app's name is simply not found.
+struct AppPath(AppName);
+
+impl<S: Send + Sync> FromRequestParts<S> for AppPath {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path(app) = Path::from_request_parts(parts, state).await.map_err(|_| Error::NotFound)?;
+        Ok(Self(app))
+    }
+}
+
+/// The `{app}` and `{id}` of a path.
+struct DeployPath {
+    app: AppName,
+    id: DeployId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeployPath {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path((app, id)) = Path::from_request_parts(parts, state).await.map_err(|_| Error::NotFound)?;
+        Ok(Self { app, id })
+    }
+}
+
+impl DeployPath {
+    /// The deploy at this path: one that is another app's is not here.
+    async fn deploy(&self, web: &Web) -> Result<Deploy, Error> {
+        let deploy = web.windlass.store.deploy(self.id).await?;
+        if deploy.app == self.app { Ok(deploy) } else { Err(Error::NotFound) }
+    }
+}
+
+/// Where a deploy is shown.
+fn deploy_path(deploy: &Deploy) -> String {
+    format!("/apps/{}/deploys/{}", deploy.app, deploy.id)
+}
