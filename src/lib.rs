@@ -11,5 +11,7 @@ pub mod engine;
 pub mod git;
 pub mod logs;
 pub mod proxy;
+pub mod serve;
 pub mod store;
+pub mod telemetry;
 pub mod web;

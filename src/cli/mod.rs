@@ -79,7 +79,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
     let refused = |error: io::Error| CliError::Refused(format!("the home folder: {error}"));
     let home = Home::new(&cli.home).map_err(refused)?;
     match cli.command {
-        Command::Serve => serve(home),
+        Command::Serve => serve(&home),
         Command::Doctor { output } => doctor::run(&home, output.json),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
         Command::Completions { shell } => completions(shell),
@@ -88,8 +88,9 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
 }
 
 /// Runs the server until it is told to stop.
-fn serve(_home: Home) -> Result<Outcome, CliError> {
-    Err(CliError::Refused("this build has no server".into()))
+fn serve(home: &Home) -> Result<Outcome, CliError> {
+    crate::serve::run(home).map_err(|error| CliError::Refused(error.to_string()))?;
+    Ok(Outcome::Done)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Outcome, CliError> {

@@ -1,0 +1,186 @@
+//! The server: everything is opened here, in the order in which one needs the other, and closed here.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, ConfigError, Home};
+use crate::control::server as control;
+use crate::deploy::Windlass;
+use crate::store::{SealError, Sealer, Store, StoreError};
+use crate::web;
+
+/// Why the server does not run.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Nothing can be kept there.
+    #[error(
+        "the home folder {0} cannot be used: {1}. Make it writable for this user, or choose another with --home"
+    )]
+    Home(PathBuf, io::Error),
+    /// One home, one server.
+    #[error(
+        "another windlass server runs on {0}; two would undo each other's work. Stop it first, or use another --home"
+    )]
+    Taken(PathBuf),
+    /// `config.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `secret.key`.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine, Caddy, git.
+    #[error(transparent)]
+    Deploy(#[from] crate::deploy::Error),
+    /// A socket.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, io::Error),
+    /// The runtime.
+    #[error("the server cannot start: {0}")]
+    Runtime(io::Error),
+}
+
+/// Runs the server on `home` until it is told to stop.
+///
+/// # Errors
+/// When it cannot start; each says what is in the way and what to do.
+pub fn run(home: &Home) -> Result<(), ServeError> {
+    crate::telemetry::init();
+    // Two threads do: builds and apps have their own processes, and each thread's stack and heap
+    // arena cost memory on a small server.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let done = runtime.block_on(serve(home));
+    // What still runs is a deploy; the next start finishes or undoes it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn serve(home: &Home) -> Result<(), ServeError> {
+    let _lock = take_home(home)?;
+    let config = Config::read(home)?;
+    // Both rustls users of this process take their cryptography from here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let store = Store::open(&home.database(), Sealer::open(&home.key())?).await?;
+    let instance = store.instance().await?;
+    let windlass = Windlass::new(home.clone(), config, store, &instance)?;
+    if let Some(password) = web::first_admin(&windlass.store).await? {
+        println!("The dashboard's first user is admin, with the password {password}");
+        println!("It is shown this once and stored only as a hash.");
+    }
+    link_binary(home)?;
+    windlass.reconcile().await?;
+    windlass.ensure_edge().await?;
+
+    let shutdown = CancellationToken::new();
+    let socket = home.control_socket();
+    let control =
+        control::open(&socket).map_err(|error| ServeError::Listen(socket.display().to_string(), error))?;
+    let listen = windlass.config.listen;
+    let page =
+        TcpListener::bind(listen).await.map_err(|error| ServeError::Listen(listen.to_string(), error))?;
+    let behind_caddy = open_dashboard_socket(&windlass)?;
+    let router = web::router(windlass.clone(), shutdown.clone());
+    let tasks = [
+        tokio::spawn(control::serve(control, windlass.clone(), shutdown.clone())),
+        tokio::spawn(pages(page, router.clone(), shutdown.clone())),
+        tokio::spawn(pages(behind_caddy, router, shutdown.clone())),
+        tokio::spawn(keep_house(windlass.clone(), shutdown.clone())),
+    ];
+    windlass.resume_queue().await?;
+    println!("Windlass is ready. Dashboard: http://{listen}/  Control: {}", socket.display());
+    info!(%instance, home = %home.path().display(), "ready");
+
+    wait_for_signal().await;
+    info!("stopping");
+    shutdown.cancel();
+    let ended = futures_util::future::join_all(tasks);
+    let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
+    let _ = fs::remove_file(&socket);
+    Ok(())
+}
+
+/// Makes the home folder and locks it for this process.
+fn take_home(home: &Home) -> Result<File, ServeError> {
+    let failed = |error| ServeError::Home(home.path().to_owned(), error);
+    if !home.path().exists() {
+        fs::create_dir_all(home.path()).map_err(failed)?;
+        fs::set_permissions(home.path(), Permissions::from_mode(0o750)).map_err(failed)?;
+    }
+    fs::create_dir_all(home.run()).map_err(failed)?;
+    fs::set_permissions(home.run(), Permissions::from_mode(0o700)).map_err(failed)?;
+    let lock = File::create(home.run().join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(ServeError::Taken(home.path().to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Hooks find this server's binary by a link in the home folder, so they need no path of their own.
+fn link_binary(home: &Home) -> Result<(), ServeError> {
+    let failed = |error| ServeError::Home(home.path().to_owned(), error);
+    let binary = std::env::current_exe().map_err(failed)?;
+    let (link, beside) = (home.binary(), home.run().join("windlass.new"));
+    let _ = fs::remove_file(&beside);
+    std::os::unix::fs::symlink(binary, &beside).map_err(failed)?;
+    fs::rename(beside, link).map_err(failed)
+}
+
+/// The dashboard's socket in the folder that Caddy shares.
+fn open_dashboard_socket(windlass: &Windlass) -> Result<UnixListener, ServeError> {
+    let path = windlass.proxy.sockets().join("dashboard.sock");
+    let _ = fs::remove_file(&path);
+    UnixListener::bind(&path).map_err(|error| ServeError::Listen(path.display().to_string(), error))
+}
+
+async fn pages<L>(listener: L, router: axum::Router, shutdown: CancellationToken)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+    if let Err(error) = served.await {
+        warn!(%error, "the dashboard's listener");
+    }
+}
+
+/// Once at the start and then every hour: logs past their time go.
+async fn keep_house(windlass: Windlass, shutdown: CancellationToken) {
+    loop {
+        if let Err(error) = windlass.prune_logs().await {
+            warn!(%error, "old logs are left for the next time");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(3600)) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
