@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::{Error, Windlass};
-use crate::domain::{App, AppName, AppStatus, DomainName};
+use crate::domain::{App, AppName, AppStatus, DeployId, DomainName};
 use crate::proxy::{Route, Settings, Upstream};
 use crate::store::AppRow;
 
@@ -158,13 +158,15 @@ impl Windlass {
         Ok(())
     }
 
-    /// Puts the deploy branch where it belongs: on what is live, unless a push still waits or runs
-    /// with what it names now. The same push then tries again after a failure.
-    pub async fn settle_branch(&self, app: &AppName) -> Result<(), Error> {
+    /// Puts the deploy branch where it belongs: on what is live, unless another deploy than `ended`
+    /// still waits or runs with what it names now. The same push then tries again after a failure.
+    pub(super) async fn settle_branch(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
         let live = self.store.live_deploy(app).await?.map(|deploy| deploy.commit);
         let open = self.store.open_deploys(Some(app)).await?;
         let now = self.git.branch(app).await?;
-        let awaited = now.as_ref().is_some_and(|now| open.iter().any(|deploy| deploy.commit == *now));
+        let awaited = now
+            .as_ref()
+            .is_some_and(|now| open.iter().any(|deploy| Some(deploy.id) != ended && deploy.commit == *now));
         if now != live && !awaited {
             self.git.move_branch(app, now.as_ref(), live.as_ref()).await?;
         }

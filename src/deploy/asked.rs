@@ -32,7 +32,7 @@ impl Windlass {
             let shown = crate::domain::printable(name, 120);
             let short = shown.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/");
             if name == deploy_ref && new.is_zero() {
-                self.settle_branch(app).await?;
+                self.settle_branch(app, None).await?;
                 answer
                     .notes
                     .push(format!("{branch} names what is live and cannot be deleted; it was put back."));

@@ -168,7 +168,7 @@ pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Re
     if let Err(error) = run.windlass.engine.set_restart(&live, true).await {
         log.say(format!("warning: {error}"));
     }
-    run.windlass.settle_branch(&run.deploy.app).await?;
+    run.windlass.settle_branch(&run.deploy.app, None).await?;
     log.say(format!("deploy {} is live", run.deploy.id));
     Ok(Verified { before: cutover.before })
 }

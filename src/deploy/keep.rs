@@ -36,7 +36,7 @@ impl Windlass {
             if self.store.release(id).await?.is_none() {
                 self.engine.remove_image(&self.naming.image(app, id).0).await?;
             }
-            self.settle_branch(app).await
+            self.settle_branch(app, Some(id)).await
         };
         if let Err(error) = cleaned.await {
             warn!(%app, deploy = %id, %error, "something of deploy {id} is left; the next start removes it");

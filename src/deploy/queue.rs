@@ -179,7 +179,7 @@ impl Windlass {
                 let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
                 self.store.change_deploy(id, DeployEvent::Cancel, Some(&reason), None).await?;
                 self.logs.changed(id);
-                self.settle_branch(&deploy.app).await?;
+                self.settle_branch(&deploy.app, None).await?;
                 Ok(())
             }
             DeployStatus::Running => {

@@ -36,7 +36,7 @@ impl Windlass {
                 self.interrupt(&deploy).await?;
             }
         }
-        self.settle_branch(app).await
+        self.settle_branch(app, None).await
     }
 
     /// The live name goes to the container of the live deploy, whoever has it now.
