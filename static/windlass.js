@@ -9,7 +9,7 @@
   const show = (ms) => {
     const s = Math.max(0, Math.floor(ms / 1000));
     const two = (n) => String(n).padStart(2, "0");
-    if (s < 60) return s + "s";
+    if (s < 60) return s + ".0s";
     if (s < 3600) return Math.floor(s / 60) + "m " + two(s % 60) + "s";
     return Math.floor(s / 3600) + "h " + two(Math.floor((s % 3600) / 60)) + "m";
   };
@@ -69,6 +69,7 @@
         if (!e.querySelector(".badge.bad")) e.open = false;
       at("sections").insertAdjacentHTML("beforeend", told.section);
     }
+    note(told.name + " " + told.status);
     if (event.lastEventId) from = event.lastEventId;
   };
   const lines = (event) => {
@@ -96,14 +97,14 @@
 
   const listen = () => {
     const source = new EventSource(main.dataset.events + "?from=" + encodeURIComponent(from));
-    source.onopen = () => { wait = 1000; note("live"); };
+    source.onopen = () => { wait = 1000; note("following"); };
     source.addEventListener("phase", phase);
     source.addEventListener("lines", lines);
     source.addEventListener("finished", (event) => {
       source.close();
       const told = JSON.parse(event.data);
       for (const part of ["head", "timings", "actions"]) at(part).innerHTML = told[part];
-      note("");
+      note("ended: " + told.status);
     });
     source.onerror = () => {
       note("connecting again…");
