@@ -16,6 +16,17 @@
   setInterval(() => {
     for (const e of document.querySelectorAll("[data-since]"))
       e.textContent = show(Date.now() - ahead - Number(e.dataset.since));
+    // The running phase's bar grows, and the scale of all with it.
+    const table = document.querySelector("[data-length]");
+    if (!table) return;
+    table.dataset.at ||= Date.now();
+    const more = (1000 * (Date.now() - table.dataset.at)) / table.dataset.length;
+    for (const bar of table.querySelectorAll(".bar")) {
+      bar.setAttribute("viewBox", `0 0 ${1000 + more} 10`);
+      const rect = bar.firstElementChild;
+      rect.dataset.width ||= rect.getAttribute("width");
+      if (bar.matches(".grows")) rect.setAttribute("width", Number(rect.dataset.width) + more);
+    }
   }, 1000);
 
   // One open question at a time; Escape takes it back.
@@ -35,12 +46,16 @@
     const again = Number(main.dataset.refresh) * 1000;
     if (!again) return;
     try {
-      if (!document.hidden && !document.querySelector("details[open]")) {
+      const busy = () => document.querySelector("details[open]") || document.activeElement.matches("summary");
+      if (!document.hidden && !busy()) {
         const answer = await fetch(location.href);
         if (answer.redirected || !answer.ok) return location.reload();
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const fresh = page.getElementById("main");
-        if (!document.querySelector("details[open]")) main.replaceChildren(...fresh.childNodes);
+        if (busy()) return setTimeout(refresh, again);
+        const href = document.activeElement.getAttribute("href");
+        main.replaceChildren(...fresh.childNodes);
+        if (href) [...main.querySelectorAll("a")].find((a) => a.getAttribute("href") === href)?.focus({ preventScroll: true });
         if (!fresh.dataset.refresh) return;
       }
     } catch { /* the server is away: look again later */ }
