@@ -162,3 +162,27 @@ impl Target {
 fn to(deploy: &Deploy) -> Redirect {
     Redirect::to(&deploy_path(deploy))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Environment, ImageRef, Manifest};
+
+    #[test]
+    fn a_commit_is_offered_once_and_the_live_one_never() {
+        let release = |id: i64, commit: char, image_kept: bool| Release {
+            deploy: DeployId(id),
+            app: "shop".parse().unwrap(),
+            commit: commit.to_string().repeat(40).parse().unwrap(),
+            image: ImageRef(String::new()),
+            image_kept,
+            manifest: Manifest::default(),
+            port: 8000,
+            env: Environment::default(),
+        };
+        // Newest first: 6 is a revert to what 2 put live, and serves.
+        let releases = [(6, 'a', true), (5, 'b', true), (4, 'c', false), (3, 'b', true), (2, 'a', true)]
+            .map(|(id, c, kept)| release(id, c, kept));
+        assert_eq!(revertible(&releases, Some(&releases[0].commit)), HashSet::from([DeployId(5)]));
+    }
+}

@@ -195,11 +195,12 @@ pub(super) fn segments(deploy: &Deploy, scale: u64) -> Vec<Segment> {
         let (x, width) = (part(before), part(ms));
         before += ms;
         let failed = timing.status == PhaseStatus::Failed;
+        let skipped = timing.status == PhaseStatus::Skipped;
         Segment {
             class: if failed { "pf" } else { group(&timing.phase) },
             x: format!("{x:.1}"),
-            // What took no time at all is still there to be seen.
-            width: format!("{:.1}", if timing.status == PhaseStatus::Skipped { 0.0 } else { width.max(2.0) }),
+            // A little less, so that neighbours stay apart; what took no time is still to be seen.
+            width: if skipped { "0.0".to_owned() } else { format!("{:.1}", (width - 5.0).max(4.0)) },
             title: format!(
                 "{} {}{}",
                 timing.phase,
