@@ -212,7 +212,8 @@ impl<W: Write> Renderer<W> {
     fn verdict(&mut self, deploy: &Deploy, url: Option<&str>, serving: Option<&Deploy>) {
         let Deploy { id, app, status, .. } = deploy;
         let time = deploy.duration_ms.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
-        let reason = deploy.failure.as_ref().and_then(|f| f.message.trim().lines().next()).map(plain);
+        let reason = deploy.failure.as_ref().and_then(|f| f.message.trim().lines().next());
+        let reason = reason.map(|line| plain(line.trim_end_matches([':', '.', ' '])));
         let reason = reason.map_or_else(String::new, |text| format!(": {}", shorten(&text, REASON)));
         let still = serving.map_or_else(
             || "nothing is serving".to_owned(),
@@ -408,7 +409,7 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
         let mut failed =
             deploy(13, DeployStatus::Failed, &[("checkout", Ok, 300), ("gate:check", Failed, 900)]);
         failed.failure =
-            Some(Failure { phase: "gate:check".into(), message: "exit status 1\nlast \x07line".into() });
+            Some(Failure { phase: "gate:check".into(), message: "exit status 1:\nlast \x07line".into() });
         let frames = [
             started(1, "gate:check", 300),
             lines(1, 9, "310\tSystemCheckError\n"),
@@ -430,7 +431,7 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
   total          1.2s
 
 Reason:
-  exit status 1
+  exit status 1:
   last  line
 Still serving: deploy 12 (1a2b3c4d5e \"Say hello  [2J\")
 Next: mend it and push again; the same push tries again.
