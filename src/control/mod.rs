@@ -158,6 +158,7 @@ pub struct RefUpdate {
 /// What the server answers, one a line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
 pub enum Frame {
     /// The answer to a question, in the shape of `--json`.
     Value {

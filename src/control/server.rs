@@ -273,14 +273,16 @@ async fn app_logs(
     for some in lines.chunks(500) {
         client.send(&app_lines(some)).await?;
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         let lines = tokio::select! {
             lines = output.next() => lines?,
             () = client.gone() => return Err(Trouble::Gone),
         };
         client.send(&app_lines(&lines)).await?;
     }
-    Ok(())
 }
 
 fn app_lines(lines: &[AppLine]) -> Frame {

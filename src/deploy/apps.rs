@@ -82,6 +82,11 @@ impl Windlass {
         Ok(App { name: row.name, domains: row.domains, remote, status, live })
     }
 
+    /// Where the public finds a domain: `https://shop.example.com`.
+    pub fn address(&self, domain: &DomainName) -> String {
+        self.door.url(domain)
+    }
+
     /// The app's public address, if it has a domain: `https://shop.example.com`.
     pub async fn url(&self, name: &AppName) -> Result<Option<String>, Error> {
         Ok(self.store.app(name).await?.domains.first().map(|domain| self.door.url(domain)))

@@ -8,12 +8,12 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::deploy::Windlass;
 use crate::domain::{App, CommitId, Deploy, DeployId, Release};
 
 use super::error::Error;
 use super::session::User;
-use super::view::{Badge, Bar, GROUPS, Took, When, address, bar, going, length};
+use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
 use super::{AppPath, Layout, Web, deploy_path, html};
 
 /// Deploys on a page.
@@ -72,11 +72,11 @@ pub(super) async fn page(
     let store = &web.windlass.store;
     let deploys = store.deploys(&name, PAGE + 1, before.map(DeployId)).await?;
     let releases = store.releases(&name, PAGE).await?;
-    show(&web.windlass.config, user, app, deploys, &releases, before.is_none())
+    show(&web.windlass, user, app, deploys, &releases, before.is_none())
 }
 
 pub(super) fn show(
-    config: &Config,
+    windlass: &Windlass,
     user: User,
     app: App,
     mut deploys: Vec<Deploy>,
@@ -102,7 +102,7 @@ pub(super) fn show(
     html(&AppPage {
         layout: Layout::new(app.name.as_str(), Some(user)),
         badge: app.status.into(),
-        sites: app.domains.iter().map(|d| (address(config, d), d.to_string())).collect(),
+        sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
         live,
         groups: GROUPS,
         scale: Took::fixed(scale),

@@ -1,6 +1,5 @@
 //! The router as a browser meets it, on a scratch database.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -11,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Home};
 use crate::domain::{
     App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release,
     Trigger,
 };
-use crate::logs::{Logs, PhaseWriter};
+use crate::logs::PhaseWriter;
 use crate::store::NewDeploy;
 use crate::store::tests::scratch;
 
@@ -30,8 +29,8 @@ pub(super) struct World {
 impl World {
     pub(super) async fn new() -> Self {
         let (dir, store) = scratch().await;
-        let logs = Logs::open(&dir.path().join("logs")).unwrap();
-        let windlass = Windlass { store, logs, config: Arc::new(Config::default()) };
+        let home = Home::new(dir.path()).unwrap();
+        let windlass = Windlass::new(home, Config::default(), store, "0a1b2c").unwrap();
         Self { windlass, shutdown: CancellationToken::new(), _dir: dir }
     }
 
@@ -333,9 +332,9 @@ async fn what_strangers_wrote_stays_text_on_every_page() {
     let store = &world.windlass.store;
     let (app, user) = (world.app("shop").await, || session::User(HOSTILE.into()));
     let deploys = store.deploys(&app.name, 51, None).await.unwrap();
-    let config = &world.windlass.config;
-    assert_harmless(&app::show(config, user(), app.clone(), deploys.clone(), &[], true).unwrap().0);
-    assert_harmless(&apps::show(config, user(), vec![app], deploys).unwrap().0);
+    let windlass = &world.windlass;
+    assert_harmless(&app::show(windlass, user(), app.clone(), deploys.clone(), &[], true).unwrap().0);
+    assert_harmless(&apps::show(windlass, user(), vec![app], deploys).unwrap().0);
 }
 
 #[tokio::test]
@@ -353,27 +352,26 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     store.forget_image(DeployId(1)).await.unwrap();
     let failed = world.start("shop", "fourth", "Ada").await;
     world.fail(failed, "build", "no", 5).await;
-    let (app, user, config) =
-        (world.app("shop").await, session::User("admin".into()), &world.windlass.config);
+    let (app, user, windlass) = (world.app("shop").await, session::User("admin".into()), &world.windlass);
     let deploys = store.deploys(&app.name, 51, None).await.unwrap();
     let releases = store.releases(&app.name, 50).await.unwrap();
     let second = releases.iter().find(|r| r.deploy == DeployId(2)).unwrap().commit.clone();
-    let page = app::show(config, user.clone(), app.clone(), deploys.clone(), &releases, true).unwrap().0;
+    let page = app::show(windlass, user.clone(), app.clone(), deploys.clone(), &releases, true).unwrap().0;
     assert_eq!(page.matches("action=\"/apps/shop/revert\"").count(), 1, "only what is kept and not live");
     assert!(page.contains(&format!("name=\"commit\" value=\"{second}\"")) && !page.contains("rel=\"next\""));
     assert!(page.contains("aria-label=\"build 1.0s\"") && !page.contains("data-refresh"));
 
     let many = vec![deploys[0].clone(); 51];
-    let page = app::show(config, user.clone(), app.clone(), many, &releases, true).unwrap().0;
+    let page = app::show(windlass, user.clone(), app.clone(), many, &releases, true).unwrap().0;
     assert!(page.contains(&format!("?before={failed}\" rel=\"next\"")));
 
-    let page = apps::show(config, user.clone(), vec![app.clone()], vec![deploys[0].clone()]).unwrap().0;
+    let page = apps::show(windlass, user.clone(), vec![app.clone()], vec![deploys[0].clone()]).unwrap().0;
     for said in ["serving", "third", "https://shop.example.com", "failed", "fourth"] {
         assert!(page.contains(said), "{said}");
     }
-    let page = apps::show(config, user.clone(), vec![], vec![]).unwrap().0;
+    let page = apps::show(windlass, user.clone(), vec![], vec![]).unwrap().0;
     assert!(page.contains("windlass app create") && page.contains("git push prod main"));
-    let page = app::show(config, user, App { live: None, ..app }, vec![], &[], true).unwrap().0;
+    let page = app::show(windlass, user, App { live: None, ..app }, vec![], &[], true).unwrap().0;
     assert!(page.contains("git remote add prod ssh://server/shop.git"));
 }
 

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Tls};
 use crate::domain::duration::show;
-use crate::domain::{
-    AppStatus, Deploy, DeployStatus, DomainName, Phase, PhaseStatus, PhaseTiming, Timestamp,
-};
+use crate::domain::{AppStatus, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
 
 /// A status with an icon and a word: never by its colour alone.
 #[derive(Debug, Clone, Copy)]
@@ -219,15 +216,6 @@ pub(super) fn bar(deploy: &Deploy, scale: u64) -> Bar {
     Bar { label, segments }
 }
 
-/// Where the public finds a domain.
-pub(super) fn address(config: &Config, domain: &DomainName) -> String {
-    let (scheme, port, usual) = match config.caddy.tls {
-        Tls::Off => ("http", config.caddy.http_port, 80),
-        Tls::Auto | Tls::Internal => ("https", config.caddy.https_port, 443),
-    };
-    if port == usual { format!("{scheme}://{domain}") } else { format!("{scheme}://{domain}:{port}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,14 +227,5 @@ mod tests {
         let told = [ago(1), ago(45), ago(61), ago(7300), ago(90_000)];
         assert_eq!(told, ["just now", "45 s ago", "1 min ago", "2 h ago", "1 d ago"]);
         assert_eq!(When::from(Timestamp::from_millis(0)).ago, "1970-01-01");
-    }
-
-    #[test]
-    fn an_address_names_a_port_only_where_it_must() {
-        let mut config = Config::default();
-        let domain = "shop.example.com".parse().unwrap();
-        assert_eq!(address(&config, &domain), "https://shop.example.com");
-        (config.caddy.tls, config.caddy.http_port) = (Tls::Off, 8080);
-        assert_eq!(address(&config, &domain), "http://shop.example.com:8080");
     }
 }
