@@ -75,8 +75,6 @@ pub fn run(home: &Home) -> Result<(), ServeError> {
 async fn serve(home: &Home) -> Result<(), ServeError> {
     let _lock = take_home(home)?;
     let config = Config::read(home)?;
-    // Both rustls users of this process take their cryptography from here.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let store = Store::open(&home.database(), Sealer::open(&home.key())?).await?;
     let instance = store.instance().await?;
     let windlass = Windlass::new(home.clone(), config, store, &instance)?;

@@ -99,7 +99,7 @@ impl<W: Write> Renderer<W> {
                 self.finish(deploy, url.as_deref(), serving.as_ref());
                 self.ended = Some(deploy.clone());
             }
-            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } => {}
+            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } | Frame::End => {}
         }
         self.flush()
     }
