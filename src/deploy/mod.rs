@@ -5,6 +5,7 @@
 
 mod apps;
 mod asked;
+mod container;
 mod context;
 mod cutover;
 mod edge;
