@@ -9,13 +9,24 @@
   const show = (ms) => {
     const s = Math.max(0, Math.floor(ms / 1000));
     const two = (n) => String(n).padStart(2, "0");
-    if (s < 60) return s + "s";
+    if (s < 60) return s + ".0s";
     if (s < 3600) return Math.floor(s / 60) + "m " + two(s % 60) + "s";
     return Math.floor(s / 3600) + "h " + two(Math.floor((s % 3600) / 60)) + "m";
   };
   setInterval(() => {
     for (const e of document.querySelectorAll("[data-since]"))
       e.textContent = show(Date.now() - ahead - Number(e.dataset.since));
+    // The running phase's bar grows, and the scale of all with it.
+    const table = document.querySelector("[data-length]");
+    if (!table) return;
+    table.dataset.at ||= Date.now();
+    const more = (1000 * (Date.now() - table.dataset.at)) / table.dataset.length;
+    for (const bar of table.querySelectorAll(".bar")) {
+      bar.setAttribute("viewBox", `0 0 ${1000 + more} 10`);
+      const rect = bar.firstElementChild;
+      rect.dataset.width ||= rect.getAttribute("width");
+      if (bar.matches(".grows")) rect.setAttribute("width", Number(rect.dataset.width) + more);
+    }
   }, 1000);
 
   // One open question at a time; Escape takes it back.
@@ -35,12 +46,16 @@
     const again = Number(main.dataset.refresh) * 1000;
     if (!again) return;
     try {
-      if (!document.hidden && !document.querySelector("details[open]")) {
+      const busy = () => document.querySelector("details[open]") || document.activeElement.matches("summary");
+      if (!document.hidden && !busy()) {
         const answer = await fetch(location.href);
         if (answer.redirected || !answer.ok) return location.reload();
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const fresh = page.getElementById("main");
-        if (!document.querySelector("details[open]")) main.replaceChildren(...fresh.childNodes);
+        if (busy()) return setTimeout(refresh, again);
+        const href = document.activeElement.getAttribute("href");
+        main.replaceChildren(...fresh.childNodes);
+        if (href) [...main.querySelectorAll("a")].find((a) => a.getAttribute("href") === href)?.focus({ preventScroll: true });
         if (!fresh.dataset.refresh) return;
       }
     } catch { /* the server is away: look again later */ }
@@ -69,6 +84,7 @@
         if (!e.querySelector(".badge.bad")) e.open = false;
       at("sections").insertAdjacentHTML("beforeend", told.section);
     }
+    note(told.name + " " + told.status);
     if (event.lastEventId) from = event.lastEventId;
   };
   const lines = (event) => {
@@ -96,14 +112,14 @@
 
   const listen = () => {
     const source = new EventSource(main.dataset.events + "?from=" + encodeURIComponent(from));
-    source.onopen = () => { wait = 1000; note("live"); };
+    source.onopen = () => { wait = 1000; note("following"); };
     source.addEventListener("phase", phase);
     source.addEventListener("lines", lines);
     source.addEventListener("finished", (event) => {
       source.close();
       const told = JSON.parse(event.data);
       for (const part of ["head", "timings", "actions"]) at(part).innerHTML = told[part];
-      note("");
+      note("ended: " + told.status);
     });
     source.onerror = () => {
       note("connecting again…");

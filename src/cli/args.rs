@@ -339,6 +339,20 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_in_the_reference() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                let leaf = sub.get_subcommands().next().is_none();
+                let told = include_str!("../../docs/commands.md").contains(&format!("`{path}"));
+                assert!(!leaf || told, "docs/commands.md lacks `{path}`");
+                check(sub, &path);
+            }
+        }
+        check(&Cli::command(), "windlass");
+    }
+
+    #[test]
     fn home_may_stand_anywhere() {
         for line in [
             "windlass --home /x app list",

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{AppCommand, Command, DeployCommand, EnvCommand};
-use super::client::{Client, closed, read};
+use super::client::{Client, read, strange};
 use super::follow::{Followed, PATIENCE, to_the_end};
 use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
@@ -43,7 +43,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         }
         Command::Logs { name, follow, since, tail, output } => {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
-            logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, follow, output.json)
+            logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, output.json)
         }
         Command::Serve | Command::Doctor { .. } | Command::Hook(_) | Command::Completions { .. } => {
             Err(CliError::Usage("this command does not ask the server".into()))
@@ -82,8 +82,9 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
             if let Some(wrong) = wrong {
                 return Err(CliError::Usage(wrong.to_string()));
             }
-            let done = format!("Removed {}. {}", list(names.iter()), counts(&name));
-            tell(client, &Request::EnvUnset { app: name, names }, &done)
+            let counts = counts(&name);
+            let answer = client.value(&Request::EnvUnset { app: name, names: names.clone() })?;
+            print(&(unset(&names, &answer) + &counts))
         }
         EnvCommand::List { name, reveal, output } => {
             ask(client, &Request::EnvList { app: name, reveal }, output.json, variables)
@@ -107,7 +108,8 @@ fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> 
         }
         DeployCommand::Wait { id, output } => wait(client, id, output.json),
         DeployCommand::Cancel { id } => {
-            tell(client, &Request::DeployCancel { id }, &format!("Deploy {id} is told to stop.\n"))
+            let ended = last_frame(client, &Request::DeployCancel { id, actor: actor() }, false)?;
+            Ok(Outcome::done_if(!ended.status.went_live()))
         }
     }
 }
@@ -153,7 +155,7 @@ fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
     let answer = client.ask(&Request::DeployFollow { id, from: Cursor::default(), follow: true })?;
     match to_the_end(client, answer, &mut show, PATIENCE)? {
         Followed::Ended(deploy) => Ok(Outcome::done_if(deploy.status.went_live())),
-        Followed::NoDeploy => Err(closed()),
+        Followed::NoDeploy => Err(strange("no deploy")),
         Followed::Lost(id) => Err(CliError::Unreachable(format!(
             "the server has not come back. Deploy {id} is its to finish; once it runs again: windlass deploy show {id}"
         ))),
@@ -162,7 +164,13 @@ fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
 
 /// Waits for a deploy's end and tells only that.
 fn wait(client: &Client, id: DeployId, json: bool) -> Result<Outcome, CliError> {
-    let mut answer = client.ask(&Request::DeployWait { id })?;
+    let ended = last_frame(client, &Request::DeployWait { id }, json)?;
+    Ok(Outcome::done_if(ended.status.went_live()))
+}
+
+/// Asks for what is answered by a deploy's end, and shows that.
+fn last_frame(client: &Client, request: &Request, json: bool) -> Result<Deploy, CliError> {
+    let mut answer = client.ask(request)?;
     while let Some(frame) = answer.next()? {
         let Frame::Finished { deploy, .. } = &frame else { continue };
         if json {
@@ -171,9 +179,9 @@ fn wait(client: &Client, id: DeployId, json: bool) -> Result<Outcome, CliError> 
             let out = io::stdout();
             Renderer::new(out.lock(), colours(&out)).frame(&frame)?;
         }
-        return Ok(Outcome::done_if(deploy.status.went_live()));
+        return Ok(deploy.clone());
     }
-    Err(closed())
+    Err(strange("no end"))
 }
 
 /// Where the log of one phase begins.
@@ -230,7 +238,7 @@ fn log_as_json(phase: &str, text: &str) -> String {
 }
 
 /// Prints an app's own output.
-fn logs(client: &Client, request: &Request, follow: bool, json: bool) -> Result<Outcome, CliError> {
+fn logs(client: &Client, request: &Request, json: bool) -> Result<Outcome, CliError> {
     let mut answer = client.ask(request)?;
     let mut out = io::stdout().lock();
     let mut shown = AppOutput { colour: colours(&out), release: None };
@@ -248,7 +256,7 @@ fn logs(client: &Client, request: &Request, follow: bool, json: bool) -> Result<
         out.write_all(text.as_bytes())?;
         out.flush()?;
     }
-    if follow { Err(closed()) } else { Ok(Outcome::Done) }
+    Ok(Outcome::Done)
 }
 
 struct AppOutput {
@@ -298,6 +306,17 @@ fn assign(env: &mut Environment, text: &str, place: &str) -> Result<(), String> 
     let (name, value) =
         text.split_once('=').ok_or_else(|| format!("{place} is not NAME=value: it has no '='"))?;
     env.set(name, value).map_err(|error| error.to_string())
+}
+
+/// Which variables are gone, and which never were there.
+fn unset(names: &[String], answer: &Value) -> String {
+    let unknown: Vec<&str> =
+        answer["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let (unknown, gone): (Vec<_>, Vec<_>) = names.iter().partition(|name| unknown.contains(&name.as_str()));
+    let said = |word, names: Vec<&String>| {
+        if names.is_empty() { String::new() } else { format!("{word} {}. ", list(names)) }
+    };
+    said("Removed", gone) + &said("Was not set:", unknown)
 }
 
 fn created(app: App) -> String {
@@ -424,6 +443,13 @@ mod tests {
         assert!(refused("A-B=s3cret", b"").contains("letters, digits and '_'"));
         assert!(!refused("A-B=s3cret", b"").contains("s3cret"));
         assert!(refused("-", b"").contains("nothing to set"));
+    }
+
+    #[test]
+    fn what_was_never_set_is_told() {
+        let names = ["A".to_owned(), "B".to_owned()];
+        assert_eq!(unset(&names, &serde_json::json!({"unknown": ["B"]})), "Removed A. Was not set: B. ");
+        assert_eq!(unset(&names, &Value::Null), "Removed A, B. ");
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl<W: Write> Hook<'_, W> {
                 self.ended(&app, &updates, followed)
             }
             Err(CliError::Unreachable(why)) => {
-                let next = "What was live still serves. Start the server and push again.";
+                let next = "Start the server and push again.";
                 self.not_taken(&updates, &why, next)
             }
             Err(CliError::Usage(why) | CliError::Refused(why)) => {
@@ -130,8 +130,9 @@ impl<W: Write> Hook<'_, W> {
             })?;
         }
         self.show.say(next)?;
-        let first = plain(why.lines().next().unwrap_or_default());
-        self.show.say(&format!("FAILED  nothing was deployed: {}", shorten(&first, 100)))?;
+        let reason = plain(why.lines().next().unwrap_or_default());
+        let reason = reason.split(": ").next().unwrap_or_default().trim_end_matches('.');
+        self.show.say(&format!("FAILED  {reason}; nothing was deployed, what was live still serves"))?;
         Ok(Outcome::NotDone)
     }
 }
@@ -282,9 +283,9 @@ mod tests {
         let now = ["main", "new", "gone", "moved-on"].map(|branch| world.branch(branch));
         assert_eq!(now, [one.clone(), String::new(), one.clone(), one]);
         assert!(said.contains("Could not put moved-on back"), "{said}");
-        assert!(said.contains("What was live still serves. Start the server and push again."), "{said}");
-        let last = said.lines().last().unwrap();
-        assert!(last.starts_with("FAILED  nothing was deployed: the server cannot be reached"), "{last}");
+        assert!(said.contains("Start the server and push again."), "{said}");
+        let last = "FAILED  the server cannot be reached; nothing was deployed, what was live still serves";
+        assert_eq!(said.lines().last(), Some(last));
     }
 
     #[test]
@@ -333,7 +334,8 @@ mod tests {
         for (frames, expected) in [
             (vec![finished(deploy(7, DeployStatus::Failed, &[]))], Outcome::NotDone),
             (vec![finished(deploy(7, DeployStatus::Live, &[]))], Outcome::Done),
-            (vec![Frame::Note { text: "dev does not deploy".into() }], Outcome::Done),
+            (vec![Frame::Note { text: "dev does not deploy".into() }, Frame::End], Outcome::Done),
+            (vec![Frame::Note { text: "dev does not deploy".into() }], Outcome::NotDone),
             (vec![Frame::Error { message: "no such app".into() }], Outcome::NotDone),
             (vec![], Outcome::NotDone),
         ] {

@@ -42,6 +42,8 @@ pub struct Renderer<W> {
     stamp: (String, String),
     following: Option<DeployId>,
     announced: Option<usize>,
+    /// The text of the line written last.
+    last: String,
     cursor: Cursor,
     ended: Option<Deploy>,
 }
@@ -56,6 +58,7 @@ impl<W: Write> Renderer<W> {
             stamp: (String::new(), " ".repeat(STAMP)),
             following: None,
             announced: None,
+            last: String::new(),
             cursor: Cursor::default(),
             ended: None,
         }
@@ -96,7 +99,7 @@ impl<W: Write> Renderer<W> {
                 self.finish(deploy, url.as_deref(), serving.as_ref());
                 self.ended = Some(deploy.clone());
             }
-            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } => {}
+            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } | Frame::End => {}
         }
         self.flush()
     }
@@ -168,6 +171,9 @@ impl<W: Write> Renderer<W> {
             }
             self.text.push('\n');
         }
+        self.last.clear();
+        self.last
+            .push_str(text.lines().next_back().and_then(|line| line.split_once('\t')).map_or("", |l| l.1));
     }
 
     fn phase_ended(&mut self, timing: &PhaseTiming) {
@@ -198,22 +204,27 @@ impl<W: Write> Renderer<W> {
         self.verdict(deploy, url, serving);
     }
 
-    /// A reason too long for the last line, in full before it.
+    /// A reason too long for the last line, in full before it; unless the log that was shown ended
+    /// with it.
     fn reason(&mut self, deploy: &Deploy) {
         let Some(failure) = &deploy.failure else { return };
         let message = failure.message.trim();
-        if message.contains('\n') || message.chars().count() > REASON {
-            self.line("Reason:");
-            message.lines().for_each(|line| self.line(&format!("  {}", plain(line))));
+        let shown = message.lines().last().is_some_and(|last| last.trim() == self.last.trim());
+        if shown || brief(message) == plain(message) {
+            return;
         }
+        self.line("Reason:");
+        message.lines().for_each(|line| self.line(&format!("  {}", plain(line))));
     }
 
     /// The last line.
     fn verdict(&mut self, deploy: &Deploy, url: Option<&str>, serving: Option<&Deploy>) {
         let Deploy { id, app, status, .. } = deploy;
-        let time = deploy.duration_ms.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
-        let reason = deploy.failure.as_ref().and_then(|f| f.message.trim().lines().next()).map(plain);
-        let reason = reason.map_or_else(String::new, |text| format!(": {}", shorten(&text, REASON)));
+        let time = deploy.ms_to_live().or(deploy.duration_ms);
+        let time = time.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
+        let reason = deploy.failure.as_ref().map(|failure| brief(&failure.message));
+        let reason = reason.filter(|reason| reason != status.as_str());
+        let reason = reason.map_or_else(String::new, |text| format!(": {text}"));
         let still = serving.map_or_else(
             || "nothing is serving".to_owned(),
             |live| format!("deploy {} is still serving", live.id),
@@ -267,13 +278,23 @@ pub fn named(deploy: &Deploy) -> String {
     format!("{} \"{}\"", deploy.commit.short(), shorten(&plain(&deploy.subject), 50))
 }
 
+/// The first sentence of a reason, short enough for the last line.
+fn brief(message: &str) -> String {
+    let line = message.trim().lines().next().unwrap_or_default();
+    let sentence = line.split(". ").next().unwrap_or_default();
+    shorten(plain(sentence).trim_end_matches([':', '.', ' ']), REASON)
+}
+
 fn next_step(deploy: &Deploy) -> String {
-    match (deploy.status, deploy.trigger) {
+    let Deploy { id, app, status, trigger, .. } = deploy;
+    match (status, trigger) {
         (DeployStatus::Superseded, _) => {
-            format!("windlass deploys {} lists the deploy that took its place.", deploy.app)
+            format!("windlass deploys {app} lists the deploy that took its place.")
         }
-        (_, Trigger::Push) => "mend it and push again; the same push tries again.".into(),
-        _ => format!("windlass deploy log {} shows all of it again.", deploy.id),
+        (DeployStatus::Failed, Trigger::Push) => "mend it and push again; the same push tries again.".into(),
+        (DeployStatus::Failed, _) => format!("windlass deploy log {id} shows all of it again."),
+        (_, Trigger::Push) => "push again; the same push tries again.".into(),
+        (_, trigger) => format!("to try again: windlass {trigger} {app}"),
     }
 }
 
@@ -408,10 +429,10 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
         let mut failed =
             deploy(13, DeployStatus::Failed, &[("checkout", Ok, 300), ("gate:check", Failed, 900)]);
         failed.failure =
-            Some(Failure { phase: "gate:check".into(), message: "exit status 1\nlast \x07line".into() });
+            Some(Failure { phase: "gate:check".into(), message: "exit status 1:\nlast line".into() });
         let frames = [
             started(1, "gate:check", 300),
-            lines(1, 9, "310\tSystemCheckError\n"),
+            lines(1, 9, "310\tSystemCheckError\n311\texit status 1:\n311\tlast line\n"),
             ended(1, &failed),
             Frame::Finished {
                 deploy: failed,
@@ -422,6 +443,8 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
         let golden = "\
 -----> gate:check  (+0.30s)
   0.31s  SystemCheckError
+  0.31s  exit status 1:
+  0.31s  last line
          failed after 0.90s
 
   phase          time  share
@@ -429,14 +452,19 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
   gate:check    0.90s  ###############       failed
   total          1.2s
 
-Reason:
-  exit status 1
-  last  line
 Still serving: deploy 12 (1a2b3c4d5e \"Say hello  [2J\")
 Next: mend it and push again; the same push tries again.
 FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
 ";
         assert_eq!(shown(false, &frames), golden);
+    }
+
+    #[test]
+    fn a_long_reason_is_told_in_full_where_its_log_was_not_shown() {
+        let mut failed = deploy(13, DeployStatus::Failed, &[]);
+        failed.failure = Some(Failure { phase: "build".into(), message: "first\nlast \x07line".into() });
+        let text = shown(false, &[Frame::Finished { deploy: failed, url: None, serving: None }]);
+        assert!(text.starts_with("\nReason:\n  first\n  last  line\nStill serving: nothing"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::{Error, Windlass};
-use crate::domain::{App, AppName, AppStatus, DomainName};
+use crate::domain::{App, AppName, AppStatus, DeployId, DomainName};
 use crate::proxy::{Route, Settings, Upstream};
 use crate::store::AppRow;
 
@@ -82,14 +82,31 @@ impl Windlass {
         Ok(App { name: row.name, domains: row.domains, remote, status, live })
     }
 
+    /// Where the public finds a domain: `https://shop.example.com`.
+    pub fn address(&self, domain: &DomainName) -> String {
+        self.door.url(domain)
+    }
+
     /// The app's public address, if it has a domain: `https://shop.example.com`.
     pub async fn url(&self, name: &AppName) -> Result<Option<String>, Error> {
         Ok(self.store.app(name).await?.domains.first().map(|domain| self.door.url(domain)))
     }
 
     /// Removes an app with its containers, images, network, repository, logs and rows.
+    ///
+    /// # Errors
+    /// Also when containers that are not Windlass's stand on its network: nothing is removed then.
     pub async fn destroy_app(&self, name: &AppName) -> Result<(), Error> {
         self.store.app(name).await?;
+        let network = self.naming.network(name);
+        let strangers = self.engine.strangers(&network).await?;
+        if !strangers.is_empty() {
+            return Err(Error::Refused(format!(
+                "{} on the network of {name} is not Windlass's to remove. First: docker network disconnect {network} {}",
+                strangers.join(", "),
+                strangers[0]
+            )));
+        }
         for deploy in self.store.open_deploys(Some(name)).await? {
             let _ = self.cancel(deploy.id, "app destroy").await;
         }
@@ -106,7 +123,6 @@ impl Windlass {
         for image in self.engine.images_of(name.as_str()).await? {
             self.engine.remove_image(&image).await?;
         }
-        let network = self.naming.network(name);
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;
@@ -158,13 +174,15 @@ impl Windlass {
         Ok(())
     }
 
-    /// Puts the deploy branch where it belongs: on what is live, unless a push still waits or runs
-    /// with what it names now. The same push then tries again after a failure.
-    pub async fn settle_branch(&self, app: &AppName) -> Result<(), Error> {
+    /// Puts the deploy branch where it belongs: on what is live, unless another deploy than `ended`
+    /// still waits or runs with what it names now. The same push then tries again after a failure.
+    pub(super) async fn settle_branch(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
         let live = self.store.live_deploy(app).await?.map(|deploy| deploy.commit);
         let open = self.store.open_deploys(Some(app)).await?;
         let now = self.git.branch(app).await?;
-        let awaited = now.as_ref().is_some_and(|now| open.iter().any(|deploy| deploy.commit == *now));
+        let awaited = now
+            .as_ref()
+            .is_some_and(|now| open.iter().any(|deploy| Some(deploy.id) != ended && deploy.commit == *now));
         if now != live && !awaited {
             self.git.move_branch(app, now.as_ref(), live.as_ref()).await?;
         }

@@ -1,5 +1,6 @@
 //! What is kept and what goes: containers and images of deploys, and the apps' own output.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -20,7 +21,7 @@ impl Windlass {
         // Stopped by us it must not come back, even if the server goes away right here.
         let _ = self.engine.set_restart(name, false).await;
         self.engine.stop(name, grace).await?;
-        self.finish_collecting(deploy).await;
+        self.finish_collecting(name, deploy).await?;
         Ok(self.engine.remove(name).await?)
     }
 
@@ -36,7 +37,7 @@ impl Windlass {
             if self.store.release(id).await?.is_none() {
                 self.engine.remove_image(&self.naming.image(app, id).0).await?;
             }
-            self.settle_branch(app).await
+            self.settle_branch(app, Some(id)).await
         };
         if let Err(error) = cleaned.await {
             warn!(%app, deploy = %id, %error, "something of deploy {id} is left; the next start removes it");
@@ -97,45 +98,47 @@ impl Windlass {
                 warn!(%deploy, container, %error, "an app's output is not kept");
             }
         });
-        self.collectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(deploy, task);
+        self.collectors.lock().unwrap_or_else(PoisonError::into_inner).insert(deploy, task);
     }
 
     async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
         // By id: the name changes with the swap.
         let Some(state) = self.engine.container(container).await? else { return Ok(()) };
-        let mut log = self.logs.write_app(deploy)?;
         loop {
-            let since = log.last_at().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
-            let mut output = std::pin::pin!(self.engine.output(&state.id, true, Some(since)));
-            while let Some(line) = output.next().await {
-                let Ok(line) = line else { break };
-                let mut parts = line.bytes.splitn(2, |b| *b == b' ');
-                let at = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-                let text = parts.next().unwrap_or_default();
-                log.append(&at, line.stderr, text.strip_suffix(b"\n").unwrap_or(text))?;
-                self.app_output.send_modify(|lines| *lines += 1);
+            self.collect_output(&state.id, deploy, true).await?;
+            // The stream ends with the container, and also when the engine restarts or brings the
+            // container back.
+            if self.engine.container(&state.id).await?.is_none_or(|state| !state.running) {
+                return Ok(());
             }
-            // The stream ends with the container, and also when the engine restarts or the
-            // container was brought back.
-            match self.engine.container(&state.id).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(state)) if !state.running => {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    if self.engine.container(&state.id).await?.is_none_or(|state| !state.running) {
-                        return Ok(());
-                    }
-                }
-                _ => tokio::time::sleep(Duration::from_secs(1)).await,
-            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
-    /// Waits a little for the last lines of a container that has stopped.
-    async fn finish_collecting(&self, deploy: DeployId) {
-        let task = self.collectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&deploy);
-        if let Some(task) = task {
-            let _ = tokio::time::timeout(Duration::from_secs(3), task).await;
+    /// Appends what a container printed since the last line kept, and what comes if `follow`.
+    async fn collect_output(&self, container: &str, deploy: DeployId, follow: bool) -> Result<(), Error> {
+        let mut log = self.logs.write_app(deploy)?;
+        let since = log.last_at().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
+        let mut output = std::pin::pin!(self.engine.output(container, follow, Some(since)));
+        while let Some(line) = output.next().await {
+            let Ok(line) = line else { break };
+            let mut parts = line.bytes.splitn(2, |b| *b == b' ');
+            let at = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+            let text = parts.next().unwrap_or_default();
+            log.append(&at, line.stderr, text.strip_suffix(b"\n").unwrap_or(text))?;
+            self.app_output.send_modify(|lines| *lines += 1);
         }
+        Ok(())
+    }
+
+    /// Keeps the last lines of a container that has stopped. Engines do not always end a stream that
+    /// follows one, so the rest is read anew.
+    async fn finish_collecting(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
+        let task = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).remove(&deploy);
+        let Some(task) = task else { return Ok(()) };
+        task.abort();
+        let _ = task.await;
+        self.collect_output(container, deploy, false).await
     }
 }
 

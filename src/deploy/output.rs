@@ -33,7 +33,7 @@ impl Windlass {
         tail: usize,
     ) -> Result<(Vec<AppLine>, AppOutput), Error> {
         let news = self.app_output.subscribe();
-        let since = since_ms.map(|ms| nanos_ago(ms)).unwrap_or_default();
+        let since = since_ms.map(nanos_ago).unwrap_or_default();
         let mut lines = Vec::new();
         for deploy in self.store.deploys(app, DEPLOYS, None).await? {
             match since_ms {

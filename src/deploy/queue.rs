@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::run::{Ended, Run, Stop};
+use super::run::{Cancel, Ended, Run, Stop};
 use super::source::Plan;
 use super::{Error, Windlass, pipeline};
 use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
@@ -21,7 +20,7 @@ pub(super) struct Workers(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     apps: HashMap<AppName, Arc<Notify>>,
-    running: HashMap<DeployId, CancellationToken>,
+    running: HashMap<DeployId, Arc<Cancel>>,
 }
 
 impl Workers {
@@ -77,7 +76,7 @@ async fn next_queued(windlass: &Windlass, app: &AppName) -> Option<Deploy> {
 /// Runs one deploy from its first phase to its last row.
 async fn run_one(windlass: &Windlass, deploy: Deploy) {
     let (id, app) = (deploy.id, deploy.app.clone());
-    let cancel = CancellationToken::new();
+    let cancel = Arc::new(Cancel::default());
     windlass.workers.table().running.insert(id, cancel.clone());
     if let Err(error) = windlass.store.change_deploy(id, DeployEvent::Start, None, None).await {
         // Cancelled or superseded in the meantime: it is no longer ours.
@@ -126,8 +125,11 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
             _ => info!(%app, deploy = %id, phase = ended.phase, "deploy {id} of {app} did not go live"),
         }
         if !live {
-            let event =
-                if matches!(ended.stop, Stop::Cancelled) { DeployEvent::Cancel } else { DeployEvent::Fail };
+            let event = if matches!(ended.stop, Stop::Cancelled(_)) {
+                DeployEvent::Cancel
+            } else {
+                DeployEvent::Fail
+            };
             // Clean up before the end is announced: who is told that it failed may look at once.
             windlass.clean_up_after(app, id).await;
             let changed =
@@ -179,12 +181,12 @@ impl Windlass {
                 let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
                 self.store.change_deploy(id, DeployEvent::Cancel, Some(&reason), None).await?;
                 self.logs.changed(id);
-                self.settle_branch(&deploy.app).await?;
+                self.settle_branch(&deploy.app, None).await?;
                 Ok(())
             }
             DeployStatus::Running => {
                 if let Some(cancel) = self.workers.table().running.get(&id) {
-                    cancel.cancel();
+                    cancel.ask(actor);
                 }
                 Ok(())
             }

@@ -36,7 +36,7 @@ impl Windlass {
                 self.interrupt(&deploy).await?;
             }
         }
-        self.settle_branch(app).await
+        self.settle_branch(app, None).await
     }
 
     /// The live name goes to the container of the live deploy, whoever has it now.
@@ -116,9 +116,13 @@ impl Windlass {
         let mut wanted: Vec<String> = apps.iter().map(|app| self.naming.network(&app.name)).collect();
         wanted.push(self.naming.edge());
         for network in self.engine.networks().await? {
-            if !wanted.contains(&network) {
-                self.engine.disconnect(&network, &self.naming.caddy()).await?;
-                self.engine.remove_network(&network).await?;
+            if wanted.contains(&network) {
+                continue;
+            }
+            self.engine.disconnect(&network, &self.naming.caddy()).await?;
+            // One that somebody else's container stands on stays: it is no longer only ours.
+            if let Err(error) = self.engine.remove_network(&network).await {
+                warn!(network, %error, "a network left over stays");
             }
         }
         Ok(())

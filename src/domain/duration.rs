@@ -44,7 +44,7 @@ impl FromStr for HumanDuration {
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis() as u64;
-        let whole = |(_, size): &&(&str, u64)| millis % size == 0 && millis >= *size;
+        let whole = |(_, size): &&(&str, u64)| millis.is_multiple_of(*size) && millis >= *size;
         let (unit, size) = UNITS.iter().rev().find(whole).unwrap_or(&UNITS[0]);
         write!(f, "{}{unit}", millis / size)
     }

@@ -28,7 +28,11 @@ pub use release::{ImageRef, Release};
 /// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control
 /// and reordering characters, at most `longest` characters.
 pub fn printable(text: &str, longest: usize) -> String {
-    let reorders =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().filter(|c| !c.is_control() && !reorders(*c)).take(longest).collect()
+    text.chars().filter(|c| is_printable(*c)).take(longest).collect()
+}
+
+/// Whether a character neither drives a terminal nor reorders what stands around it.
+pub fn is_printable(c: char) -> bool {
+    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !reorders
 }

@@ -107,12 +107,17 @@ impl Engine {
         let docker = self.docker.clone().with_timeout(spec.timeout);
         let mut progress = docker.build_image(options, None, Some(bollard::body_try_stream(context)));
         let mut steps = Steps::default();
-        let mut failure = None;
+        let (mut failure, mut built, mut empty) = (None, None, 0);
         while let Some(item) = progress.next().await {
             match item {
                 Ok(BuildInfo { aux: Some(BuildInfoAux::BuildKit(status)), .. }) => {
-                    steps.tell(status, &mut tell)
+                    empty = if is_empty(&status) { empty + 1 } else { 0 };
+                    if empty > EMPTY_TRACES {
+                        break;
+                    }
+                    steps.tell(status, &mut tell);
                 }
+                Ok(BuildInfo { aux: Some(BuildInfoAux::Default(image)), .. }) => built = image.id,
                 Ok(BuildInfo { error_detail: Some(error), .. }) => failure = error.message,
                 Ok(_) => {}
                 Err(ApiError::DockerStreamError { error }) => failure = Some(error),
@@ -122,8 +127,36 @@ impl Engine {
                 Err(error) => return Err(BuildStop::Engine(self.failed("build the image")(error))),
             }
         }
-        failure.map_or(Ok(()), |message| Err(BuildStop::Failed(message)))
+        match (failure, built) {
+            (Some(message), _) => Err(BuildStop::Failed(message)),
+            (None, Some(id)) if empty > EMPTY_TRACES => {
+                tell(BuildEvent::Warning(LOST.into()));
+                self.tag(&id, &spec.image).await.map_err(BuildStop::Engine)
+            }
+            (None, _) if empty > EMPTY_TRACES => Err(BuildStop::Failed(LOST.into())),
+            (None, _) => Ok(()),
+        }
     }
+
+    async fn tag(&self, id: &str, image: &str) -> Result<(), EngineError> {
+        let (repo, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+        let options =
+            bollard::query_parameters::TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
+        self.docker.tag_image(id, Some(options)).await.map_err(self.failed(format!("tag the image {image}")))
+    }
+}
+
+/// Engine 20.10 stops telling of a build once one of its messages passes about 1 MiB, and sends
+/// empty ones without end instead, behind the image's id. So many in a row mean that.
+const EMPTY_TRACES: usize = 2000;
+
+const LOST: &str = "the engine lost the rest of this build's output, as old ones do when a step prints more than about 1 MiB at once";
+
+fn is_empty(status: &StatusResponse) -> bool {
+    status.vertexes.is_empty()
+        && status.logs.is_empty()
+        && status.statuses.is_empty()
+        && status.warnings.is_empty()
 }
 
 /// Which steps were told of: BuildKit repeats a step's state with every change of it.

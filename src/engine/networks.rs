@@ -8,6 +8,19 @@ use ipnet::Ipv4Net;
 
 use super::{APP, Engine, EngineError, is_missing, status_of};
 
+/// Bridge networks do not take the engine's own `--mtu`.
+const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+
+/// The MTU of the way out where it is below what a bridge has by itself: larger packets of
+/// containers would be lost there.
+fn narrow_mtu() -> Option<u32> {
+    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
+    let default = routes.lines().find(|line| line.split_whitespace().nth(1) == Some("00000000"))?;
+    let interface = default.split_whitespace().next()?;
+    let mtu = std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?;
+    mtu.trim().parse().ok().filter(|mtu| *mtu < 1500)
+}
+
 impl Engine {
     /// Makes a network with exactly this subnet, unless one of that name is there.
     ///
@@ -32,6 +45,7 @@ impl Engine {
             name: name.to_owned(),
             driver: Some("bridge".into()),
             ipam,
+            options: narrow_mtu().map(|mtu| HashMap::from([(MTU_OPTION.to_owned(), mtu.to_string())])),
             labels: Some(self.labels(&owner)),
             ..Default::default()
         };
@@ -77,6 +91,18 @@ impl Engine {
             Err(error) if is_missing(&error) => Ok(()),
             other => other.map_err(self.failed(format!("disconnect {container} from {network}"))),
         }
+    }
+
+    /// Names of running containers on a network that are not this installation's, such as a database
+    /// that somebody put there.
+    pub async fn strangers(&self, network: &str) -> Result<Vec<String>, EngineError> {
+        let inspected = match self.docker.inspect_network(network, None).await {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            other => other.map_err(self.failed(format!("look at the network {network}")))?,
+        };
+        let ours = self.running().await?;
+        let names = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.name);
+        Ok(names.filter(|name| !ours.contains(name)).collect())
     }
 
     /// Removes a network.

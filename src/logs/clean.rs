@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use vte::{Params, Parser, Perform};
 
+use crate::domain::is_printable;
+
 /// A longer line is cut into several.
 pub const LONGEST_LINE: usize = 16 * 1024;
 
@@ -30,9 +32,7 @@ struct Kept(String);
 
 impl Perform for Kept {
     fn print(&mut self, c: char) {
-        let reorders =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if !c.is_control() && !reorders {
+        if is_printable(c) {
             self.0.push(c);
         }
     }

@@ -231,3 +231,17 @@ fn store(path: &Path, config: &Value) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(beside, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_a_port_only_where_it_must() {
+        let url = |scheme, port| {
+            PublicDoor { scheme, port, authority: None }.url(&"a.example.com".parse().unwrap())
+        };
+        assert_eq!(url("https", 443), "https://a.example.com");
+        assert_eq!(url("http", 8080), "http://a.example.com:8080");
+    }
+}

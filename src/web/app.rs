@@ -8,12 +8,12 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::deploy::Windlass;
 use crate::domain::{App, CommitId, Deploy, DeployId, Release};
 
 use super::error::Error;
 use super::session::User;
-use super::view::{Badge, Bar, GROUPS, Took, When, address, bar, going, length};
+use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
 use super::{AppPath, Layout, Web, deploy_path, html};
 
 /// Deploys on a page.
@@ -72,11 +72,11 @@ pub(super) async fn page(
     let store = &web.windlass.store;
     let deploys = store.deploys(&name, PAGE + 1, before.map(DeployId)).await?;
     let releases = store.releases(&name, PAGE).await?;
-    show(&web.windlass.config, user, app, deploys, &releases, before.is_none())
+    show(&web.windlass, user, app, deploys, &releases, before.is_none())
 }
 
 pub(super) fn show(
-    config: &Config,
+    windlass: &Windlass,
     user: User,
     app: App,
     mut deploys: Vec<Deploy>,
@@ -102,7 +102,7 @@ pub(super) fn show(
     html(&AppPage {
         layout: Layout::new(app.name.as_str(), Some(user)),
         badge: app.status.into(),
-        sites: app.domains.iter().map(|d| (address(config, d), d.to_string())).collect(),
+        sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
         live,
         groups: GROUPS,
         scale: Took::fixed(scale),
@@ -161,4 +161,28 @@ impl Target {
 
 fn to(deploy: &Deploy) -> Redirect {
     Redirect::to(&deploy_path(deploy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Environment, ImageRef, Manifest};
+
+    #[test]
+    fn a_commit_is_offered_once_and_the_live_one_never() {
+        let release = |id: i64, commit: char, image_kept: bool| Release {
+            deploy: DeployId(id),
+            app: "shop".parse().unwrap(),
+            commit: commit.to_string().repeat(40).parse().unwrap(),
+            image: ImageRef(String::new()),
+            image_kept,
+            manifest: Manifest::default(),
+            port: 8000,
+            env: Environment::default(),
+        };
+        // Newest first: 6 is a revert to what 2 put live, and serves.
+        let releases = [(6, 'a', true), (5, 'b', true), (4, 'c', false), (3, 'b', true), (2, 'a', true)]
+            .map(|(id, c, kept)| release(id, c, kept));
+        assert_eq!(revertible(&releases, Some(&releases[0].commit)), HashSet::from([DeployId(5)]));
+    }
 }

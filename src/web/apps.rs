@@ -6,12 +6,12 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Html;
 
-use crate::config::Config;
+use crate::deploy::Windlass;
 use crate::domain::{App, AppName, Deploy};
 
 use super::error::Error;
 use super::session::User;
-use super::view::{Badge, Took, When, address, going};
+use super::view::{Badge, Took, When, going};
 use super::{Layout, Web, deploy_path, html};
 
 #[derive(Template)]
@@ -58,11 +58,11 @@ impl From<Deploy> for Brief {
 pub(super) async fn page(State(web): State<Web>, user: User) -> Result<Html<String>, Error> {
     let apps = web.windlass.apps().await?;
     let latest = web.windlass.store.latest_deploys().await?;
-    show(&web.windlass.config, user, apps, latest)
+    show(&web.windlass, user, apps, latest)
 }
 
 pub(super) fn show(
-    config: &Config,
+    windlass: &Windlass,
     user: User,
     apps: Vec<App>,
     latest: Vec<Deploy>,
@@ -74,7 +74,7 @@ pub(super) fn show(
         let newest = newest.filter(|newest| app.live.as_ref().is_none_or(|live| live.id != newest.id));
         Row {
             badge: app.status.into(),
-            sites: app.domains.iter().map(|d| (address(config, d), d.to_string())).collect(),
+            sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
             live: app.live.map(Brief::from),
             latest: newest.map(Brief::from),
             name: app.name,

@@ -63,6 +63,10 @@ struct Trouble {
 #[template(path = "deploy_timings.html")]
 pub(super) struct Timings {
     rows: Vec<TimingRow>,
+    /// What the bars' full width stands for, in milliseconds.
+    length: u64,
+    /// Whether a phase runs: then the script lets its bar grow.
+    growing: bool,
 }
 
 struct TimingRow {
@@ -159,8 +163,11 @@ impl Timings {
             timing: timing.clone(),
             segment,
         };
-        let segments = segments(deploy, length(deploy));
-        Self { rows: deploy.phases.iter().enumerate().zip(segments).map(row).collect() }
+        let length = length(deploy).max(1);
+        let segments = segments(deploy, length);
+        let rows: Vec<_> = deploy.phases.iter().enumerate().zip(segments).map(row).collect();
+        let growing = rows.iter().any(|row| row.took.since.is_some());
+        Self { rows, length, growing }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The router as a browser meets it, on a scratch database.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -11,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Home};
 use crate::domain::{
     App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release,
     Trigger,
 };
-use crate::logs::{Logs, PhaseWriter};
+use crate::logs::PhaseWriter;
 use crate::store::NewDeploy;
 use crate::store::tests::scratch;
 
@@ -30,8 +29,8 @@ pub(super) struct World {
 impl World {
     pub(super) async fn new() -> Self {
         let (dir, store) = scratch().await;
-        let logs = Logs::open(&dir.path().join("logs")).unwrap();
-        let windlass = Windlass { store, logs, config: Arc::new(Config::default()) };
+        let home = Home::new(dir.path()).unwrap();
+        let windlass = Windlass::new(home, Config::default(), store, "0a1b2c").unwrap();
         Self { windlass, shutdown: CancellationToken::new(), _dir: dir }
     }
 
@@ -131,4 +130,323 @@ impl World {
 
 async fn text(response: Response<Body>) -> String {
     String::from_utf8(to_bytes(response.into_body(), 10 << 20).await.unwrap().to_vec()).unwrap()
+}
+
+/// What server-sent events came: their names, ids and data.
+#[derive(Debug)]
+struct Told {
+    name: String,
+    id: Option<String>,
+    data: serde_json::Value,
+}
+
+/// Reads events until `enough` or the end of the stream.
+async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool) -> Vec<Told> {
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body().into_data_stream();
+    let (mut text, mut all) = (String::new(), Vec::new());
+    while let Some(piece) = body.next().await {
+        text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let field = |name: &str| event.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned);
+            let (event, rest) = (
+                field("event: ").map(|name| Told {
+                    name,
+                    id: field("id: "),
+                    data: serde_json::from_str(&field("data: ").unwrap()).unwrap(),
+                }),
+                rest.to_owned(),
+            );
+            text = rest;
+            let Some(event) = event else { continue };
+            all.push(event);
+            if enough(all.last().unwrap()) {
+                return all;
+            }
+        }
+    }
+    all
+}
+
+/// The texts of log rows, in order.
+fn row_texts(html: &str) -> Vec<String> {
+    let rows = html.split("<div data-t=\"").skip(1);
+    rows.map(|row| row.split_once("\">").unwrap().1.split_once("</div>").unwrap().0.to_owned()).collect()
+}
+
+fn texts_of(all: &[Told]) -> Vec<String> {
+    let lines = all.iter().filter(|told| told.name == "lines");
+    lines.flat_map(|told| row_texts(told.data["html"].as_str().unwrap())).collect()
+}
+
+const HOSTILE: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
+
+fn assert_harmless(page: &str) {
+    for raw in ["<script>alert", "<img src=x"] {
+        assert!(!page.contains(raw), "{raw} in {page}");
+    }
+    assert!(page.contains("&lt;script&gt;") || page.contains("&#60;script&#62;"), "{page}");
+    assert!(!page.contains(" style=") && !page.contains("<style"), "inline style in {page}");
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_session() {
+    let world = World::new().await;
+    let pages = ["/apps/shop", "/apps/shop/deploys/1", "/apps/shop/deploys/1/events", "/nowhere", "/static"];
+    for path in pages {
+        let response = world.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
+        assert_eq!(response.headers()["location"], format!("/login?next={path}").as_str());
+    }
+    for path in ["/logout", "/apps/shop/revert", "/apps/shop/deploys/1/cancel"] {
+        let request =
+            Request::post(path).header("cookie", "windlass_session=00").body(Body::empty()).unwrap();
+        let response = world.router().oneshot(request).await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["location"]),
+            (StatusCode::SEE_OTHER, &HeaderValue::from_static("/login"))
+        );
+    }
+    let style = format!("/static/{}", assets::style());
+    let response = world.router().oneshot(Request::get(style).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+}
+
+async fn log_in(world: &World, password: &str, next: &str) -> Response<Body> {
+    let form = format!("name=admin&password={password}&next={next}");
+    let request = Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
+    world.router().oneshot(request.body(Body::from(form)).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_password_opens_a_session_and_logging_out_ends_it() {
+    let world = World::new().await;
+    let password = first_admin(&world.windlass.store).await.unwrap().unwrap();
+    let wrong = log_in(&world, "guess", "/apps/shop").await;
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    assert!(!wrong.headers().contains_key("set-cookie"));
+    assert!(text(wrong).await.contains("value=\"/apps/shop\""), "the way back is kept");
+
+    let right = log_in(&world, &password, "/apps/shop?before=3").await;
+    assert_eq!(
+        (right.status(), &right.headers()["location"]),
+        (StatusCode::SEE_OTHER, &HeaderValue::from_static("/apps/shop?before=3"))
+    );
+    let set = right.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(set.contains("; HttpOnly; SameSite=Lax") && set.contains("; Path=/; Max-Age="), "{set}");
+    let cookie = set.split(';').next().unwrap();
+    let ask = |method: Method, path: &str| {
+        let request = Request::builder().method(method).uri(path).header("cookie", cookie);
+        world.router().oneshot(request.body(Body::empty()).unwrap())
+    };
+    assert_eq!(ask(Method::GET, "/nowhere").await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(ask(Method::GET, "/login?next=//evil").await.unwrap().headers()["location"], "/");
+    assert!(
+        ask(Method::POST, "/logout").await.unwrap().headers()["set-cookie"]
+            .to_str()
+            .unwrap()
+            .contains("Max-Age=0")
+    );
+    assert_eq!(ask(Method::GET, "/nowhere").await.unwrap().status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn another_site_changes_nothing() {
+    let world = World::new().await;
+    let cookie = world.cookie().await;
+    let post = |site: &'static str, origin: &'static str| {
+        let request = Request::post("/logout").header("cookie", &cookie).header("host", "deploy.example.com");
+        let request = request.header("sec-fetch-site", site).header("origin", origin);
+        world.router().oneshot(request.body(Body::empty()).unwrap())
+    };
+    for (site, origin) in [
+        ("cross-site", "https://evil.example"),
+        ("same-site", "https://shop.example.com"),
+        ("", "https://evil.example"),
+    ] {
+        let refused = post(site, origin).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{site} {origin}");
+        assert!(refused.headers().contains_key("content-security-policy"));
+    }
+    assert_eq!(world.get("/nowhere").await.status(), StatusCode::NOT_FOUND, "still logged in");
+    assert_eq!(
+        post("same-origin", "https://deploy.example.com").await.unwrap().status(),
+        StatusCode::SEE_OTHER
+    );
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_safe_headers() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    world.start("shop", "Add a page", "Ada").await;
+    let asset = format!("/static/{}", assets::script());
+    let paths = [
+        "/login",
+        "/nowhere",
+        "/apps/shop/deploys/1",
+        "/apps/shop/deploys/1/events",
+        "/apps/shop/deploys/1/log",
+        &asset,
+    ];
+    for path in paths {
+        let response = world.get(path).await;
+        let header = |name: &str| response.headers()[name].to_str().unwrap();
+        assert!(
+            header("content-security-policy")
+                .starts_with("default-src 'none'; style-src 'self'; script-src 'self'"),
+            "{path}"
+        );
+        assert!(!header("content-security-policy").contains("unsafe"));
+        assert_eq!((header("x-content-type-options"), header("referrer-policy")), ("nosniff", "same-origin"));
+        let kept = header("cache-control");
+        assert!(
+            if path == asset { kept.contains("immutable") } else { kept.starts_with("no-") },
+            "{path}: {kept}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_wrote_stays_text_on_every_page() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    let id = world.start("shop", HOSTILE, HOSTILE).await;
+    world.begin(id, 0, "build").await.say(HOSTILE);
+    world.end(id, 0, PhaseStatus::Failed, 900).await;
+    let path = format!("/apps/shop/deploys/{id}");
+    assert_harmless(&text(world.get(&path).await).await);
+    world.fail(id, "build", HOSTILE, 900).await;
+    let page = text(world.get(&path).await).await;
+    assert_harmless(&page);
+    assert!(page.contains("It failed in build") && page.contains("nothing serves"), "{page}");
+
+    let told = events(world.get(&format!("{path}/events")).await, |_| false).await;
+    assert_eq!(told.last().unwrap().name, "finished");
+    for told in told {
+        let values = told.data.as_object().unwrap().values().filter_map(|value| value.as_str());
+        values.for_each(|value| assert!(!value.contains("<script>") && !value.contains("<img"), "{value}"));
+    }
+
+    let store = &world.windlass.store;
+    let (app, user) = (world.app("shop").await, || session::User(HOSTILE.into()));
+    let deploys = store.deploys(&app.name, 51, None).await.unwrap();
+    let windlass = &world.windlass;
+    assert_harmless(&app::show(windlass, user(), app.clone(), deploys.clone(), &[], true).unwrap().0);
+    assert_harmless(&apps::show(windlass, user(), vec![app], deploys).unwrap().0);
+}
+
+#[tokio::test]
+async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    for subject in ["first", "second", "third"] {
+        let id = world.start("shop", subject, "Ada").await;
+        world.begin(id, 0, "build").await;
+        world.end(id, 0, PhaseStatus::Ok, 1000).await;
+        world.go_live(id).await;
+        world.finish(id, 1000).await;
+    }
+    let store = &world.windlass.store;
+    store.forget_image(DeployId(1)).await.unwrap();
+    let failed = world.start("shop", "fourth", "Ada").await;
+    world.fail(failed, "build", "no", 5).await;
+    let (app, user, windlass) = (world.app("shop").await, session::User("admin".into()), &world.windlass);
+    let deploys = store.deploys(&app.name, 51, None).await.unwrap();
+    let releases = store.releases(&app.name, 50).await.unwrap();
+    let second = releases.iter().find(|r| r.deploy == DeployId(2)).unwrap().commit.clone();
+    let page = app::show(windlass, user.clone(), app.clone(), deploys.clone(), &releases, true).unwrap().0;
+    assert_eq!(page.matches("action=\"/apps/shop/revert\"").count(), 1, "only what is kept and not live");
+    assert!(page.contains(&format!("name=\"commit\" value=\"{second}\"")) && !page.contains("rel=\"next\""));
+    assert!(page.contains("aria-label=\"build 1.0s\"") && !page.contains("data-refresh"));
+
+    let many = vec![deploys[0].clone(); 51];
+    let page = app::show(windlass, user.clone(), app.clone(), many, &releases, true).unwrap().0;
+    assert!(page.contains(&format!("?before={failed}\" rel=\"next\"")));
+
+    let page = apps::show(windlass, user.clone(), vec![app.clone()], vec![deploys[0].clone()]).unwrap().0;
+    for said in ["serving", "third", "https://shop.example.com", "failed", "fourth"] {
+        assert!(page.contains(said), "{said}");
+    }
+    let page = apps::show(windlass, user.clone(), vec![], vec![]).unwrap().0;
+    assert!(page.contains("windlass app create") && page.contains("git push prod main"));
+    let page = app::show(windlass, user, App { live: None, ..app }, vec![], &[], true).unwrap().0;
+    assert!(page.contains("git remote add prod ssh://server/shop.git"));
+}
+
+#[tokio::test]
+async fn a_page_and_its_stream_show_each_line_once() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    let id = world.start("shop", "Add a page", "Ada").await;
+    let log = world.begin(id, 0, "checkout").await;
+    log.say("resolved");
+    world.end(id, 0, PhaseStatus::Ok, 10).await;
+    let log = world.begin(id, 1, "build").await;
+    (0..700).for_each(|n| log.say(format!("line {n}")));
+
+    let path = format!("/apps/shop/deploys/{id}");
+    let page = text(world.get(&path).await).await;
+    let shown = row_texts(&page);
+    assert_eq!(
+        (shown.len(), shown[1].as_str()),
+        (501, "line 200"),
+        "one phase whole and the end of the other"
+    );
+    assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>"));
+    let from = page.split_once("data-from=\"").unwrap().1.split('"').next().unwrap();
+
+    // Lines come while the stream is open; it breaks in the middle and is taken up again.
+    let first = world.get(&format!("{path}/events?from={from}")).await;
+    (700..9000).for_each(|n| log.say(format!("line {n}")));
+    let first = events(first, |told| told.name == "lines").await;
+    let resume = first.last().unwrap().id.clone().unwrap();
+    world.end(id, 1, PhaseStatus::Ok, 4000).await;
+    world.begin(id, 2, "health").await.say("healthy");
+    world.end(id, 2, PhaseStatus::Ok, 500).await;
+    world.go_live(id).await;
+    world.finish(id, 5000).await;
+    let request = Request::get(format!("{path}/events?from={from}")).header("last-event-id", resume);
+    let request = request.header("cookie", world.cookie().await).body(Body::empty()).unwrap();
+    let second = events(world.router().oneshot(request).await.unwrap(), |_| false).await;
+
+    let mut all = shown[1..].to_vec();
+    all.extend(texts_of(&first));
+    all.extend(texts_of(&second));
+    let expected: Vec<String> = (200..9000).map(|n| format!("line {n}")).chain(["healthy".into()]).collect();
+    assert_eq!(all.len(), expected.len());
+    assert!(all == expected, "neither loss nor repetition");
+    let phases = second.iter().filter(|told| told.name == "phase");
+    let phases: Vec<(u64, &str)> =
+        phases.map(|t| (t.data["ordinal"].as_u64().unwrap(), t.data["status"].as_str().unwrap())).collect();
+    assert_eq!(phases, [(1, "ok"), (2, "ok"), (2, "ok")]);
+    let end = second.last().unwrap();
+    assert_eq!((end.name.as_str(), &end.data["status"]), ("finished", &"live".into()));
+
+    let whole = text(world.get(&format!("{path}/log")).await).await;
+    assert_eq!(whole.lines().filter(|line| line.contains("  line ")).count(), 9000);
+    assert!(whole.starts_with("== checkout (ok)\n") && whole.contains("== health (ok)\n"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_server_and_a_deploy_is_only_its_own_apps() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    world.create_app("blog").await;
+    let id = world.start("shop", "Add a page", "Ada").await;
+    for path in [
+        format!("/apps/blog/deploys/{id}"),
+        "/apps/shop/deploys/99".into(),
+        "/apps/..%2f/deploys/1".into(),
+        "/apps/shop/deploys/x/events".into(),
+    ] {
+        assert_eq!(world.get(&path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    let bad = world.get(&format!("/apps/shop/deploys/{id}/events?from=x")).await;
+    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+    let stream = world.get(&format!("/apps/shop/deploys/{id}/events")).await;
+    world.shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), events(stream, |_| false)).await;
+    assert!(ended.unwrap().is_empty());
 }

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Tls};
 use crate::domain::duration::show;
-use crate::domain::{
-    AppStatus, Deploy, DeployStatus, DomainName, Phase, PhaseStatus, PhaseTiming, Timestamp,
-};
+use crate::domain::{AppStatus, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
 
 /// A status with an icon and a word: never by its colour alone.
 #[derive(Debug, Clone, Copy)]
@@ -195,11 +192,12 @@ pub(super) fn segments(deploy: &Deploy, scale: u64) -> Vec<Segment> {
         let (x, width) = (part(before), part(ms));
         before += ms;
         let failed = timing.status == PhaseStatus::Failed;
+        let skipped = timing.status == PhaseStatus::Skipped;
         Segment {
             class: if failed { "pf" } else { group(&timing.phase) },
             x: format!("{x:.1}"),
-            // What took no time at all is still there to be seen.
-            width: format!("{:.1}", if timing.status == PhaseStatus::Skipped { 0.0 } else { width.max(2.0) }),
+            // A little less, so that neighbours stay apart; what took no time is still to be seen.
+            width: if skipped { "0.0".to_owned() } else { format!("{:.1}", (width - 5.0).max(4.0)) },
             title: format!(
                 "{} {}{}",
                 timing.phase,
@@ -218,15 +216,6 @@ pub(super) fn bar(deploy: &Deploy, scale: u64) -> Bar {
     Bar { label, segments }
 }
 
-/// Where the public finds a domain.
-pub(super) fn address(config: &Config, domain: &DomainName) -> String {
-    let (scheme, port, usual) = match config.caddy.tls {
-        Tls::Off => ("http", config.caddy.http_port, 80),
-        Tls::Auto | Tls::Internal => ("https", config.caddy.https_port, 443),
-    };
-    if port == usual { format!("{scheme}://{domain}") } else { format!("{scheme}://{domain}:{port}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,14 +227,5 @@ mod tests {
         let told = [ago(1), ago(45), ago(61), ago(7300), ago(90_000)];
         assert_eq!(told, ["just now", "45 s ago", "1 min ago", "2 h ago", "1 d ago"]);
         assert_eq!(When::from(Timestamp::from_millis(0)).ago, "1970-01-01");
-    }
-
-    #[test]
-    fn an_address_names_a_port_only_where_it_must() {
-        let mut config = Config::default();
-        let domain = "shop.example.com".parse().unwrap();
-        assert_eq!(address(&config, &domain), "https://shop.example.com");
-        (config.caddy.tls, config.caddy.http_port) = (Tls::Off, 8080);
-        assert_eq!(address(&config, &domain), "http://shop.example.com:8080");
     }
 }
