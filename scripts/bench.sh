@@ -8,6 +8,7 @@
 #   BENCH_LINES=1000000                 memory: lines that the build prints
 #   BENCH_CONTEXT_MB=1000               memory: size of the large build context
 #   BENCH_KEEP=DIR                      where raw results stay (default: removed)
+#   BENCH_BINARY=FILE                   a binary other than target/release/windlass
 #
 # Everything listens on this machine only, is bounded in count and time, and is
 # removed at the end, also after a failure. Exit status 1 if a bound is missed.
@@ -21,7 +22,7 @@ for part in load swap overhead memory size; do
   source "$root/scripts/bench/$part.sh"
 done
 
-binary=$root/target/release/windlass
+binary=${BENCH_BINARY:-$root/target/release/windlass}
 [[ -x $binary ]] || { echo "no $binary: run make bench" >&2; exit 1; }
 
 # A short path: unix sockets lie below it, and theirs may have 107 characters.
