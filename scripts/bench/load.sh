@@ -4,8 +4,8 @@
 # shellcheck shell=bash disable=SC2154 # what bench.sh and lib.sh set
 
 # Requests a second and client, so that the machine is busy but not choked.
-get_rate=10
-post_rate=4
+get_rate=5
+post_rate=2
 # Far longer than any series; each ends by an interrupt, on which hey reports.
 load_limit=40m
 
