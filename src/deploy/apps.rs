@@ -93,8 +93,20 @@ impl Windlass {
     }
 
     /// Removes an app with its containers, images, network, repository, logs and rows.
+    ///
+    /// # Errors
+    /// Also when containers that are not Windlass's stand on its network: nothing is removed then.
     pub async fn destroy_app(&self, name: &AppName) -> Result<(), Error> {
         self.store.app(name).await?;
+        let network = self.naming.network(name);
+        let strangers = self.engine.strangers(&network).await?;
+        if !strangers.is_empty() {
+            return Err(Error::Refused(format!(
+                "{} on the network of {name} is not Windlass's to remove. First: docker network disconnect {network} {}",
+                strangers.join(", "),
+                strangers[0]
+            )));
+        }
         for deploy in self.store.open_deploys(Some(name)).await? {
             let _ = self.cancel(deploy.id, "app destroy").await;
         }
@@ -111,7 +123,6 @@ impl Windlass {
         for image in self.engine.images_of(name.as_str()).await? {
             self.engine.remove_image(&image).await?;
         }
-        let network = self.naming.network(name);
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;

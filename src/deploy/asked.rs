@@ -17,8 +17,23 @@ pub struct PushAnswer {
 impl Windlass {
     /// Takes a push: refs that moved in an app's repository, as `(old, new, full name)`.
     ///
-    /// Only the deploy branch deploys; the rest is stored, and the answer says so.
+    /// Only the deploy branch deploys; the rest is stored, and the answer says so. A push that was
+    /// told of before, as by a relay that lost the server, is answered with the deploy it began. If
+    /// the push cannot be taken, the branch is put back, so that the same push tries again.
     pub async fn pushed(
+        &self,
+        app: &AppName,
+        updates: &[(CommitId, CommitId, String)],
+        actor: &str,
+    ) -> Result<PushAnswer, Error> {
+        let answer = self.take_push(app, updates, actor).await;
+        if answer.is_err() {
+            let _ = self.settle_branch(app, None).await;
+        }
+        answer
+    }
+
+    async fn take_push(
         &self,
         app: &AppName,
         updates: &[(CommitId, CommitId, String)],
@@ -38,7 +53,12 @@ impl Windlass {
                     .push(format!("{branch} names what is live and cannot be deleted; it was put back."));
             } else if name == deploy_ref {
                 let commit = self.git.resolve(app, new.as_str()).await?;
-                answer.deploy = Some(self.request(app, &commit, Trigger::Push, actor, None).await?);
+                let open = self.store.open_deploys(Some(app)).await?;
+                let told = open.into_iter().rev().find(|d| d.trigger == Trigger::Push && d.commit == commit);
+                answer.deploy = Some(match told {
+                    Some(deploy) => deploy,
+                    None => self.request(app, &commit, Trigger::Push, actor, None).await?,
+                });
             } else if new.is_zero() {
                 answer.notes.push(format!("{short} was deleted. Nothing deploys from it."));
             } else if name.starts_with("refs/heads/") {

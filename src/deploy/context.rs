@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use globset::{GlobBuilder, GlobMatcher};
+use glob::{MatchOptions, Pattern};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -166,7 +166,7 @@ impl io::Write for Chunks {
 
 /// The patterns of a `.dockerignore`, in order, each with whether it takes paths back.
 #[derive(Debug)]
-struct DockerIgnore(Vec<(GlobMatcher, bool)>);
+struct DockerIgnore(Vec<(Pattern, bool)>);
 
 impl DockerIgnore {
     fn parse(text: &str) -> Result<Self, String> {
@@ -182,20 +182,55 @@ impl DockerIgnore {
             if cleaned.is_empty() {
                 continue;
             }
-            // Braces mean nothing in Docker's patterns.
-            let glob = cleaned.replace('{', "[{]").replace('}', "[}]");
-            let glob = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
-            let glob = glob.map_err(|error| format!(".dockerignore: {line:?}: {}", error.kind()))?;
-            patterns.push((glob.compile_matcher(), negated));
+            let pattern = Pattern::new(&translate(&cleaned))
+                .map_err(|error| format!(".dockerignore: {line:?}: {}", error.msg))?;
+            patterns.push((pattern, negated));
         }
         Ok(Self(patterns))
     }
 
     fn ignores(&self, path: &Path) -> bool {
         let path: PathBuf = path.components().collect();
-        let matching = |glob: &GlobMatcher| path.ancestors().any(|p| p != Path::new("") && glob.is_match(p));
+        let matching = |pattern: &Pattern| {
+            path.ancestors().any(|p| p != Path::new("") && pattern.matches_path_with(p, DOCKER))
+        };
         let decisive = self.0.iter().rev().find(|(glob, _)| matching(glob));
         decisive.is_some_and(|(_, negated)| !negated)
+    }
+}
+
+/// `*` and `?` stop at a slash, and a leading dot is nothing special.
+const DOCKER: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
+
+/// From Docker's way of writing a pattern to this crate's: `\x` is `[x]`, and `[^…]` is `[!…]`.
+fn translate(pattern: &str) -> String {
+    let mut written = String::with_capacity(pattern.len());
+    let parts: Vec<String> = pattern.split('/').map(widen).collect();
+    let pattern = parts.join("/");
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => written.extend(rest.next().map(|escaped| format!("[{escaped}]"))),
+            '^' if written.ends_with('[') => written.push('!'),
+            c => written.push(c),
+        }
+    }
+    written
+}
+
+/// `**` beside other characters: Docker lets it cross slashes there too. `**.pyc` is `**/*.pyc`, and
+/// `tmp**` is `tmp*`, which takes all below what it matches.
+fn widen(part: &str) -> String {
+    let inner = part.trim_matches('*');
+    match part {
+        _ if inner.is_empty() && part.len() > 1 => "**".to_owned(),
+        _ if part.starts_with("**") => format!("**/*{}", part.trim_start_matches('*')),
+        _ if part.ends_with("**") => format!("{}*", part.trim_end_matches('*')),
+        _ => part.to_owned(),
     }
 }
 
@@ -250,6 +285,17 @@ mod tests {
             ("*", "anything", true),
             ("*\n!src", "src/main.rs", false),
             ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("[^a-c]x", "dx", true),
+            ("a\\*b", "a*b", true),
+            ("a\\*b", "axb", false),
+            ("*", ".hidden", true),
+            ("**.pyc", "a/b/c.pyc", true),
+            ("**.pyc", "c.pyc", true),
+            ("**.pyc", "c.py", false),
+            ("tmp**", "tmpfiles/a/b", true),
+            ("a/**/b", "a/x/y/b", true),
+            ("a/**/b", "a/b", true),
             ("", "a", false),
         ] {
             assert_eq!(ignored(patterns, path), expected, "{patterns:?} on {path:?}");

@@ -56,8 +56,8 @@ impl Verified {
 pub(super) async fn swap(run: &Run, log: &PhaseWriter, healthy: Healthy) -> Result<Cutover, Stop> {
     let (windlass, app) = (&run.windlass, &run.deploy.app);
     // From here to the end of this phase nothing is left half done because somebody cancelled.
-    if run.cancel.is_cancelled() {
-        return Err(Stop::Cancelled);
+    if let Some(stop) = run.cancel.asked() {
+        return Err(stop);
     }
     let live = windlass.naming.live(app);
     let port_before = windlass.store.app(app).await?.port;

@@ -3,6 +3,7 @@
 
 use futures_util::StreamExt;
 
+use super::container::web_container;
 use super::run::{Ended, Run, Stop};
 use super::source::{Image, choose_port};
 use crate::domain::duration::show;
@@ -51,7 +52,7 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
     let spec = ContainerSpec {
         command: Some(gate.run.0.clone()),
         aliases: Vec::new(),
-        ..super::start::web_container(run, image, port, name.to_owned(), Role::Gate)
+        ..web_container(run, image, port, name.to_owned(), Role::Gate)
     };
     windlass.engine.run(&spec).await?;
     let mut output = std::pin::pin!(windlass.engine.output(name, true, None));

@@ -25,9 +25,14 @@ impl Windlass {
         Ok(self.engine.remove(name).await?)
     }
 
-    /// Removes what a deploy that did not go live left on the engine.
+    /// Removes what a deploy that did not go live left on the engine. Wherever it ended, the live
+    /// name is the live release's again.
     pub(super) async fn clean_up_after(&self, app: &AppName, id: DeployId) {
         let cleaned = async {
+            self.restore_live_name(app).await?;
+            if let Err(error) = self.load_routes(None).await {
+                warn!(%app, %error, "Caddy's routes are left for its next start");
+            }
             let live = self.naming.live(app);
             for container in self.engine.containers(Some(app), Some(id)).await? {
                 if container.name != live {
@@ -56,17 +61,16 @@ impl Windlass {
             let releases = self.store.releases(app, 1000).await?;
             let mut images: Vec<&str> = Vec::new();
             for release in releases.iter().filter(|release| release.image_kept) {
-                let kept = images.contains(&release.image.0.as_str());
+                let image = release.image.0.as_str();
                 // A revert runs an earlier release's image: that is one image, and counts once.
-                if kept
-                    || images.len() < self.config.keep.releases as usize
-                    || wanted.contains(&release.deploy)
-                {
-                    images.push(&release.image.0);
-                    images.dedup();
+                if images.contains(&image) {
+                    continue;
+                }
+                if images.len() < self.config.keep.releases as usize || wanted.contains(&release.deploy) {
+                    images.push(image);
                 } else {
                     self.store.forget_image(release.deploy).await?;
-                    self.engine.remove_image(&release.image.0).await?;
+                    self.engine.remove_image(image).await?;
                 }
             }
             Ok::<(), Error>(())
@@ -92,13 +96,16 @@ impl Windlass {
 
     /// Keeps what a web container prints, until it ends.
     pub(super) fn collect(&self, container: String, deploy: DeployId) {
-        let windlass = self.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = windlass.collect_until_end(&container, deploy).await {
-                warn!(%deploy, container, %error, "an app's output is not kept");
-            }
+        let mut collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        collectors.retain(|_, task| !task.is_finished());
+        collectors.entry(deploy).or_insert_with(|| {
+            let windlass = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = windlass.collect_until_end(&container, deploy).await {
+                    warn!(%deploy, container, %error, "an app's output is not kept");
+                }
+            })
         });
-        self.collectors.lock().unwrap_or_else(PoisonError::into_inner).insert(deploy, task);
     }
 
     async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {

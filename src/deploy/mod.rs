@@ -5,6 +5,7 @@
 
 mod apps;
 mod asked;
+mod container;
 mod context;
 mod cutover;
 mod edge;
@@ -84,6 +85,8 @@ impl Deref for Windlass {
 impl Windlass {
     /// Puts an installation together from what was opened under its home folder. Talks to nothing.
     pub fn new(home: Home, config: Config, store: Store, instance: &str) -> Result<Self, Error> {
+        // Every TLS client of this process takes its cryptography from here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let tls = config.caddy.tls;
         let door = PublicDoor {
             scheme: if tls == Tls::Off { "http" } else { "https" },

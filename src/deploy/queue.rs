@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::run::{Ended, Run, Stop};
+use super::run::{Cancel, Ended, Run, Stop, pause};
 use super::source::Plan;
 use super::{Error, Windlass, pipeline};
 use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
-use crate::store::NewDeploy;
+use crate::store::{NewDeploy, StoreError};
 
 /// Who works, and how to stop what runs.
 #[derive(Debug, Default, Clone)]
@@ -21,7 +20,7 @@ pub(super) struct Workers(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     apps: HashMap<AppName, Arc<Notify>>,
-    running: HashMap<DeployId, CancellationToken>,
+    running: HashMap<DeployId, Arc<Cancel>>,
 }
 
 impl Workers {
@@ -31,12 +30,13 @@ impl Workers {
 
     /// Lets an app's worker look at its queue; begins one where there is none.
     fn wake(&self, windlass: &Windlass, app: &AppName) {
-        let notify = match self.table().apps.get(app) {
-            Some(notify) => return notify.notify_one(),
-            None => Arc::new(Notify::new()),
-        };
+        let mut table = self.table();
+        if let Some(notify) = table.apps.get(app) {
+            return notify.notify_one();
+        }
+        let notify = Arc::new(Notify::new());
         notify.notify_one();
-        self.table().apps.insert(app.clone(), notify.clone());
+        table.apps.insert(app.clone(), notify.clone());
         tokio::spawn(work(windlass.clone(), app.clone(), notify));
     }
 
@@ -77,7 +77,7 @@ async fn next_queued(windlass: &Windlass, app: &AppName) -> Option<Deploy> {
 /// Runs one deploy from its first phase to its last row.
 async fn run_one(windlass: &Windlass, deploy: Deploy) {
     let (id, app) = (deploy.id, deploy.app.clone());
-    let cancel = CancellationToken::new();
+    let cancel = Arc::new(Cancel::default());
     windlass.workers.table().running.insert(id, cancel.clone());
     if let Err(error) = windlass.store.change_deploy(id, DeployEvent::Start, None, None).await {
         // Cancelled or superseded in the meantime: it is no longer ours.
@@ -113,38 +113,48 @@ async fn plan(run: &Run) -> Result<Plan, Stop> {
     Ok(Plan::Reuse { release: Box::new(release), env })
 }
 
-/// Writes a deploy's outcome, removes what it left, and puts the branch where it belongs.
+/// Writes a deploy's outcome, removes what it left, and puts names and branch where they belong.
 async fn conclude(run: &Run, ended: Result<(), Ended>) {
     let (windlass, id, app) = (&run.windlass, run.deploy.id, &run.deploy.app);
-    let live = windlass.store.deploy(id).await.is_ok_and(|deploy| deploy.status == DeployStatus::Live);
+    let live = insist(|| windlass.store.deploy(id)).await.status == DeployStatus::Live;
     if let Err(ended) = &ended {
-        let failure = ended.failure();
         match &ended.stop {
             Stop::Broken(error) => {
                 warn!(%app, deploy = %id, phase = ended.phase, %error, "deploy {id} of {app} broke")
             }
             _ => info!(%app, deploy = %id, phase = ended.phase, "deploy {id} of {app} did not go live"),
         }
-        if !live {
-            let event =
-                if matches!(ended.stop, Stop::Cancelled) { DeployEvent::Cancel } else { DeployEvent::Fail };
+    }
+    match ended {
+        Err(ended) if !live => {
+            let cancelled = matches!(ended.stop, Stop::Cancelled(_));
+            let event = if cancelled { DeployEvent::Cancel } else { DeployEvent::Fail };
+            let (failure, took) = (ended.failure(), Some(run.elapsed_ms()));
             // Clean up before the end is announced: who is told that it failed may look at once.
             windlass.clean_up_after(app, id).await;
-            let changed =
-                windlass.store.change_deploy(id, event, Some(&failure), Some(run.elapsed_ms())).await;
-            log_failure(changed.map(drop));
+            insist(|| windlass.store.change_deploy(id, event, Some(&failure), took)).await;
         }
-    }
-    if live {
-        info!(%app, deploy = %id, ms = run.elapsed_ms(), "deploy {id} of {app} is live");
-        log_failure(windlass.store.finish_deploy(id, run.elapsed_ms()).await);
-        windlass.prune_images(app).await;
+        _ => {
+            let took = run.elapsed_ms();
+            info!(%app, deploy = %id, ms = took, "deploy {id} of {app} is live");
+            insist(|| windlass.store.finish_deploy(id, took)).await;
+            windlass.prune_images(app).await;
+        }
     }
 }
 
-fn log_failure(result: Result<(), crate::store::StoreError>) {
-    if let Err(error) = result {
-        error!(%error, "a deploy's outcome could not be written");
+/// Tries until the database takes it: a deploy that has ended must never be called running because
+/// the disk was full for a while.
+async fn insist<T, F>(attempt: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => error!(%error, "a deploy's outcome cannot be written; trying again"),
+        }
+        pause(1000).await;
     }
 }
 
@@ -184,7 +194,7 @@ impl Windlass {
             }
             DeployStatus::Running => {
                 if let Some(cancel) = self.workers.table().running.get(&id) {
-                    cancel.cancel();
+                    cancel.ask(actor);
                 }
                 Ok(())
             }

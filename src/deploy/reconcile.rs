@@ -25,8 +25,8 @@ impl Windlass {
     }
 
     async fn reconcile_app(&self, app: &AppName) -> Result<(), Error> {
+        self.restore_live_name(app).await?;
         let live = self.store.live_deploy(app).await?;
-        self.restore_live_name(app, live.as_ref().map(|deploy| deploy.id)).await?;
         if let Some(live) = live.filter(|deploy| deploy.finished_at.is_none()) {
             self.close_phases(&live).await?;
             self.store.finish_deploy(live.id, age_ms(&live)).await?;
@@ -40,7 +40,8 @@ impl Windlass {
     }
 
     /// The live name goes to the container of the live deploy, whoever has it now.
-    async fn restore_live_name(&self, app: &AppName, live: Option<DeployId>) -> Result<(), Error> {
+    pub(super) async fn restore_live_name(&self, app: &AppName) -> Result<(), Error> {
+        let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
         let name = self.naming.live(app);
         let holder = self.engine.container(&name).await?;
         let rightful = holder.as_ref().is_some_and(|c| live.is_some() && c.deploy == live);
@@ -116,9 +117,13 @@ impl Windlass {
         let mut wanted: Vec<String> = apps.iter().map(|app| self.naming.network(&app.name)).collect();
         wanted.push(self.naming.edge());
         for network in self.engine.networks().await? {
-            if !wanted.contains(&network) {
-                self.engine.disconnect(&network, &self.naming.caddy()).await?;
-                self.engine.remove_network(&network).await?;
+            if wanted.contains(&network) {
+                continue;
+            }
+            self.engine.disconnect(&network, &self.naming.caddy()).await?;
+            // One that somebody else's container stands on stays: it is no longer only ours.
+            if let Err(error) = self.engine.remove_network(&network).await {
+                warn!(network, %error, "a network left over stays");
             }
         }
         Ok(())

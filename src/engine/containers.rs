@@ -150,7 +150,8 @@ pub struct LogLine {
 }
 
 impl Engine {
-    /// Makes a container and starts it. One of that name, left over, is replaced.
+    /// Makes a container and starts it. One of that name, left over, is replaced; one that does not
+    /// start is removed.
     pub async fn run(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
         let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
         let body = self.create_body(spec);
@@ -162,7 +163,12 @@ impl Engine {
             made => made,
         };
         made.map_err(self.failed(format!("create the container {}", spec.name)))?;
-        self.start(&spec.name).await
+        let started = self.start(&spec.name).await;
+        if started.is_err() {
+            // What never ran has nothing to tell; the error that counts is the first one.
+            let _ = self.remove(&spec.name).await;
+        }
+        started
     }
 
     /// Starts a container that is there.
