@@ -10,9 +10,10 @@ use crate::world::{World, docker, run, wait_for};
 const PASSWORD: &str = "pg-pa55-of-the-tests";
 const SECRET: &str = "a-secret-key-that-only-the-tests-use-0123456789-abcdefghijklmnop";
 
-/// The guestbook as an app, with a PostgreSQL on its network.
-fn guestbook(world: &World) -> App<'_> {
-    let app = App::work_tree(world, "guestbook");
+/// The guestbook as an app with this domain, and a PostgreSQL on its network.
+pub fn guestbook<'w>(world: &'w World, domain: &str) -> App<'w> {
+    let mut app = App::work_tree(world, "guestbook");
+    app.domain = domain.to_owned();
     world.windlass(&["app", "create", "guestbook", "--domain", &app.domain]).ok();
     app.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/django"));
     let manifest = std::fs::read_to_string(app.work.join("windlass.toml")).unwrap();
@@ -58,7 +59,7 @@ fn breaks(app: &App, phase: &str, part: &str, still: &str) {
 #[test]
 fn a_life_of_a_django_app_on_postgresql() {
     let world = World::new();
-    let app = guestbook(&world);
+    let app = guestbook(&world, "guestbook.test");
     let first = edition(&app, "first");
     app.commit("First edition");
     app.went_live(&app.push(), &first);

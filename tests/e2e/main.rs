@@ -7,6 +7,7 @@
 
 mod app;
 mod bad_input;
+mod browser;
 mod build;
 mod crash;
 mod django;
