@@ -34,6 +34,11 @@ pub enum ServeError {
     /// `config.toml`.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A new key would open nothing of what is there.
+    #[error(
+        "{0} is gone, and the database holds secrets that only it opens. Restore it from a backup; or move windlass.db away to begin anew"
+    )]
+    KeyGone(PathBuf),
     /// `secret.key`.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -75,15 +80,12 @@ pub fn run(home: &Home) -> Result<(), ServeError> {
 async fn serve(home: &Home) -> Result<(), ServeError> {
     let _lock = take_home(home)?;
     let config = Config::read(home)?;
-    // Both rustls users of this process take their cryptography from here.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    if home.database().exists() && !home.key().exists() {
+        return Err(ServeError::KeyGone(home.key()));
+    }
     let store = Store::open(&home.database(), Sealer::open(&home.key())?).await?;
     let instance = store.instance().await?;
     let windlass = Windlass::new(home.clone(), config, store, &instance)?;
-    if let Some(password) = web::first_admin(&windlass.store).await? {
-        println!("The dashboard's first user is admin, with the password {password}");
-        println!("It is shown this once and stored only as a hash.");
-    }
     link_binary(home)?;
     windlass.reconcile().await?;
     windlass.ensure_edge().await?;
@@ -104,6 +106,11 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
         tokio::spawn(keep_house(windlass.clone(), shutdown.clone())),
     ];
     windlass.resume_queue().await?;
+    // Last, so that no start that fails has used up the one time the password is shown.
+    if let Some(password) = web::first_admin(&windlass.store).await? {
+        println!("The dashboard's first user is admin, with the password {password}");
+        println!("It is shown this once and stored only as a hash.");
+    }
     println!("Windlass is ready. Dashboard: http://{listen}/  Control: {}", socket.display());
     info!(%instance, home = %home.path().display(), "ready");
 

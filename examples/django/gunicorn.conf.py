@@ -5,8 +5,11 @@ workers = 2
 threads = 40
 worker_tmp_dir = "/dev/shm"
 
-# On SIGTERM running requests get this long: less than [drain] stop_grace.
-graceful_timeout = 25
+# SIGTERM comes after Windlass has drained the container, so nothing is left to wait for.
+graceful_timeout = 5
+
+# Its socket lies in a home folder, and this container's user has none.
+control_socket_disable = True
 
 # Caddy keeps its connections for 2 minutes; closing them sooner on this side
 # would now and then hit a request that is just being sent.

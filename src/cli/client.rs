@@ -60,20 +60,24 @@ impl Client {
                 _ => return Err(strange("a frame that answers another question")),
             }
         }
-        if noted { Ok(Value::Null) } else { Err(closed()) }
+        if noted { Ok(Value::Null) } else { Err(strange("no value")) }
     }
 }
 
 impl Answer {
-    /// The next frame; `None` when the server closed the connection, which it also does at the end.
+    /// The next frame; `None` at the end of the answer.
+    ///
+    /// # Errors
+    /// [`CliError::Unreachable`] when the server went away before the end.
     pub fn next(&mut self) -> Result<Option<Frame>, CliError> {
         self.line.clear();
         let read = self.from.read_until(b'\n', &mut self.line);
         if read.is_err() || self.line.last() != Some(&b'\n') {
-            return Ok(None);
+            return Err(closed());
         }
         match serde_json::from_slice(&self.line).map_err(strange)? {
             Frame::Error { message } => Err(CliError::Refused(message)),
+            Frame::End => Ok(None),
             frame => Ok(Some(frame)),
         }
     }
@@ -85,7 +89,7 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, CliError> {
 }
 
 /// The server went away in the middle.
-pub fn closed() -> CliError {
+fn closed() -> CliError {
     CliError::Unreachable(
         "the server closed the connection before it had answered: it was stopped or it crashed.\n\
          Its log says why: journalctl -u windlass"
@@ -93,7 +97,8 @@ pub fn closed() -> CliError {
     )
 }
 
-fn strange(what: impl std::fmt::Display) -> CliError {
+/// The server answered what was not asked.
+pub fn strange(what: impl std::fmt::Display) -> CliError {
     CliError::Refused(format!(
         "the server's answer makes no sense here ({what}): are server and command of the same version?\n\
          Restart the server after an upgrade: systemctl restart windlass"

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{AppCommand, Command, DeployCommand, EnvCommand};
-use super::client::{Client, closed, read};
+use super::client::{Client, read, strange};
 use super::follow::{Followed, PATIENCE, to_the_end};
 use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
@@ -43,7 +43,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         }
         Command::Logs { name, follow, since, tail, output } => {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
-            logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, follow, output.json)
+            logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, output.json)
         }
         Command::Serve | Command::Doctor { .. } | Command::Hook(_) | Command::Completions { .. } => {
             Err(CliError::Usage("this command does not ask the server".into()))
@@ -108,7 +108,7 @@ fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> 
         }
         DeployCommand::Wait { id, output } => wait(client, id, output.json),
         DeployCommand::Cancel { id } => {
-            let ended = last_frame(client, &Request::DeployCancel { id }, false)?;
+            let ended = last_frame(client, &Request::DeployCancel { id, actor: actor() }, false)?;
             Ok(Outcome::done_if(!ended.status.went_live()))
         }
     }
@@ -155,7 +155,7 @@ fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
     let answer = client.ask(&Request::DeployFollow { id, from: Cursor::default(), follow: true })?;
     match to_the_end(client, answer, &mut show, PATIENCE)? {
         Followed::Ended(deploy) => Ok(Outcome::done_if(deploy.status.went_live())),
-        Followed::NoDeploy => Err(closed()),
+        Followed::NoDeploy => Err(strange("no deploy")),
         Followed::Lost(id) => Err(CliError::Unreachable(format!(
             "the server has not come back. Deploy {id} is its to finish; once it runs again: windlass deploy show {id}"
         ))),
@@ -181,7 +181,7 @@ fn last_frame(client: &Client, request: &Request, json: bool) -> Result<Deploy, 
         }
         return Ok(deploy.clone());
     }
-    Err(closed())
+    Err(strange("no end"))
 }
 
 /// Where the log of one phase begins.
@@ -238,7 +238,7 @@ fn log_as_json(phase: &str, text: &str) -> String {
 }
 
 /// Prints an app's own output.
-fn logs(client: &Client, request: &Request, follow: bool, json: bool) -> Result<Outcome, CliError> {
+fn logs(client: &Client, request: &Request, json: bool) -> Result<Outcome, CliError> {
     let mut answer = client.ask(request)?;
     let mut out = io::stdout().lock();
     let mut shown = AppOutput { colour: colours(&out), release: None };
@@ -256,7 +256,7 @@ fn logs(client: &Client, request: &Request, follow: bool, json: bool) -> Result<
         out.write_all(text.as_bytes())?;
         out.flush()?;
     }
-    if follow { Err(closed()) } else { Ok(Outcome::Done) }
+    Ok(Outcome::Done)
 }
 
 struct AppOutput {

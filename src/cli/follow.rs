@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::CliError;
-use super::client::{Answer, Client, closed};
+use super::client::{Answer, Client};
 use super::render::Renderer;
 use crate::control::Request;
 use crate::domain::{Deploy, DeployId};
@@ -35,18 +35,20 @@ pub fn to_the_end<W: Write>(
     patience: Duration,
 ) -> Result<Followed, CliError> {
     let mut lost_since: Option<Instant> = None;
-    let mut anything = false;
     loop {
-        while let Some(frame) = answer.next()? {
-            (lost_since, anything) = (None, true);
-            show.frame(&frame)?;
+        let gone = loop {
+            match answer.next() {
+                Ok(Some(frame)) => show.frame(&frame)?,
+                Ok(None) => return Ok(Followed::NoDeploy),
+                Err(CliError::Unreachable(why)) => break CliError::Unreachable(why),
+                Err(error) => return Err(error),
+            }
+            lost_since = None;
             if let Some(deploy) = show.ended() {
                 return Ok(Followed::Ended(Box::new(deploy.clone())));
             }
-        }
-        let Some(id) = show.following() else {
-            return if anything { Ok(Followed::NoDeploy) } else { Err(closed()) };
         };
+        let Some(id) = show.following() else { return Err(gone) };
         if lost_since.is_none() {
             show.say("-----> the server went away; waiting for it to come back")?;
         }

@@ -334,7 +334,8 @@ mod tests {
         for (frames, expected) in [
             (vec![finished(deploy(7, DeployStatus::Failed, &[]))], Outcome::NotDone),
             (vec![finished(deploy(7, DeployStatus::Live, &[]))], Outcome::Done),
-            (vec![Frame::Note { text: "dev does not deploy".into() }], Outcome::Done),
+            (vec![Frame::Note { text: "dev does not deploy".into() }, Frame::End], Outcome::Done),
+            (vec![Frame::Note { text: "dev does not deploy".into() }], Outcome::NotDone),
             (vec![Frame::Error { message: "no such app".into() }], Outcome::NotDone),
             (vec![], Outcome::NotDone),
         ] {

@@ -99,7 +99,7 @@ impl<W: Write> Renderer<W> {
                 self.finish(deploy, url.as_deref(), serving.as_ref());
                 self.ended = Some(deploy.clone());
             }
-            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } => {}
+            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } | Frame::End => {}
         }
         self.flush()
     }
@@ -220,7 +220,8 @@ impl<W: Write> Renderer<W> {
     /// The last line.
     fn verdict(&mut self, deploy: &Deploy, url: Option<&str>, serving: Option<&Deploy>) {
         let Deploy { id, app, status, .. } = deploy;
-        let time = deploy.duration_ms.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
+        let time = deploy.ms_to_live().or(deploy.duration_ms);
+        let time = time.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
         let reason = deploy.failure.as_ref().map(|failure| brief(&failure.message));
         let reason = reason.filter(|reason| reason != status.as_str());
         let reason = reason.map_or_else(String::new, |text| format!(": {text}"));

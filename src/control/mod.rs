@@ -91,6 +91,8 @@ pub enum Request {
     DeployCancel {
         /// Which.
         id: DeployId,
+        /// Who asks.
+        actor: String,
     },
     /// Builds and deploys a commit again; the live one by default. Answers with the deploy.
     Redeploy {
@@ -212,6 +214,8 @@ pub enum Frame {
         /// Those lines, oldest first.
         lines: Vec<AppLogLine>,
     },
+    /// The answer is complete. Without this the server went away in the middle.
+    End,
     /// It was not done. The last frame where it comes.
     Error {
         /// What happened and what to do next.

@@ -63,7 +63,7 @@ async fn converse(stream: UnixStream, windlass: Windlass) {
         Err(error) => Err(Trouble::Asked(Error::Refused(format!("that request cannot be read: {error}")))),
     };
     match answered {
-        Ok(()) => {}
+        Ok(()) => drop(client.send(&Frame::End).await),
         Err(Trouble::Gone) => debug!("a client went away"),
         Err(Trouble::Asked(error)) => {
             if error.kind() == ErrorKind::Broken {
@@ -149,7 +149,7 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
         Request::DeployFollow { id, from, follow: true } => follow(windlass, id, from, client).await,
         Request::DeployFollow { id, from, follow: false } => so_far(windlass, id, from, client).await,
         Request::DeployWait { id } => wait(windlass, id, client).await,
-        Request::DeployCancel { id } => cancel(windlass, id, client).await,
+        Request::DeployCancel { id, actor } => cancel(windlass, id, &actor, client).await,
         Request::Redeploy { app, commit, actor } => {
             client.value(json!(windlass.redeploy(&app, commit.as_deref(), &actor).await?)).await
         }
@@ -250,8 +250,8 @@ async fn wait(windlass: &Windlass, id: DeployId, client: &mut Client) -> Result<
 }
 
 /// Cancels, and tells what came of it as soon as that is known.
-async fn cancel(windlass: &Windlass, id: DeployId, client: &mut Client) -> Result<(), Trouble> {
-    windlass.cancel(id, "the command line").await?;
+async fn cancel(windlass: &Windlass, id: DeployId, actor: &str, client: &mut Client) -> Result<(), Trouble> {
+    windlass.cancel(id, actor).await?;
     match tokio::time::timeout(Duration::from_secs(60), wait(windlass, id, client)).await {
         Ok(done) => done,
         Err(_) => Err(Error::Refused(format!(

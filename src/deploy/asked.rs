@@ -17,8 +17,23 @@ pub struct PushAnswer {
 impl Windlass {
     /// Takes a push: refs that moved in an app's repository, as `(old, new, full name)`.
     ///
-    /// Only the deploy branch deploys; the rest is stored, and the answer says so.
+    /// Only the deploy branch deploys; the rest is stored, and the answer says so. A push that was
+    /// told of before, as by a relay that lost the server, is answered with the deploy it began. If
+    /// the push cannot be taken, the branch is put back, so that the same push tries again.
     pub async fn pushed(
+        &self,
+        app: &AppName,
+        updates: &[(CommitId, CommitId, String)],
+        actor: &str,
+    ) -> Result<PushAnswer, Error> {
+        let answer = self.take_push(app, updates, actor).await;
+        if answer.is_err() {
+            let _ = self.settle_branch(app, None).await;
+        }
+        answer
+    }
+
+    async fn take_push(
         &self,
         app: &AppName,
         updates: &[(CommitId, CommitId, String)],
@@ -38,7 +53,13 @@ impl Windlass {
                     .push(format!("{branch} names what is live and cannot be deleted; it was put back."));
             } else if name == deploy_ref {
                 let commit = self.git.resolve(app, new.as_str()).await?;
-                answer.deploy = Some(self.request(app, &commit, Trigger::Push, actor, None).await?);
+                let open = self.store.open_deploys(Some(app)).await?;
+                let newest = open.into_iter().rfind(|deploy| deploy.trigger == Trigger::Push);
+                let told = newest.filter(|deploy| deploy.commit == commit);
+                answer.deploy = Some(match told {
+                    Some(deploy) => deploy,
+                    None => self.request(app, &commit, Trigger::Push, actor, None).await?,
+                });
             } else if new.is_zero() {
                 answer.notes.push(format!("{short} was deleted. Nothing deploys from it."));
             } else if name.starts_with("refs/heads/") {
@@ -56,11 +77,12 @@ impl Windlass {
 
     /// Queues a deploy of a commit, built again; the live one by default.
     pub async fn redeploy(&self, app: &AppName, commit: Option<&str>, actor: &str) -> Result<Deploy, Error> {
-        let commit = match commit {
-            Some(name) => self.git.resolve(app, name).await?,
-            None => self.live_or_refuse(app, "redeploy").await?.commit,
-        };
-        self.request(app, &commit, Trigger::Redeploy, actor, None).await
+        if let Some(name) = commit {
+            let commit = self.git.resolve(app, name).await?;
+            return self.request(app, &commit, Trigger::Redeploy, actor, None).await;
+        }
+        let live = self.live_or_refuse(app, "redeploy").await?;
+        self.request(app, &live.commit, Trigger::Redeploy, actor, Some(live.id)).await
     }
 
     /// Queues going back to an earlier release; the one before the live one by default. A commit that

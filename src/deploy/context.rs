@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use globset::{GlobBuilder, GlobMatcher};
+use glob::{MatchOptions, Pattern};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -166,7 +166,7 @@ impl io::Write for Chunks {
 
 /// The patterns of a `.dockerignore`, in order, each with whether it takes paths back.
 #[derive(Debug)]
-struct DockerIgnore(Vec<(GlobMatcher, bool)>);
+struct DockerIgnore(Vec<(Pattern, bool)>);
 
 impl DockerIgnore {
     fn parse(text: &str) -> Result<Self, String> {
@@ -182,21 +182,86 @@ impl DockerIgnore {
             if cleaned.is_empty() {
                 continue;
             }
-            // Braces mean nothing in Docker's patterns.
-            let glob = cleaned.replace('{', "[{]").replace('}', "[}]");
-            let glob = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
-            let glob = glob.map_err(|error| format!(".dockerignore: {line:?}: {}", error.kind()))?;
-            patterns.push((glob.compile_matcher(), negated));
+            for pattern in translate(&cleaned) {
+                let pattern = Pattern::new(&pattern)
+                    .map_err(|error| format!(".dockerignore: {line:?}: {}", error.msg))?;
+                patterns.push((pattern, negated));
+            }
         }
         Ok(Self(patterns))
     }
 
     fn ignores(&self, path: &Path) -> bool {
         let path: PathBuf = path.components().collect();
-        let matching = |glob: &GlobMatcher| path.ancestors().any(|p| p != Path::new("") && glob.is_match(p));
+        let matching = |pattern: &Pattern| {
+            path.ancestors().any(|p| p != Path::new("") && pattern.matches_path_with(p, DOCKER))
+        };
         let decisive = self.0.iter().rev().find(|(glob, _)| matching(glob));
         decisive.is_some_and(|(_, negated)| !negated)
     }
+}
+
+/// `*` and `?` stop at a slash, and a leading dot is nothing special.
+const DOCKER: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
+
+/// A pattern of Docker's as patterns of this crate, of which any may match.
+fn translate(pattern: &str) -> Vec<String> {
+    let mut whole = vec![Vec::new()];
+    for part in pattern.split('/') {
+        let forms = widen(part);
+        whole = whole
+            .iter()
+            .flat_map(|so_far| forms.iter().map(|form| [&so_far[..], std::slice::from_ref(form)].concat()))
+            .collect();
+    }
+    whole.iter().map(|parts| unescape(&parts.join("/"))).collect()
+}
+
+/// `**` beside other characters crosses slashes for Docker there too: `**.pyc` is `**/*.pyc`, `tmp**`
+/// is `tmp*`, which takes all below what it matches, and `a**b` is `a*b` or `a*/**/*b`.
+fn widen(part: &str) -> Vec<String> {
+    if part == "*" {
+        return vec!["*".to_owned()];
+    }
+    let inner = part.trim_matches('*');
+    if inner.is_empty() {
+        return vec!["**".to_owned()];
+    }
+    let front = if part.starts_with("**") {
+        "**/*"
+    } else {
+        &part[..part.len() - part.trim_start_matches('*').len()]
+    };
+    let back = if part.ends_with('*') { "*" } else { "" };
+    match inner.split_once("**") {
+        None => vec![format!("{front}{inner}{back}")],
+        Some((left, right)) => {
+            let right = right.trim_start_matches('*');
+            vec![format!("{front}{left}*{right}{back}"), format!("{front}{left}*/**/*{right}{back}")]
+        }
+    }
+}
+
+/// `\x` stands for x itself, and `[^…]` is written `[!…]` here.
+fn unescape(pattern: &str) -> String {
+    let mut written = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => match rest.next() {
+                Some(special @ ('*' | '?' | '[' | ']')) => written.extend(['[', special, ']']),
+                Some(plain) => written.push(plain),
+                None => {}
+            },
+            '^' if written.ends_with('[') => written.push('!'),
+            c => written.push(c),
+        }
+    }
+    written
 }
 
 /// A pattern without leading and trailing slashes, `.` and `..`, as Go's `filepath.Clean` leaves it.
@@ -250,6 +315,22 @@ mod tests {
             ("*", "anything", true),
             ("*\n!src", "src/main.rs", false),
             ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("[^a-c]x", "dx", true),
+            ("a\\*b", "a*b", true),
+            ("a\\*b", "axb", false),
+            ("*", ".hidden", true),
+            ("**.pyc", "a/b/c.pyc", true),
+            ("**.pyc", "c.pyc", true),
+            ("**.pyc", "c.py", false),
+            ("tmp**", "tmpfiles/a/b", true),
+            ("a/**/b", "a/x/y/b", true),
+            ("a/**/b", "a/b", true),
+            ("\\!name", "!name", true),
+            ("a**b", "axb", true),
+            ("a**b", "ax/y/zb", true),
+            ("a**b", "ax/y/zc", false),
+            ("**foo**", "x/yfooz/w", true),
             ("", "a", false),
         ] {
             assert_eq!(ignored(patterns, path), expected, "{patterns:?} on {path:?}");

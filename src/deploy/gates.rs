@@ -1,8 +1,11 @@
 //! Gates: commands that prove the new image before any traffic can reach it, each in a one-off
 //! container of that image with the app's environment and network.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 
+use super::container::web_container;
 use super::run::{Ended, Run, Stop};
 use super::source::{Image, choose_port};
 use crate::domain::duration::show;
@@ -51,14 +54,30 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
     let spec = ContainerSpec {
         command: Some(gate.run.0.clone()),
         aliases: Vec::new(),
-        ..super::start::web_container(run, image, port, name.to_owned(), Role::Gate)
+        ..web_container(run, image, port, name.to_owned(), Role::Gate)
     };
     windlass.engine.run(&spec).await?;
     let mut output = std::pin::pin!(windlass.engine.output(name, true, None));
-    while let Some(chunk) = output.next().await {
-        log.output(&chunk?.bytes);
-    }
+    let printed = async {
+        while let Some(chunk) = output.next().await {
+            log.output(&chunk?.bytes);
+        }
+        Ok::<(), Stop>(())
+    };
+    let mut printed = std::pin::pin!(printed);
+    let exit = tokio::select! {
+        done = &mut printed => {
+            done?;
+            windlass.engine.wait(name).await?
+        }
+        exit = windlass.engine.wait(name) => {
+            // Engines do not always end a stream with its container; what is left of it comes at once.
+            if let Ok(done) = tokio::time::timeout(Duration::from_secs(2), printed).await {
+                done?;
+            }
+            exit?
+        }
+    };
     log.end_output();
-    // The output ends a moment before the process does.
-    Ok(windlass.engine.wait(name).await?)
+    Ok(exit)
 }

@@ -5,6 +5,7 @@
 
 mod apps;
 mod asked;
+mod container;
 mod context;
 mod cutover;
 mod edge;
@@ -68,8 +69,10 @@ pub struct Parts {
     /// Caddy as the public sees it.
     pub door: PublicDoor,
     builds: Semaphore,
+    /// Held while an app is made, so that two never take one subnet.
+    making: tokio::sync::Mutex<()>,
     workers: queue::Workers,
-    collectors: Mutex<HashMap<DeployId, JoinHandle<()>>>,
+    collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
     stream_close_delay: AtomicBool,
 }
@@ -84,6 +87,8 @@ impl Deref for Windlass {
 impl Windlass {
     /// Puts an installation together from what was opened under its home folder. Talks to nothing.
     pub fn new(home: Home, config: Config, store: Store, instance: &str) -> Result<Self, Error> {
+        // Every TLS client of this process takes its cryptography from here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let tls = config.caddy.tls;
         let door = PublicDoor {
             scheme: if tls == Tls::Off { "http" } else { "https" },
@@ -99,6 +104,7 @@ impl Windlass {
             proxy: Proxy::new(home.caddy())?,
             door,
             builds: Semaphore::new(config.build.concurrency),
+            making: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),

@@ -1,6 +1,7 @@
 //! One deploy under way, and the one function that opens a phase.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -16,8 +17,8 @@ use crate::logs::PhaseWriter;
 pub(super) enum Stop {
     /// The new version is not good enough; the text says why.
     NotGood(String),
-    /// Someone asked for it.
-    Cancelled,
+    /// Someone asked for it; who.
+    Cancelled(String),
     /// Something under Windlass broke.
     Broken(Error),
 }
@@ -42,10 +43,35 @@ impl Ended {
     pub fn failure(&self) -> Failure {
         let message = match &self.stop {
             Stop::NotGood(reason) => reason.clone(),
-            Stop::Cancelled => "cancelled".to_owned(),
+            Stop::Cancelled(by) => format!("cancelled by {by}"),
             Stop::Broken(error) => error.to_string(),
         };
         Failure { phase: self.phase.clone(), message }
+    }
+}
+
+/// How a running deploy is told to stop.
+#[derive(Debug, Default)]
+pub(super) struct Cancel {
+    token: CancellationToken,
+    by: OnceLock<String>,
+}
+
+impl Cancel {
+    /// Tells the deploy to stop at its next step. The first one who asks is named.
+    pub fn ask(&self, by: &str) {
+        let _ = self.by.set(by.to_owned());
+        self.token.cancel();
+    }
+
+    /// Why to stop, once somebody has asked.
+    pub fn asked(&self) -> Option<Stop> {
+        self.token.is_cancelled().then(|| Stop::Cancelled(self.by.get().cloned().unwrap_or_default()))
+    }
+
+    async fn wait(&self) -> Stop {
+        self.token.cancelled().await;
+        Stop::Cancelled(self.by.get().cloned().unwrap_or_default())
     }
 }
 
@@ -58,12 +84,12 @@ pub(super) struct Run {
     /// When it began: times in its log count from here.
     pub began: Instant,
     /// Fires when someone cancels it.
-    pub cancel: CancellationToken,
+    pub cancel: Arc<Cancel>,
     ordinal: AtomicUsize,
 }
 
 impl Run {
-    pub fn new(windlass: Windlass, deploy: Deploy, cancel: CancellationToken) -> Self {
+    pub fn new(windlass: Windlass, deploy: Deploy, cancel: Arc<Cancel>) -> Self {
         Self { windlass, deploy, began: Instant::now(), cancel, ordinal: AtomicUsize::new(0) }
     }
 
@@ -99,7 +125,14 @@ impl Run {
             done = Err(Stop::Broken(Error::File(error)));
         }
         if let Err(Stop::NotGood(reason)) = &done {
-            log.say(reason);
+            // What the log ends with already is not told again.
+            let last = log.last_lines(1).pop().unwrap_or_default();
+            let told = reason.lines().count() > 1 && reason.trim_end().ends_with(last.trim());
+            log.say(if told {
+                reason.lines().next().unwrap_or_default().trim_end_matches(':')
+            } else {
+                reason
+            });
         }
         let status = if done.is_ok() { PhaseStatus::Ok } else { PhaseStatus::Failed };
         store.end_phase(id, ordinal, status, from.elapsed().as_millis() as u64).await?;
@@ -120,7 +153,7 @@ impl Run {
     pub async fn or_cancelled<T>(&self, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
         tokio::select! {
             done = work => done,
-            () = self.cancel.cancelled() => Err(Stop::Cancelled),
+            stop = self.cancel.wait() => Err(stop),
         }
     }
 

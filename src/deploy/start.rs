@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::container::web_container;
 use super::gates::Gated;
 use super::probe;
 use super::run::{Run, Stop};
-use super::source::{Image, choose_port};
+use super::source::choose_port;
 use crate::domain::duration::show;
-use crate::domain::{DomainName, Environment, Release};
-use crate::engine::{ContainerSpec, Role};
+use crate::domain::{DomainName, Release};
+use crate::engine::Role;
 use crate::logs::PhaseWriter;
 
 /// A started container that nothing is known of yet.
@@ -28,37 +29,6 @@ pub(super) struct Healthy {
     pub release: Release,
 }
 
-/// A container of the app, up to what differs between a candidate and a gate.
-pub(super) fn web_container(run: &Run, image: &Image, port: u16, name: String, role: Role) -> ContainerSpec {
-    let (naming, deploy) = (&run.windlass.naming, &run.deploy);
-    ContainerSpec {
-        aliases: vec![naming.fallback(&deploy.app), naming.release(&deploy.app, deploy.id)],
-        name,
-        role,
-        owner: Some((deploy.app.clone(), deploy.id)),
-        image: image.name.to_string(),
-        command: image.manifest.web.command.clone().map(|command| command.0),
-        env: environment(&image.env, image, port).assignments(),
-        network: naming.network(&deploy.app),
-        restart: false,
-        user: None,
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        capabilities: None,
-    }
-}
-
-/// The app's variables over Windlass's own: an app may set `PORT` itself.
-fn environment(env: &Environment, image: &Image, port: u16) -> Environment {
-    let mut all = Environment::default();
-    let own = [("PORT", port.to_string()), ("WINDLASS_COMMIT", image.commit.to_string())];
-    for (name, value) in own.iter().map(|(n, v)| (*n, v.as_str())).chain(env.iter()) {
-        // Both were checked where they came in.
-        let _ = all.set(name, value);
-    }
-    all
-}
-
 /// Starts the candidate beside the live container.
 pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<Candidate, Stop> {
     let Gated(image) = gated;
@@ -73,7 +43,7 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
     let name = naming.release(&deploy.app, deploy.id);
     let spec = web_container(run, &image, port, name.clone(), Role::Web);
     run.or_cancelled(async { Ok(engine.run(&spec).await?) }).await?;
-    run.windlass.collect(name.clone(), deploy.id);
+    run.windlass.collect(&deploy.app, name.clone(), deploy.id);
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
         let last = run.last_words(&name).await?;
@@ -178,14 +148,15 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
     }
     let Some(command) = &candidate.healthcheck else { return Ok(format!("{status}")) };
     let checked = run.windlass.engine.exec(&candidate.name, command);
-    match tokio::time::timeout(health.timeout.0.max(Duration::from_secs(5)), checked).await {
+    let limit = health.timeout.0.max(Duration::from_secs(5));
+    match tokio::time::timeout(limit, checked).await {
         Ok(Ok((0, _))) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
         Ok(Ok((code, said))) => {
             let said = crate::domain::printable(said.lines().last().unwrap_or(""), 200);
             Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the image's HEALTHCHECK took longer than {}", show(health.timeout.0))),
+        Err(_) => Err(format!("the image's HEALTHCHECK took longer than {}", show(limit))),
     }
 }
 

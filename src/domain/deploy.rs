@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::instant::Timestamp;
 use super::name::{AppName, CommitId};
-use super::phase::PhaseTiming;
+use super::phase::{Phase, PhaseTiming};
 
 /// A deploy's number, counted per server: 1, 2, 3…
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,7 +107,9 @@ pub enum DeployEvent {
     Fail,
     /// A newer deploy was queued before it started.
     Supersede,
-    /// Someone stopped it.
+    /// Someone took it out of the queue.
+    Withdraw,
+    /// Someone stopped it while it ran.
     Cancel,
     /// The server found it running without a worker.
     Interrupt,
@@ -133,7 +135,7 @@ impl DeployStatus {
         match (self, event) {
             (S::Queued, E::Start) => Ok(S::Running),
             (S::Queued, E::Supersede) => Ok(S::Superseded),
-            (S::Queued | S::Running, E::Cancel) => Ok(S::Cancelled),
+            (S::Queued, E::Withdraw) | (S::Running, E::Cancel) => Ok(S::Cancelled),
             (S::Queued | S::Running, E::Fail) => Ok(S::Failed),
             (S::Running, E::GoLive) => Ok(S::Live),
             (S::Running, E::Interrupt) => Ok(S::Interrupted),
@@ -195,16 +197,27 @@ pub struct Deploy {
     pub failure: Option<Failure>,
 }
 
+impl Deploy {
+    /// Milliseconds from its start until its release was verified; `None` if it never was. What
+    /// follows, the old container's drain and end, keeps no visitor waiting.
+    pub fn ms_to_live(&self) -> Option<u64> {
+        let verified = self.phases.iter().position(|row| row.phase == Phase::Verify)?;
+        let spent = self.phases[..=verified].iter().map(|row| row.duration_ms.unwrap_or(0)).sum();
+        self.status.went_live().then_some(spent)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [DeployEvent; 7] = [
+    const EVENTS: [DeployEvent; 8] = [
         DeployEvent::Start,
         DeployEvent::GoLive,
         DeployEvent::Fail,
         DeployEvent::Supersede,
+        DeployEvent::Withdraw,
         DeployEvent::Cancel,
         DeployEvent::Interrupt,
         DeployEvent::Retire,

@@ -93,6 +93,18 @@ impl Engine {
         }
     }
 
+    /// Names of running containers on a network that are not this installation's, such as a database
+    /// that somebody put there.
+    pub async fn strangers(&self, network: &str) -> Result<Vec<String>, EngineError> {
+        let inspected = match self.docker.inspect_network(network, None).await {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            other => other.map_err(self.failed(format!("look at the network {network}")))?,
+        };
+        let ours = self.running().await?;
+        let names = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.name);
+        Ok(names.filter(|name| !ours.contains(name)).collect())
+    }
+
     /// Removes a network.
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         match self.docker.remove_network(name).await {
