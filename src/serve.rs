@@ -34,6 +34,11 @@ pub enum ServeError {
     /// `config.toml`.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A new key would open nothing of what is there.
+    #[error(
+        "{0} is gone, and the database holds secrets that only it opens. Restore it from a backup; or move windlass.db away to begin anew"
+    )]
+    KeyGone(PathBuf),
     /// `secret.key`.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -75,6 +80,9 @@ pub fn run(home: &Home) -> Result<(), ServeError> {
 async fn serve(home: &Home) -> Result<(), ServeError> {
     let _lock = take_home(home)?;
     let config = Config::read(home)?;
+    if home.database().exists() && !home.key().exists() {
+        return Err(ServeError::KeyGone(home.key()));
+    }
     let store = Store::open(&home.database(), Sealer::open(&home.key())?).await?;
     let instance = store.instance().await?;
     let windlass = Windlass::new(home.clone(), config, store, &instance)?;

@@ -19,6 +19,7 @@ impl Windlass {
         if self.config.dashboard_domain.as_ref().is_some_and(|own| domains.contains(own)) {
             return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
         }
+        let _alone = self.making.lock().await;
         let subnet = self.free_subnet().await?;
         self.store.create_app(name, domains, subnet).await?;
         match self.furnish(name, subnet).await {
@@ -112,10 +113,8 @@ impl Windlass {
         }
         self.wait_idle(name).await?;
         self.workers.forget(name);
-        let deploys = self.store.deploys(name, u32::MAX, None).await?;
+        // The rows go last: whatever fails before them can be tried again.
         self.store.set_port(name, None).await?;
-        // The rows go first: whatever fails behind them is an orphan that the next start removes.
-        self.store.destroy_app(name).await?;
         self.load_routes(None).await?;
         for container in self.engine.containers(Some(name), None).await? {
             self.engine.remove(&container.id).await?;
@@ -126,15 +125,16 @@ impl Windlass {
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;
-        for deploy in deploys {
+        for deploy in self.store.deploys(name, u32::MAX, None).await? {
             self.logs.remove(deploy.id)?;
         }
-        Ok(())
+        self.store.destroy_app(name).await?;
+        self.load_routes(None).await
     }
 
     async fn wait_idle(&self, name: &AppName) -> Result<(), Error> {
         for _ in 0..300 {
-            if self.store.open_deploys(Some(name)).await?.is_empty() {
+            if self.store.open_deploys(Some(name)).await?.is_empty() && !self.workers.busy(name) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -146,6 +146,8 @@ impl Windlass {
     pub(super) fn proxy_settings(&self) -> Settings {
         Settings {
             tls: self.config.caddy.tls,
+            http_port: self.config.caddy.http_port,
+            https_port: self.config.caddy.https_port,
             dashboard: self.config.dashboard_domain.clone(),
             stream_close_delay: self.stream_close_delay.load(std::sync::atomic::Ordering::Relaxed),
         }

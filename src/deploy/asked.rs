@@ -54,7 +54,8 @@ impl Windlass {
             } else if name == deploy_ref {
                 let commit = self.git.resolve(app, new.as_str()).await?;
                 let open = self.store.open_deploys(Some(app)).await?;
-                let told = open.into_iter().rev().find(|d| d.trigger == Trigger::Push && d.commit == commit);
+                let newest = open.into_iter().rfind(|deploy| deploy.trigger == Trigger::Push);
+                let told = newest.filter(|deploy| deploy.commit == commit);
                 answer.deploy = Some(match told {
                     Some(deploy) => deploy,
                     None => self.request(app, &commit, Trigger::Push, actor, None).await?,
@@ -76,11 +77,12 @@ impl Windlass {
 
     /// Queues a deploy of a commit, built again; the live one by default.
     pub async fn redeploy(&self, app: &AppName, commit: Option<&str>, actor: &str) -> Result<Deploy, Error> {
-        let commit = match commit {
-            Some(name) => self.git.resolve(app, name).await?,
-            None => self.live_or_refuse(app, "redeploy").await?.commit,
-        };
-        self.request(app, &commit, Trigger::Redeploy, actor, None).await
+        if let Some(name) = commit {
+            let commit = self.git.resolve(app, name).await?;
+            return self.request(app, &commit, Trigger::Redeploy, actor, None).await;
+        }
+        let live = self.live_or_refuse(app, "redeploy").await?;
+        self.request(app, &live.commit, Trigger::Redeploy, actor, Some(live.id)).await
     }
 
     /// Queues going back to an earlier release; the one before the live one by default. A commit that

@@ -182,9 +182,11 @@ impl DockerIgnore {
             if cleaned.is_empty() {
                 continue;
             }
-            let pattern = Pattern::new(&translate(&cleaned))
-                .map_err(|error| format!(".dockerignore: {line:?}: {}", error.msg))?;
-            patterns.push((pattern, negated));
+            for pattern in translate(&cleaned) {
+                let pattern = Pattern::new(&pattern)
+                    .map_err(|error| format!(".dockerignore: {line:?}: {}", error.msg))?;
+                patterns.push((pattern, negated));
+            }
         }
         Ok(Self(patterns))
     }
@@ -206,32 +208,60 @@ const DOCKER: MatchOptions = MatchOptions {
     require_literal_leading_dot: false,
 };
 
-/// From Docker's way of writing a pattern to this crate's: `\x` is `[x]`, and `[^…]` is `[!…]`.
-fn translate(pattern: &str) -> String {
+/// A pattern of Docker's as patterns of this crate, of which any may match.
+fn translate(pattern: &str) -> Vec<String> {
+    let mut whole = vec![Vec::new()];
+    for part in pattern.split('/') {
+        let forms = widen(part);
+        whole = whole
+            .iter()
+            .flat_map(|so_far| forms.iter().map(|form| [&so_far[..], std::slice::from_ref(form)].concat()))
+            .collect();
+    }
+    whole.iter().map(|parts| unescape(&parts.join("/"))).collect()
+}
+
+/// `**` beside other characters crosses slashes for Docker there too: `**.pyc` is `**/*.pyc`, `tmp**`
+/// is `tmp*`, which takes all below what it matches, and `a**b` is `a*b` or `a*/**/*b`.
+fn widen(part: &str) -> Vec<String> {
+    if part == "*" {
+        return vec!["*".to_owned()];
+    }
+    let inner = part.trim_matches('*');
+    if inner.is_empty() {
+        return vec!["**".to_owned()];
+    }
+    let front = if part.starts_with("**") {
+        "**/*"
+    } else {
+        &part[..part.len() - part.trim_start_matches('*').len()]
+    };
+    let back = if part.ends_with('*') { "*" } else { "" };
+    match inner.split_once("**") {
+        None => vec![format!("{front}{inner}{back}")],
+        Some((left, right)) => {
+            let right = right.trim_start_matches('*');
+            vec![format!("{front}{left}*{right}{back}"), format!("{front}{left}*/**/*{right}{back}")]
+        }
+    }
+}
+
+/// `\x` stands for x itself, and `[^…]` is written `[!…]` here.
+fn unescape(pattern: &str) -> String {
     let mut written = String::with_capacity(pattern.len());
-    let parts: Vec<String> = pattern.split('/').map(widen).collect();
-    let pattern = parts.join("/");
     let mut rest = pattern.chars();
     while let Some(c) = rest.next() {
         match c {
-            '\\' => written.extend(rest.next().map(|escaped| format!("[{escaped}]"))),
+            '\\' => match rest.next() {
+                Some(special @ ('*' | '?' | '[' | ']')) => written.extend(['[', special, ']']),
+                Some(plain) => written.push(plain),
+                None => {}
+            },
             '^' if written.ends_with('[') => written.push('!'),
             c => written.push(c),
         }
     }
     written
-}
-
-/// `**` beside other characters: Docker lets it cross slashes there too. `**.pyc` is `**/*.pyc`, and
-/// `tmp**` is `tmp*`, which takes all below what it matches.
-fn widen(part: &str) -> String {
-    let inner = part.trim_matches('*');
-    match part {
-        _ if inner.is_empty() && part.len() > 1 => "**".to_owned(),
-        _ if part.starts_with("**") => format!("**/*{}", part.trim_start_matches('*')),
-        _ if part.ends_with("**") => format!("{}*", part.trim_end_matches('*')),
-        _ => part.to_owned(),
-    }
 }
 
 /// A pattern without leading and trailing slashes, `.` and `..`, as Go's `filepath.Clean` leaves it.
@@ -296,6 +326,11 @@ mod tests {
             ("tmp**", "tmpfiles/a/b", true),
             ("a/**/b", "a/x/y/b", true),
             ("a/**/b", "a/b", true),
+            ("\\!name", "!name", true),
+            ("a**b", "axb", true),
+            ("a**b", "ax/y/zb", true),
+            ("a**b", "ax/y/zc", false),
+            ("**foo**", "x/yfooz/w", true),
             ("", "a", false),
         ] {
             assert_eq!(ignored(patterns, path), expected, "{patterns:?} on {path:?}");

@@ -168,7 +168,9 @@ pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Re
     if let Err(error) = run.windlass.engine.set_restart(&live, true).await {
         log.say(format!("warning: {error}"));
     }
-    run.windlass.settle_branch(&run.deploy.app, None).await?;
+    if let Err(error) = run.windlass.settle_branch(&run.deploy.app, None).await {
+        log.say(format!("warning: the branch does not name this commit yet: {error}"));
+    }
     log.say(format!("deploy {} is live", run.deploy.id));
     Ok(Verified { before: cutover.before })
 }
@@ -224,19 +226,22 @@ pub(super) async fn drain(run: &Run, log: &PhaseWriter, retiring: Retiring) -> R
     // Caddy may send requests by what it last looked up for one refresh after the swap.
     tokio::time::sleep(REFRESH.saturating_sub(retiring.since.elapsed())).await;
     let limit = run.manifest_of(run.deploy.id).await?.drain.timeout.0;
-    let (began, mut last) = (Instant::now(), None);
+    let (began, mut last) = (Instant::now(), String::new());
     loop {
-        let left = run.windlass.proxy.in_flight(&retiring.addresses).await?;
-        if left == 0 {
-            return Ok(Drained(retiring));
-        }
+        let left = run.windlass.proxy.in_flight(&retiring.addresses).await;
+        let said = match left {
+            Ok(0) => return Ok(Drained(retiring)),
+            Ok(left) => format!("{left} requests still run in deploy {}", retiring.deploy),
+            // Nobody can tell how many there are: they get the whole time.
+            Err(error) => error.to_string(),
+        };
         if began.elapsed() >= limit {
-            log.say(format!("{left} requests have not finished after {}; they end now", show(limit)));
+            log.say(format!("{said} after {}; they end now", show(limit)));
             return Ok(Drained(retiring));
         }
-        if last != Some(left) {
-            log.say(format!("{left} requests still run in deploy {}", retiring.deploy));
-            last = Some(left);
+        if said != last {
+            log.say(&said);
+            last = said;
         }
         pause(100).await;
     }

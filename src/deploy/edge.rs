@@ -41,10 +41,10 @@ impl Windlass {
             fs::create_dir_all(dir.join(folder))?;
         }
         let mount = |folder: &str, target: &str| Mount { source: dir.join(folder), target: target.into() };
-        let port = |host, container| PublishedPort { host, container };
-        let mut ports = vec![port(self.config.caddy.http_port, 80)];
+        let port = |number| PublishedPort { host: number, container: number };
+        let mut ports = vec![port(self.config.caddy.http_port)];
         if self.config.caddy.tls != Tls::Off {
-            ports.push(port(self.config.caddy.https_port, 443));
+            ports.push(port(self.config.caddy.https_port));
         }
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let command = ["caddy", "run", "--config", "/config/windlass.json"];
@@ -71,11 +71,7 @@ impl Windlass {
     async fn caddy_fits(&self, spec: &ContainerSpec) -> Result<bool, Error> {
         let Some(there) = self.engine.container(&spec.name).await? else { return Ok(false) };
         let image = self.engine.image(&spec.image).await?.map(|facts| facts.id);
-        let mut wanted: Vec<u16> = spec.ports.iter().map(|port| port.host).collect();
-        let mut published = there.published.clone();
-        wanted.sort_unstable();
-        published.sort_unstable();
-        Ok(there.running && Some(there.image) == image && published == wanted)
+        Ok(there.running && Some(there.image) == image && there.made_from == spec.fingerprint())
     }
 
     async fn wait_for_caddy(&self, name: &str) -> Result<(), Error> {

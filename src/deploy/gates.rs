@@ -1,6 +1,8 @@
 //! Gates: commands that prove the new image before any traffic can reach it, each in a one-off
 //! container of that image with the app's environment and network.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 
 use super::container::web_container;
@@ -56,10 +58,26 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
     };
     windlass.engine.run(&spec).await?;
     let mut output = std::pin::pin!(windlass.engine.output(name, true, None));
-    while let Some(chunk) = output.next().await {
-        log.output(&chunk?.bytes);
-    }
+    let printed = async {
+        while let Some(chunk) = output.next().await {
+            log.output(&chunk?.bytes);
+        }
+        Ok::<(), Stop>(())
+    };
+    let mut printed = std::pin::pin!(printed);
+    let exit = tokio::select! {
+        done = &mut printed => {
+            done?;
+            windlass.engine.wait(name).await?
+        }
+        exit = windlass.engine.wait(name) => {
+            // Engines do not always end a stream with its container; what is left of it comes at once.
+            if let Ok(done) = tokio::time::timeout(Duration::from_secs(2), printed).await {
+                done?;
+            }
+            exit?
+        }
+    };
     log.end_output();
-    // The output ends a moment before the process does.
-    Ok(windlass.engine.wait(name).await?)
+    Ok(exit)
 }

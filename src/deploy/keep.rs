@@ -8,7 +8,8 @@ use tracing::warn;
 
 use super::run::Run;
 use super::{Error, Windlass};
-use crate::domain::{AppName, DeployId, Manifest, Timestamp};
+use crate::domain::{AppName, DeployId, DeployStatus, Manifest, Timestamp};
+use crate::proxy::REFRESH;
 
 impl Windlass {
     /// Stops a container, keeps the rest of its output, and removes it.
@@ -29,9 +30,13 @@ impl Windlass {
     /// name is the live release's again.
     pub(super) async fn clean_up_after(&self, app: &AppName, id: DeployId) {
         let cleaned = async {
-            self.restore_live_name(app).await?;
+            let moved = self.restore_live_name(app).await?;
             if let Err(error) = self.load_routes(None).await {
                 warn!(%app, %error, "Caddy's routes are left for its next start");
+            }
+            if moved {
+                // What Caddy sent to the wrong one by its last look-up may finish.
+                tokio::time::sleep(REFRESH).await;
             }
             let live = self.naming.live(app);
             for container in self.engine.containers(Some(app), Some(id)).await? {
@@ -46,6 +51,25 @@ impl Windlass {
         };
         if let Err(error) = cleaned.await {
             warn!(%app, deploy = %id, %error, "something of deploy {id} is left; the next start removes it");
+        }
+    }
+
+    /// Stops and removes every web container of an app but the live one and what a deploy proves now:
+    /// for a deploy that went live and then could not retire the one before.
+    pub(super) async fn remove_others(&self, app: &AppName) {
+        let removed = async {
+            tokio::time::sleep(REFRESH).await;
+            let live = self.naming.live(app);
+            for container in self.engine.containers(Some(app), None).await? {
+                if container.name != live {
+                    let deploy = container.deploy.unwrap_or(DeployId(0));
+                    self.stop_and_remove(&container.id, deploy, Duration::from_secs(10)).await?;
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = removed.await {
+            warn!(%app, %error, "an old container is left; the next start removes it");
         }
     }
 
@@ -80,13 +104,13 @@ impl Windlass {
         }
     }
 
-    /// Removes logs older than `keep.logs`, but for those of live deploys.
+    /// Removes logs that nothing was written to for `keep.logs`, but for those of live deploys.
     pub async fn prune_logs(&self) -> Result<(), Error> {
-        let oldest = Timestamp::now().millis() - self.config.keep.logs.0.as_millis() as i64;
         for app in self.store.apps().await? {
             for deploy in self.store.deploys(&app.name, u32::MAX, None).await? {
-                let ended = deploy.finished_at.is_some_and(|at| at.millis() < oldest);
-                if ended && deploy.status != crate::domain::DeployStatus::Live {
+                let age = self.logs.age(deploy.id)?;
+                let old = age.is_some_and(|age| age > self.config.keep.logs.0);
+                if old && !deploy.status.is_open() && deploy.status != DeployStatus::Live {
                     self.logs.remove(deploy.id)?;
                 }
             }
@@ -95,17 +119,24 @@ impl Windlass {
     }
 
     /// Keeps what a web container prints, until it ends.
-    pub(super) fn collect(&self, container: String, deploy: DeployId) {
+    pub(super) fn collect(&self, app: &AppName, container: String, deploy: DeployId) {
         let mut collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        collectors.retain(|_, task| !task.is_finished());
+        collectors.retain(|_, (_, task)| !task.is_finished());
         collectors.entry(deploy).or_insert_with(|| {
             let windlass = self.clone();
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 if let Err(error) = windlass.collect_until_end(&container, deploy).await {
                     warn!(%deploy, container, %error, "an app's output is not kept");
                 }
-            })
+            });
+            (app.clone(), task)
         });
+    }
+
+    /// The deploys of an app whose containers' output is being kept.
+    pub(super) fn collected(&self, app: &AppName) -> Vec<DeployId> {
+        let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        collectors.iter().filter(|(_, (of, _))| of == app).map(|(id, _)| *id).collect()
     }
 
     async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
@@ -114,18 +145,19 @@ impl Windlass {
         loop {
             self.collect_output(&state.id, deploy, true).await?;
             // The stream ends with the container, and also when the engine restarts or brings the
-            // container back.
-            if self.engine.container(&state.id).await?.is_none_or(|state| !state.running) {
-                return Ok(());
+            // container back; while the engine is away nobody knows.
+            match self.engine.container(&state.id).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(state)) if !state.running => return Ok(()),
+                _ => tokio::time::sleep(Duration::from_secs(1)).await,
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
     /// Appends what a container printed since the last line kept, and what comes if `follow`.
     async fn collect_output(&self, container: &str, deploy: DeployId, follow: bool) -> Result<(), Error> {
         let mut log = self.logs.write_app(deploy)?;
-        let since = log.last_at().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
+        let since = log.known_until().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
         let mut output = std::pin::pin!(self.engine.output(container, follow, Some(since)));
         while let Some(line) = output.next().await {
             let Ok(line) = line else { break };
@@ -142,7 +174,7 @@ impl Windlass {
     /// follows one, so the rest is read anew.
     async fn finish_collecting(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
         let task = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).remove(&deploy);
-        let Some(task) = task else { return Ok(()) };
+        let Some((_, task)) = task else { return Ok(()) };
         task.abort();
         let _ = task.await;
         self.collect_output(container, deploy, false).await

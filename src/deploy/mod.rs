@@ -69,8 +69,10 @@ pub struct Parts {
     /// Caddy as the public sees it.
     pub door: PublicDoor,
     builds: Semaphore,
+    /// Held while an app is made, so that two never take one subnet.
+    making: tokio::sync::Mutex<()>,
     workers: queue::Workers,
-    collectors: Mutex<HashMap<DeployId, JoinHandle<()>>>,
+    collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
     stream_close_delay: AtomicBool,
 }
@@ -102,6 +104,7 @@ impl Windlass {
             proxy: Proxy::new(home.caddy())?,
             door,
             builds: Semaphore::new(config.build.concurrency),
+            making: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),

@@ -1,5 +1,8 @@
 //! An app's own output across its releases: `windlass logs`.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
@@ -14,9 +17,8 @@ pub struct AppOutput {
     windlass: Windlass,
     app: AppName,
     news: watch::Receiver<u64>,
-    /// The time of the last line given, per deploy: lines of two containers may cross.
-    given: std::collections::HashMap<DeployId, String>,
-    since: String,
+    /// How far each deploy's file was read.
+    offsets: HashMap<DeployId, u64>,
 }
 
 /// Deploys looked at: an app's output is spread over its releases' logs.
@@ -33,6 +35,10 @@ impl Windlass {
         tail: usize,
     ) -> Result<(Vec<AppLine>, AppOutput), Error> {
         let news = self.app_output.subscribe();
+        let mut offsets = HashMap::new();
+        for id in self.collected(app) {
+            offsets.insert(id, self.logs.app_size(id)?);
+        }
         let since = since_ms.map(nanos_ago).unwrap_or_default();
         let mut lines = Vec::new();
         for deploy in self.store.deploys(app, DEPLOYS, None).await? {
@@ -48,10 +54,7 @@ impl Windlass {
         lines.sort();
         let from = if since_ms.is_some() { 0 } else { lines.len().saturating_sub(tail) };
         let lines = lines.split_off(from);
-        let given = lines.iter().map(|line| (line.deploy, line.at.clone())).collect();
-        let windlass = self.clone();
-        let since = nanos_ago(0);
-        Ok((lines, AppOutput { windlass, app: app.clone(), news, given, since }))
+        Ok((lines, AppOutput { windlass: self.clone(), app: app.clone(), news, offsets }))
     }
 }
 
@@ -59,32 +62,26 @@ impl AppOutput {
     /// The next lines, waiting for them.
     pub async fn next(&mut self) -> Result<Vec<AppLine>, Error> {
         loop {
-            let _ = self.news.changed().await;
-            // Gathers what comes in one burst.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            self.news.mark_unchanged();
             let mut lines = Vec::new();
-            for deploy in self.windlass.store.deploys(&self.app, 5, None).await? {
-                let after = self.given.get(&deploy.id).unwrap_or(&self.since).clone();
-                self.windlass.logs.app_since(deploy.id, &after, |line| {
-                    if line.at > after {
-                        lines.push(line);
-                    }
-                    true
-                })?;
+            for id in self.windlass.collected(&self.app) {
+                let offset = self.offsets.entry(id).or_default();
+                lines.extend(self.windlass.logs.app_from(id, offset)?);
             }
-            lines.sort();
-            self.given.extend(lines.iter().map(|line| (line.deploy, line.at.clone())));
             if !lines.is_empty() {
+                lines.sort();
                 return Ok(lines);
             }
+            let _ = self.news.changed().await;
+            // Gathers what comes in one burst.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.news.mark_unchanged();
         }
     }
 }
 
 /// The instant `ms` milliseconds ago as Docker writes it: RFC 3339, UTC, nine decimals.
 fn nanos_ago(ms: u64) -> String {
-    let at = OffsetDateTime::now_utc() - std::time::Duration::from_millis(ms);
+    let at = OffsetDateTime::now_utc() - Duration::from_millis(ms);
     let whole = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
     format!("{}.{:09}Z", whole.trim_end_matches('Z'), at.nanosecond())
 }

@@ -20,6 +20,7 @@ pub(super) async fn get(
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .tls_certs_only([])
         .pool_max_idle_per_host(0)
         .timeout(timeout)
         .build()

@@ -20,7 +20,7 @@ pub(super) struct Workers(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     apps: HashMap<AppName, Arc<Notify>>,
-    running: HashMap<DeployId, Arc<Cancel>>,
+    running: HashMap<DeployId, (AppName, Arc<Cancel>)>,
 }
 
 impl Workers {
@@ -45,6 +45,11 @@ impl Workers {
         if let Some(notify) = self.table().apps.remove(app) {
             notify.notify_one();
         }
+    }
+
+    /// Whether a deploy of this app is under way, be it only the old container's end.
+    pub fn busy(&self, app: &AppName) -> bool {
+        self.table().running.values().any(|(of, _)| of == app)
     }
 
     fn knows(&self, app: &AppName, notify: &Arc<Notify>) -> bool {
@@ -78,28 +83,52 @@ async fn next_queued(windlass: &Windlass, app: &AppName) -> Option<Deploy> {
 async fn run_one(windlass: &Windlass, deploy: Deploy) {
     let (id, app) = (deploy.id, deploy.app.clone());
     let cancel = Arc::new(Cancel::default());
-    windlass.workers.table().running.insert(id, cancel.clone());
-    if let Err(error) = windlass.store.change_deploy(id, DeployEvent::Start, None, None).await {
+    windlass.workers.table().running.insert(id, (app.clone(), cancel.clone()));
+    match begin(windlass, deploy).await {
+        Ok(deploy) => {
+            windlass.logs.changed(id);
+            info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
+            let run = Run::new(windlass.clone(), deploy, cancel);
+            let ended = match plan(&run).await {
+                Ok(plan) => pipeline::deploy(&run, plan).await,
+                Err(stop) => Err(Ended { phase: "queue".into(), stop }),
+            };
+            conclude(&run, ended).await;
+        }
         // Cancelled or superseded in the meantime: it is no longer ours.
-        info!(%app, deploy = %id, %error, "deploy not started");
-    } else {
-        windlass.logs.changed(id);
-        info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
-        let run = Run::new(windlass.clone(), deploy, cancel);
-        let ended = match plan(&run).await {
-            Ok(plan) => pipeline::deploy(&run, plan).await,
-            Err(stop) => Err(Ended { phase: "queue".into(), stop }),
-        };
-        conclude(&run, ended).await;
+        Err(StoreError::Transition(_) | StoreError::NoDeploy(_)) => {
+            info!(%app, deploy = %id, "deploy not started")
+        }
+        Err(error) => {
+            error!(%app, deploy = %id, %error, "a deploy cannot be started; trying again");
+            pause(1000).await;
+        }
     }
     windlass.workers.table().running.remove(&id);
     windlass.logs.changed(id);
+}
+
+/// Takes a deploy out of the queue. One that means what is live means what is live now.
+async fn begin(windlass: &Windlass, deploy: Deploy) -> Result<Deploy, StoreError> {
+    let store = &windlass.store;
+    if matches!(deploy.trigger, Trigger::Restart | Trigger::Redeploy) {
+        let source = store.source_release(deploy.id).await?;
+        let live = store.live_deploy(&deploy.app).await?;
+        if let Some(live) = live.filter(|live| source.is_some_and(|source| source != live.id)) {
+            store.retarget_deploy(deploy.id, &live).await?;
+        }
+    }
+    store.change_deploy(deploy.id, DeployEvent::Start, None, None).await?;
+    store.deploy(deploy.id).await
 }
 
 /// A revert and a restart take a kept image; everything else, and a revert whose image is gone,
 /// builds.
 async fn plan(run: &Run) -> Result<Plan, Stop> {
     let store = &run.windlass.store;
+    if matches!(run.deploy.trigger, Trigger::Push | Trigger::Redeploy) {
+        return Ok(Plan::Build);
+    }
     let Some(source) = store.source_release(run.deploy.id).await? else { return Ok(Plan::Build) };
     let Some(release) = store.release(source).await? else { return Ok(Plan::Build) };
     if !release.image_kept || run.windlass.engine.image(&release.image.0).await?.is_none() {
@@ -116,7 +145,8 @@ async fn plan(run: &Run) -> Result<Plan, Stop> {
 /// Writes a deploy's outcome, removes what it left, and puts names and branch where they belong.
 async fn conclude(run: &Run, ended: Result<(), Ended>) {
     let (windlass, id, app) = (&run.windlass, run.deploy.id, &run.deploy.app);
-    let live = insist(|| windlass.store.deploy(id)).await.status == DeployStatus::Live;
+    let row = insist(|| windlass.store.deploy(id)).await;
+    let live = row.is_some_and(|deploy| deploy.status == DeployStatus::Live);
     if let Err(ended) = &ended {
         match &ended.stop {
             Stop::Broken(error) => {
@@ -134,8 +164,11 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
             windlass.clean_up_after(app, id).await;
             insist(|| windlass.store.change_deploy(id, event, Some(&failure), took)).await;
         }
-        _ => {
+        ended => {
             let took = run.elapsed_ms();
+            if ended.is_err() {
+                windlass.remove_others(app).await;
+            }
             info!(%app, deploy = %id, ms = took, "deploy {id} of {app} is live");
             insist(|| windlass.store.finish_deploy(id, took)).await;
             windlass.prune_images(app).await;
@@ -144,25 +177,35 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
 }
 
 /// Tries until the database takes it: a deploy that has ended must never be called running because
-/// the disk was full for a while.
-async fn insist<T, F>(attempt: impl Fn() -> F) -> T
+/// the disk was full for a while. `None` when it never will, as for an app that was destroyed.
+async fn insist<T, F>(attempt: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
     loop {
         match attempt().await {
-            Ok(done) => return done,
-            Err(error) => error!(%error, "a deploy's outcome cannot be written; trying again"),
+            Ok(done) => return Some(done),
+            Err(StoreError::Database(error)) => {
+                error!(%error, "a deploy's outcome cannot be written; trying again");
+            }
+            Err(error) => {
+                error!(%error, "a deploy's outcome is not written");
+                return None;
+            }
         }
         pause(1000).await;
     }
 }
 
 impl Windlass {
-    /// Queues a deploy and wakes the app's worker. What still waited is superseded by it.
+    /// Queues a deploy and wakes the app's worker.
     pub(super) async fn enqueue(&self, new: NewDeploy) -> Result<Deploy, Error> {
         let (id, superseded) = self.store.queue_deploy(&new).await?;
-        self.git.keep(&new.app, id, &new.commit).await?;
+        if let Err(error) = self.git.keep(&new.app, id, &new.commit).await {
+            let reason = Failure { phase: "queue".into(), message: error.to_string() };
+            self.store.change_deploy(id, DeployEvent::Fail, Some(&reason), None).await?;
+            return Err(error.into());
+        }
         superseded.into_iter().for_each(|old| self.logs.changed(old));
         self.logs.changed(id);
         self.workers.wake(self, &new.app);
@@ -184,16 +227,18 @@ impl Windlass {
     /// When it has ended already.
     pub async fn cancel(&self, id: DeployId, actor: &str) -> Result<(), Error> {
         let deploy = self.store.deploy(id).await?;
-        match deploy.status {
-            DeployStatus::Queued => {
-                let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
-                self.store.change_deploy(id, DeployEvent::Cancel, Some(&reason), None).await?;
+        let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
+        match self.store.change_deploy(id, DeployEvent::Withdraw, Some(&reason), None).await {
+            Ok(_) => {
                 self.logs.changed(id);
-                self.settle_branch(&deploy.app, None).await?;
-                Ok(())
+                return self.settle_branch(&deploy.app, None).await;
             }
+            Err(StoreError::Transition(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.store.deploy(id).await?.status {
             DeployStatus::Running => {
-                if let Some(cancel) = self.workers.table().running.get(&id) {
+                if let Some((_, cancel)) = self.workers.table().running.get(&id) {
                     cancel.ask(actor);
                 }
                 Ok(())

@@ -16,16 +16,31 @@ impl Windlass {
     /// Finishes or undoes what was under way when the server went, and removes what is left over.
     pub async fn reconcile(&self) -> Result<(), Error> {
         for app in self.store.apps().await? {
-            self.git.create(&app.name).await?;
-            if let Err(error) = self.reconcile_app(&app.name).await {
-                warn!(app = %app.name, %error, "an app could not be put in order");
-            }
+            self.reconcile_app(&app.name).await;
         }
         self.remove_orphans().await
     }
 
-    async fn reconcile_app(&self, app: &AppName) -> Result<(), Error> {
-        self.restore_live_name(app).await?;
+    /// Each step for itself: what is wrong with one must not leave another undone.
+    async fn reconcile_app(&self, app: &AppName) {
+        let warn =
+            |what: &str, error: Error| warn!(%app, %error, "{what} of {app} could not be put in order");
+        if let Err(error) = self.git.create(app).await {
+            warn("the repository", error.into());
+        }
+        if let Err(error) = self.restore_live_name(app).await {
+            warn("the live container", error);
+        }
+        if let Err(error) = self.close_deploys(app).await {
+            warn("a deploy", error);
+        }
+        if let Err(error) = self.settle_branch(app, None).await {
+            warn("the branch", error);
+        }
+    }
+
+    /// Nothing stays "running" without a worker.
+    async fn close_deploys(&self, app: &AppName) -> Result<(), Error> {
         let live = self.store.live_deploy(app).await?;
         if let Some(live) = live.filter(|deploy| deploy.finished_at.is_none()) {
             self.close_phases(&live).await?;
@@ -36,11 +51,11 @@ impl Windlass {
                 self.interrupt(&deploy).await?;
             }
         }
-        self.settle_branch(app, None).await
+        Ok(())
     }
 
-    /// The live name goes to the container of the live deploy, whoever has it now.
-    pub(super) async fn restore_live_name(&self, app: &AppName) -> Result<(), Error> {
+    /// The live name goes to the container of the live deploy, whoever has it now. True when it moved.
+    pub(super) async fn restore_live_name(&self, app: &AppName) -> Result<bool, Error> {
         let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
         let name = self.naming.live(app);
         let holder = self.engine.container(&name).await?;
@@ -51,10 +66,11 @@ impl Windlass {
         }
         let Some(live) = live else {
             self.store.set_port(app, None).await?;
-            return Ok(());
+            return Ok(holder.is_some());
         };
         let own = self.naming.release(app, live);
-        if !rightful && self.engine.container(&own).await?.is_some() {
+        let moved = !rightful && self.engine.container(&own).await?.is_some();
+        if moved {
             info!(%app, deploy = %live, "deploy {live} of {app} gets the live name back");
             self.engine.rename(&own, &name).await?;
         }
@@ -71,8 +87,8 @@ impl Windlass {
                 warn!(%app, deploy = %live, "the live container of {app} is gone: windlass restart {app}")
             }
         }
-        self.collect(name, live);
-        Ok(())
+        self.collect(app, name, live);
+        Ok(moved)
     }
 
     async fn interrupt(&self, deploy: &Deploy) -> Result<(), Error> {
@@ -105,7 +121,9 @@ impl Windlass {
         for container in self.engine.containers(None, None).await? {
             let wanted = match (container.role, &container.app) {
                 (Some(Role::Caddy), _) => container.name == self.naming.caddy(),
-                (Some(Role::Web), Some(app)) => container.name == self.naming.live(app),
+                (Some(Role::Web), Some(app)) => {
+                    container.name == self.naming.live(app) && apps.iter().any(|known| known.name == *app)
+                }
                 _ => false,
             };
             if !wanted {

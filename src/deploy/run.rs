@@ -125,7 +125,14 @@ impl Run {
             done = Err(Stop::Broken(Error::File(error)));
         }
         if let Err(Stop::NotGood(reason)) = &done {
-            log.say(reason);
+            // What the log ends with already is not told again.
+            let last = log.last_lines(1).pop().unwrap_or_default();
+            let told = reason.lines().count() > 1 && reason.trim_end().ends_with(last.trim());
+            log.say(if told {
+                reason.lines().next().unwrap_or_default().trim_end_matches(':')
+            } else {
+                reason
+            });
         }
         let status = if done.is_ok() { PhaseStatus::Ok } else { PhaseStatus::Failed };
         store.end_phase(id, ordinal, status, from.elapsed().as_millis() as u64).await?;

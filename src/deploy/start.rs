@@ -43,7 +43,7 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
     let name = naming.release(&deploy.app, deploy.id);
     let spec = web_container(run, &image, port, name.clone(), Role::Web);
     run.or_cancelled(async { Ok(engine.run(&spec).await?) }).await?;
-    run.windlass.collect(name.clone(), deploy.id);
+    run.windlass.collect(&deploy.app, name.clone(), deploy.id);
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
         let last = run.last_words(&name).await?;
@@ -148,14 +148,15 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
     }
     let Some(command) = &candidate.healthcheck else { return Ok(format!("{status}")) };
     let checked = run.windlass.engine.exec(&candidate.name, command);
-    match tokio::time::timeout(health.timeout.0.max(Duration::from_secs(5)), checked).await {
+    let limit = health.timeout.0.max(Duration::from_secs(5));
+    match tokio::time::timeout(limit, checked).await {
         Ok(Ok((0, _))) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
         Ok(Ok((code, said))) => {
             let said = crate::domain::printable(said.lines().last().unwrap_or(""), 200);
             Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the image's HEALTHCHECK took longer than {}", show(health.timeout.0))),
+        Err(_) => Err(format!("the image's HEALTHCHECK took longer than {}", show(limit))),
     }
 }
 

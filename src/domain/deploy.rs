@@ -107,7 +107,9 @@ pub enum DeployEvent {
     Fail,
     /// A newer deploy was queued before it started.
     Supersede,
-    /// Someone stopped it.
+    /// Someone took it out of the queue.
+    Withdraw,
+    /// Someone stopped it while it ran.
     Cancel,
     /// The server found it running without a worker.
     Interrupt,
@@ -133,7 +135,7 @@ impl DeployStatus {
         match (self, event) {
             (S::Queued, E::Start) => Ok(S::Running),
             (S::Queued, E::Supersede) => Ok(S::Superseded),
-            (S::Queued | S::Running, E::Cancel) => Ok(S::Cancelled),
+            (S::Queued, E::Withdraw) | (S::Running, E::Cancel) => Ok(S::Cancelled),
             (S::Queued | S::Running, E::Fail) => Ok(S::Failed),
             (S::Running, E::GoLive) => Ok(S::Live),
             (S::Running, E::Interrupt) => Ok(S::Interrupted),
@@ -210,11 +212,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [DeployEvent; 7] = [
+    const EVENTS: [DeployEvent; 8] = [
         DeployEvent::Start,
         DeployEvent::GoLive,
         DeployEvent::Fail,
         DeployEvent::Supersede,
+        DeployEvent::Withdraw,
         DeployEvent::Cancel,
         DeployEvent::Interrupt,
         DeployEvent::Retire,

@@ -13,8 +13,9 @@ use bollard::models::{
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
 
-use super::{APP, DEPLOY, Engine, EngineError, ROLE, is_missing, status_of};
+use super::{APP, DEPLOY, Engine, EngineError, ROLE, SPEC, is_missing, status_of};
 use crate::domain::{AppName, DeployId};
 
 /// What a container is for.
@@ -74,6 +75,14 @@ pub struct ContainerSpec {
     pub capabilities: Option<Vec<String>>,
 }
 
+impl ContainerSpec {
+    /// Differs when anything of the container would: 16 hex digits. Says nothing about the values.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(format!("{self:?}"));
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// A folder of the host inside a container.
 #[derive(Debug, Clone)]
 pub struct Mount {
@@ -113,8 +122,8 @@ pub struct ContainerState {
     pub exit: Option<Exit>,
     /// Its addresses, by network name.
     pub addresses: HashMap<String, Ipv4Addr>,
-    /// The ports it publishes on the host.
-    pub published: Vec<u16>,
+    /// The fingerprint of the [`ContainerSpec`] that it was made from.
+    pub made_from: String,
     /// How often the engine brought it back.
     pub restarts: u64,
 }
@@ -178,7 +187,7 @@ impl Engine {
     }
 
     fn create_body(&self, spec: &ContainerSpec) -> ContainerCreateBody {
-        let mut labels = vec![(ROLE, spec.role.as_str().to_owned())];
+        let mut labels = vec![(ROLE, spec.role.as_str().to_owned()), (SPEC, spec.fingerprint())];
         if let Some((app, deploy)) = &spec.owner {
             labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
         }
@@ -243,8 +252,6 @@ impl Engine {
         let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
         let addresses =
             networks.into_iter().filter_map(|(name, at)| Some((name, at.ip_address?.parse().ok()?)));
-        let bindings = found.host_config.and_then(|h| h.port_bindings).unwrap_or_default();
-        let published = bindings.into_values().flatten().flatten().filter_map(|b| b.host_port?.parse().ok());
         Ok(Some(ContainerState {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -258,7 +265,7 @@ impl Engine {
                 out_of_memory: state.oom_killed.unwrap_or(false),
             }),
             addresses: addresses.collect(),
-            published: published.collect(),
+            made_from: label(SPEC).unwrap_or_default().to_owned(),
             restarts: found.restart_count.unwrap_or(0).max(0) as u64,
         }))
     }

@@ -29,6 +29,8 @@ pub const APP: &str = "windlass.app";
 pub const DEPLOY: &str = "windlass.deploy";
 /// The label with a container's [`Role`].
 pub const ROLE: &str = "windlass.role";
+/// The label with the fingerprint of what a container was made from.
+pub const SPEC: &str = "windlass.spec";
 /// The label with the commit an image was built from.
 pub const COMMIT: &str = "windlass.commit";
 
@@ -150,9 +152,11 @@ impl Engine {
     /// Fetches an image from its registry.
     pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
         use futures_util::TryStreamExt;
-        let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+        // Without a tag or digest the engine would fetch every tag there is.
+        let last = image.rsplit('/').next().unwrap_or(image);
+        let exact = if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") };
         let options =
-            bollard::query_parameters::CreateImageOptionsBuilder::default().from_image(name).tag(tag).build();
+            bollard::query_parameters::CreateImageOptionsBuilder::default().from_image(&exact).build();
         let pulled = self.docker.create_image(Some(options), None, None);
         pulled
             .try_for_each(|_| async { Ok(()) })

@@ -34,18 +34,19 @@ pub struct AppLogWriter {
     path: PathBuf,
     file: File,
     size: u64,
-    last: Option<String>,
+    /// The last line's time when this writer began: what the engine gives again up to there is known.
+    known: Option<String>,
 }
 
 impl AppLogWriter {
-    /// The time of the last line written, by this writer or one before it.
-    pub fn last_at(&self) -> Option<&str> {
-        self.last.as_deref()
+    /// The time of the last line that writers before this one wrote.
+    pub fn known_until(&self) -> Option<&str> {
+        self.known.as_deref()
     }
 
-    /// Appends a line that the engine gave with its time; one not newer than the last is dropped.
+    /// Appends a line that the engine gave with its time, unless a writer before this one had it.
     pub fn append(&mut self, at: &str, stderr: bool, text: &[u8]) -> io::Result<()> {
-        if self.last.as_deref().is_some_and(|last| at <= last) {
+        if self.known.as_deref().is_some_and(|known| at <= known) {
             return Ok(());
         }
         let mark = if stderr { 'e' } else { 'o' };
@@ -57,7 +58,6 @@ impl AppLogWriter {
         }
         self.file.write_all(line.as_bytes())?;
         self.size += line.len() as u64;
-        self.last = Some(at.to_owned());
         Ok(())
     }
 }
@@ -68,10 +68,10 @@ impl Logs {
         let dir = self.deploy_dir(id);
         fs::create_dir_all(&dir)?;
         let path = dir.join("app.log");
-        let last = last_lines(&path, id, 1)?.pop().map(|line| line.at);
+        let known = last_lines(&path, id, 1)?.pop().map(|line| line.at);
         let file = append_to(&path)?;
         let size = file.metadata()?.len();
-        Ok(AppLogWriter { path, file, size, last })
+        Ok(AppLogWriter { path, file, size, known })
     }
 
     /// The last `count` lines of one deploy's app log.
@@ -84,6 +84,29 @@ impl Logs {
             lines = older;
         }
         Ok(lines)
+    }
+
+    /// How large one deploy's app log is now: where to go on from with [`Logs::app_from`].
+    pub fn app_size(&self, id: DeployId) -> io::Result<u64> {
+        match fs::metadata(self.deploy_dir(id).join("app.log")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            other => Ok(other?.len()),
+        }
+    }
+
+    /// The lines of one deploy's app log behind `offset`, which moves on; at most about 256 KiB of
+    /// them. A file that was moved aside since is read from its beginning.
+    pub fn app_from(&self, id: DeployId, offset: &mut u64) -> io::Result<Vec<AppLine>> {
+        let Some(mut file) = open(&self.deploy_dir(id).join("app.log"))? else { return Ok(Vec::new()) };
+        if file.metadata()?.len() < *offset {
+            *offset = 0;
+        }
+        file.seek(SeekFrom::Start(*offset))?;
+        let mut bytes = Vec::new();
+        file.take(256 * 1024).read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        *offset += whole as u64;
+        Ok(bytes[..whole].split(|b| *b == b'\n').filter_map(|line| parse(line, id)).collect())
     }
 
     /// Every line of one deploy's app log from `since` (RFC 3339, nanoseconds) on, given in order;
@@ -161,7 +184,7 @@ mod tests {
         (0..500).for_each(|n| writer.append(&at(n), n % 2 == 1, format!("line {n}").as_bytes()).unwrap());
         drop(writer);
         let mut writer = logs.write_app(id).unwrap();
-        assert_eq!(writer.last_at(), Some(at(499).as_str()));
+        assert_eq!(writer.known_until(), Some(at(499).as_str()));
         (480..510).for_each(|n| writer.append(&at(n), false, format!("line {n}").as_bytes()).unwrap());
 
         let tail = logs.app_tail(id, 12).unwrap();
@@ -174,5 +197,13 @@ mod tests {
         })
         .unwrap();
         assert_eq!(since, ["line 505", "line 506", "line 507"]);
+
+        let mut offset = logs.app_size(id).unwrap();
+        writer.append(&at(510), false, b"one").unwrap();
+        writer.append(&at(510), false, b"of the same time").unwrap();
+        let texts: Vec<String> =
+            logs.app_from(id, &mut offset).unwrap().into_iter().map(|l| l.text).collect();
+        assert_eq!(texts, ["one", "of the same time"]);
+        assert_eq!(logs.app_from(id, &mut offset).unwrap(), []);
     }
 }

@@ -16,7 +16,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -146,6 +146,20 @@ impl Logs {
     /// Says that a deploy's rows have changed.
     pub fn changed(&self, id: DeployId) {
         self.sender(id).send_modify(|tick| tick.changes += 1);
+    }
+
+    /// How long ago anything of a deploy was last written; `None` if it has no logs.
+    pub fn age(&self, id: DeployId) -> io::Result<Option<Duration>> {
+        let entries = match fs::read_dir(self.deploy_dir(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            entries => entries?,
+        };
+        let mut youngest = None;
+        for entry in entries {
+            let age = entry?.metadata()?.modified()?.elapsed().unwrap_or_default();
+            youngest = Some(youngest.map_or(age, |so_far: Duration| so_far.min(age)));
+        }
+        Ok(youngest)
     }
 
     /// Removes a deploy's logs.

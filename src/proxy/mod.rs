@@ -46,6 +46,10 @@ pub enum ProxyError {
 pub struct Settings {
     /// Where certificates come from.
     pub tls: Tls,
+    /// Caddy's port for http, the same inside its container and outside: redirects name it.
+    pub http_port: u16,
+    /// Caddy's port for https, likewise.
+    pub https_port: u16,
     /// The dashboard's public name.
     pub dashboard: Option<DomainName>,
     /// Keep proxied WebSockets open when a configuration is loaded: Caddy 2.7 and newer can.
@@ -105,6 +109,8 @@ impl Proxy {
         fs::create_dir_all(dir.join("run"))?;
         let admin = reqwest::Client::builder()
             .unix_socket(dir.join("run/admin.sock"))
+            // It never speaks TLS, and must not need a machine that has certificates.
+            .tls_certs_only([])
             .timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(1)
             .build()
@@ -198,6 +204,9 @@ impl PublicDoor {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(timeout);
+        if self.scheme == "http" {
+            client = client.tls_certs_only([]);
+        }
         if let Some(root) = self.authority.as_ref().and_then(|path| fs::read(path).ok()) {
             let root = reqwest::Certificate::from_pem(&root).map_err(|error| error.to_string())?;
             client = client.tls_certs_only([root]);

@@ -20,7 +20,7 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
     });
     let nobody = json!({ "handle": [text(404, "No app answers to this name.\n")] });
     let mut server = json!({
-        "listen": [if settings.tls == Tls::Off { ":80" } else { ":443" }],
+        "listen": [format!(":{}", if settings.tls == Tls::Off { settings.http_port } else { settings.https_port })],
         // Only TCP ports are published, so HTTP/3 must not be promised.
         "protocols": ["h1", "h2"],
         "routes": dashboard.chain(apps).chain([nobody]).collect::<Vec<Value>>(),
@@ -32,7 +32,11 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
     let mut config = json!({
         "admin": { "listen": format!("unix/{SOCKETS}/admin.sock"), "config": { "persist": false } },
         "logging": { "logs": { "default": { "level": "WARN" } } },
-        "apps": { "http": { "servers": { "main": server } } },
+        "apps": { "http": {
+            "http_port": settings.http_port,
+            "https_port": settings.https_port,
+            "servers": { "main": server },
+        } },
     });
     if settings.tls == Tls::Internal {
         let internal = json!([{ "issuers": [{ "module": "internal" }] }]);
@@ -80,7 +84,8 @@ mod tests {
     use super::*;
 
     fn settings(tls: Tls) -> Settings {
-        Settings { tls, dashboard: Some("deploy.example.com".parse().unwrap()), stream_close_delay: true }
+        let dashboard = Some("deploy.example.com".parse().unwrap());
+        Settings { tls, http_port: 80, https_port: 443, dashboard, stream_close_delay: true }
     }
 
     fn route(upstream: Upstream) -> Route {

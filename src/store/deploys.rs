@@ -43,17 +43,20 @@ macro_rules! select {
 }
 
 impl Store {
-    /// Queues a deploy; whatever of the same app is still queued is superseded by it.
+    /// Queues a deploy. A push supersedes pushes of the same app that still wait; nothing else is lost
+    /// to a newer one.
     ///
     /// Returns the new deploy's id and the superseded ones'.
     pub async fn queue_deploy(&self, new: &NewDeploy) -> Result<(DeployId, Vec<DeployId>), StoreError> {
         let app = self.app(&new.app).await?;
         let mut tx = self.begin().await?;
-        let waiting: Vec<i64> =
-            sqlx::query_scalar("SELECT id FROM deploys WHERE app_id = ? AND status = 'queued'")
-                .bind(app.id)
-                .fetch_all(&mut *tx)
-                .await?;
+        let waiting: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM deploys WHERE app_id = ?1 AND status = 'queued' AND trigger = ?2 AND ?2 = 'push'",
+        )
+        .bind(app.id)
+        .bind(new.trigger.as_str())
+        .fetch_all(&mut *tx)
+        .await?;
         let id: i64 = sqlx::query_scalar(
             "INSERT INTO deploys (app_id, commit_id, subject, author, trigger, actor, status, source_release, queued_at) \
              VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?) RETURNING id",
@@ -248,7 +251,22 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// The release that a queued revert or restart starts from.
+    /// Lets a deploy that means "what is live" mean another one than when it was asked for.
+    pub async fn retarget_deploy(&self, id: DeployId, to: &Deploy) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE deploys SET commit_id = ?, subject = ?, author = ?, source_release = ? WHERE id = ?",
+        )
+        .bind(to.commit.as_str())
+        .bind(&to.subject)
+        .bind(&to.author)
+        .bind(to.id.0)
+        .bind(id.0)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// The release that a revert, a restart, or a redeploy of what is live starts from.
     pub async fn source_release(&self, id: DeployId) -> Result<Option<DeployId>, StoreError> {
         let source: Option<Option<i64>> =
             sqlx::query_scalar("SELECT source_release FROM deploys WHERE id = ?")
@@ -395,6 +413,11 @@ pub(crate) mod tests {
         let latest = store.latest_deploys().await.unwrap();
         assert_eq!(latest.iter().map(|d| d.id).collect::<Vec<_>>(), [third]);
         assert_eq!(store.open_deploys(None).await.unwrap(), []);
+
+        let waits = store.queue_deploy(&new).await.unwrap().0;
+        let restart = NewDeploy { trigger: Trigger::Restart, source: Some(third), ..new.clone() };
+        assert_eq!(store.queue_deploy(&restart).await.unwrap().1, [], "a restart takes no push's place");
+        assert_eq!(store.queue_deploy(&new).await.unwrap().1, [waits], "and a push no restart's");
     }
 
     #[tokio::test]

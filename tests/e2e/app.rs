@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
@@ -29,7 +29,6 @@ pub struct Push {
     pub code: i32,
     /// All that git printed.
     pub output: String,
-    pub took: Duration,
 }
 
 impl Push {
@@ -46,25 +45,36 @@ impl Push {
     }
 }
 
-/// A push under way, in a process group of its own.
+/// A push under way, ended when dropped, in a process group of its own.
 pub struct Pushing {
     child: Child,
-    output: JoinHandle<String>,
-    began: Instant,
+    output: Option<JoinHandle<String>>,
 }
+
+/// No push of these tests takes longer.
+const LONGEST_PUSH: Duration = Duration::from_secs(90);
 
 impl Pushing {
     /// Waits for its end.
     pub fn end(mut self) -> Push {
-        let status = self.child.wait().unwrap();
-        let output = self.output.join().unwrap();
-        Push { code: status.code().unwrap_or(-1), output, took: self.began.elapsed() }
+        let status = wait_for("the push ends", LONGEST_PUSH, || self.child.try_wait().unwrap());
+        let output = self.output.take().expect("the push's output").join().unwrap();
+        Push { code: status.code().unwrap_or(-1), output }
     }
 
     /// What Ctrl-C does in a terminal.
     pub fn interrupt(self) -> Push {
         kill_process_group(Pid::from_child(&self.child), Signal::INT).unwrap();
         self.end()
+    }
+}
+
+impl Drop for Pushing {
+    fn drop(&mut self) {
+        if self.output.is_some() {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -165,7 +175,6 @@ impl<'w> App<'w> {
         // Both streams through one pipe, in the order in which they are written.
         let (mut reader, writer) = std::io::pipe().unwrap();
         git.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
-        let began = Instant::now();
         let child = git.spawn().unwrap();
         drop(git);
         let output = std::thread::spawn(move || {
@@ -173,7 +182,7 @@ impl<'w> App<'w> {
             reader.read_to_end(&mut bytes).unwrap();
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        Pushing { child, output, began }
+        Pushing { child, output: Some(output) }
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
@@ -201,8 +210,10 @@ impl<'w> App<'w> {
 
     /// Waits until a deploy has ended, and gives it.
     pub fn wait_for_end(&self, id: i64) -> Value {
-        self.world.windlass(&["deploy", "wait", &id.to_string()]);
-        self.world.deploy(id)
+        wait_for(&format!("deploy {id} ends"), LONGEST_PUSH, || {
+            let deploy = self.world.deploy(id);
+            (!deploy["finished_at"].is_null()).then_some(deploy)
+        })
     }
 
     /// The live deploy.
@@ -292,6 +303,8 @@ impl<'w> App<'w> {
     /// The status of each phase of a deploy, as `build:ok`.
     pub fn phases(deploy: &Value) -> Vec<String> {
         let phases = deploy["phases"].as_array().unwrap().iter();
-        phases.map(|p| format!("{}:{}", p["phase"].as_str().unwrap(), p["status"].as_str().unwrap())).collect()
+        phases
+            .map(|p| format!("{}:{}", p["phase"].as_str().unwrap(), p["status"].as_str().unwrap()))
+            .collect()
     }
 }

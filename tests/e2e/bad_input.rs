@@ -45,7 +45,10 @@ fn mistakes_in_a_repository_are_named_and_what_serves_stays() {
     fails("several ports", "start", &["8000", "9000", "[web]", "port ="]);
 
     app.write("Dockerfile", &expose("EXPOSE 9999\nENV PORT_OVERRIDE=1"));
-    app.write("app.py", &include_str!("app/app.py").replace("os.environ.get(\"PORT\", \"8000\")", "\"8000\""));
+    app.write(
+        "app.py",
+        &include_str!("app/app.py").replace("os.environ.get(\"PORT\", \"8000\")", "\"8000\""),
+    );
     app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"2s\""));
     fails("wrong port", "health", &["listens on port 8000", "expected on 9999", "web.port = 8000"]);
 

@@ -11,7 +11,7 @@ use crate::world::{World, docker, wait_for};
 
 /// A Dockerfile that sleeps while it builds; the number tells the sleep from every other process.
 fn sleeping(app: &App, seconds: f64) -> String {
-    let sleep = format!("sleep {seconds}{:05}", std::process::id() % 100_000);
+    let sleep = format!("sleep {seconds:?}{:05}", std::process::id() % 100_000);
     let docker = include_str!("app/Dockerfile");
     app.write("Dockerfile", &docker.replace("EXPOSE", &format!("RUN exec {sleep}\nEXPOSE")));
     sleep
@@ -33,11 +33,13 @@ fn the_context_is_the_commits_folder_less_what_dockerignore_names() {
     app.git(&["add", "-A"]).ok();
     fs::create_dir(app.work.join("web")).unwrap();
     app.git(&["mv", "Dockerfile", "app.py", "extra.py", "version.txt", "web/"]).ok();
-    let dockerfile = include_str!("app/Dockerfile").replace("EXPOSE", "ARG FLAVOUR\nRUN echo $FLAVOUR > flavour\nEXPOSE");
+    let dockerfile =
+        include_str!("app/Dockerfile").replace("EXPOSE", "ARG FLAVOUR\nRUN echo $FLAVOUR > flavour\nEXPOSE");
     app.write("web/Dockerfile", &dockerfile);
     app.manifest("[build]\ncontext = \"web\"\nargs = { FLAVOUR = \"mint\" }\n");
     app.write("web/.dockerignore", "# no\nsecret.txt\n*.log\n!keep.log\nfolder\n!folder/kept\n");
-    for path in ["secret.txt", "a.log", "keep.log", "folder/gone", "folder/kept", "deep/b.log", "naïve name"] {
+    for path in ["secret.txt", "a.log", "keep.log", "folder/gone", "folder/kept", "deep/b.log", "naïve name"]
+    {
         app.write(&format!("web/{path}"), &format!("this is {path}\n"));
     }
     app.write("web/run.sh", "#!/bin/sh\n");
@@ -49,7 +51,10 @@ fn the_context_is_the_commits_folder_less_what_dockerignore_names() {
     app.git(&["add", "-A"]).ok();
     let submodule = format!("160000,{},web/vendored", "1".repeat(40));
     app.git(&["update-index", "--add", "--cacheinfo", &submodule]).ok();
-    app.write(".gitmodules", "[submodule \"v\"]\n\tpath = web/vendored\n\turl = https://example.invalid/v.git\n");
+    app.write(
+        ".gitmodules",
+        "[submodule \"v\"]\n\tpath = web/vendored\n\turl = https://example.invalid/v.git\n",
+    );
     app.git(&["add", ".gitmodules"]).ok();
     app.git(&["commit", "-q", "-m", "A monorepo"]).ok();
     let push = app.push();

@@ -17,10 +17,14 @@ pub fn guestbook<'w>(world: &'w World, domain: &str) -> App<'w> {
     world.windlass(&["app", "create", "guestbook", "--domain", &app.domain]).ok();
     app.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/django"));
     let manifest = std::fs::read_to_string(app.work.join("windlass.toml")).unwrap();
-    let quick = manifest
-        .replace("min_healthy = \"3s\"", "min_healthy = \"2s\"\ndeadline = \"8s\"")
-        .replace("[verify]\npath = \"/\"\nstatus = \"200\"", "[verify]\npath = \"/\"\nstatus = \"200\"\ntimeout = \"4s\"");
-    assert!(quick.contains("deadline") && quick.contains("\"4s\""), "the example's manifest changed:\n{quick}");
+    let quick = manifest.replace("min_healthy = \"3s\"", "min_healthy = \"2s\"\ndeadline = \"8s\"").replace(
+        "[verify]\npath = \"/\"\nstatus = \"200\"",
+        "[verify]\npath = \"/\"\nstatus = \"200\"\ntimeout = \"4s\"",
+    );
+    assert!(
+        quick.contains("deadline") && quick.contains("\"4s\""),
+        "the example's manifest changed:\n{quick}"
+    );
     app.write("windlass.toml", &quick);
     start_database(world);
     let url = format!("DATABASE_URL=postgres://guestbook:{PASSWORD}@guestbook-db/guestbook");
@@ -67,7 +71,18 @@ fn a_life_of_a_django_app_on_postgresql() {
     let second = edition(&app, "second");
     app.commit("Second edition");
     let live = app.went_live(&app.push(), &second);
-    let phases = ["checkout", "build", "gate:check", "gate:migrate", "start", "health", "swap", "verify", "drain", "retire"];
+    let phases = [
+        "checkout",
+        "build",
+        "gate:check",
+        "gate:migrate",
+        "start",
+        "health",
+        "swap",
+        "verify",
+        "drain",
+        "retire",
+    ];
     assert_eq!(App::phases(&live), phases.map(|phase| format!("{phase}:ok")));
     let (status, entry) = post(&world, &app, "/api/entries", "hello there");
     assert!(status == 201 && entry.contains("Guestbook, second edition"), "{status} {entry}");
@@ -96,7 +111,10 @@ fn a_life_of_a_django_app_on_postgresql() {
 
     edition(&app, "broken");
     let index = "def index(request):\n";
-    app.write("entries/views.py", &views.replace(index, &format!("{index}    raise RuntimeError('no page')\n")));
+    app.write(
+        "entries/views.py",
+        &views.replace(index, &format!("{index}    raise RuntimeError('no page')\n")),
+    );
     breaks(&app, "verify", "answers 500", &second);
 
     reverts_restarts_and_keeps_secrets(&world, &app, &first, &second);
@@ -148,7 +166,8 @@ fn reverts_restarts_and_keeps_secrets(world: &World, app: &App, first: &str, sec
     assert_eq!(world.json(&["env", "list", "guestbook"])["SECRET_KEY"], serde_json::Value::Null);
     assert!(world.windlass(&["env", "list", "guestbook", "--reveal"]).ok().contains(SECRET));
     for image in world.images() {
-        let inspected = docker(&["image", "inspect", &image]).ok() + &docker(&["history", "--no-trunc", &image]).ok();
+        let inspected =
+            docker(&["image", "inspect", &image]).ok() + &docker(&["history", "--no-trunc", &image]).ok();
         assert!(!inspected.contains(SECRET) && !inspected.contains(PASSWORD), "{image} holds a secret");
     }
     for secret in [SECRET, PASSWORD] {

@@ -34,7 +34,12 @@ impl Asking {
         let ended: Vec<_> = self.clients.into_iter().map(|client| client.join().unwrap()).collect();
         let asked: usize = ended.iter().map(|(asked, _)| asked).sum();
         let failed: Vec<_> = ended.into_iter().flat_map(|(_, failed)| failed).collect();
-        assert!(failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
+        assert!(
+            failed.is_empty(),
+            "{} of {asked} requests failed: {:?}",
+            failed.len(),
+            &failed[..failed.len().min(5)]
+        );
         assert!(asked >= least, "only {asked} requests");
     }
 }
@@ -43,11 +48,24 @@ fn ask_until(stop: &AtomicBool, port: u16, host: &str) -> (usize, Vec<String>) {
     let (mut asked, mut failed) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "--noproxy", "*", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}", "-H", host]);
+        curl.args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            host,
+        ]);
         let output = run(curl.arg(format!("http://127.0.0.1:{port}/")));
         asked += 1;
         if output.stdout != "200" {
-            failed.push(format!("at {:?}: {output:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap()));
+            failed
+                .push(format!("at {:?}: {output:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -77,7 +95,11 @@ impl Hey {
         assert!(!report.contains("Error distribution"), "{} had errors:\n{report}", self.name);
         let (_, statuses) = report.split_once("Status code distribution:").expect("a report by hey");
         let counts: Vec<&str> = statuses.lines().map(str::trim).filter(|l| l.starts_with('[')).collect();
-        assert!(counts.len() == 1 && counts[0].starts_with(&format!("[{status}]")), "{}: {counts:?}", self.name);
+        assert!(
+            counts.len() == 1 && counts[0].starts_with(&format!("[{status}]")),
+            "{}: {counts:?}",
+            self.name
+        );
         let count: usize = counts[0].split_whitespace().nth(1).unwrap().parse().unwrap();
         assert!(count >= least, "{}: only {count} answers", self.name);
     }

@@ -61,7 +61,10 @@ fn an_app_that_dies_after_the_swap_is_swapped_back_and_one_that_dies_later_comes
     app.went_live(&app.push(), "one");
 
     // Gone about when the name has moved: verify watches the container, too.
-    app.write("windlass.toml", &MANIFEST.replace("[verify]", "[verify]\npath = \"/die/9\"\nstatus = \"204\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("[verify]", "[verify]\npath = \"/die/9\"\nstatus = \"204\""),
+    );
     app.version("dying");
     app.failed(&app.push(), "verify", "exit status 9", Some("one"));
 
@@ -85,7 +88,10 @@ fn another_port_and_another_environment_take_over_without_a_failed_request() {
     app.version("on 9000");
     app.went_live(&app.push(), "on 9000");
     // A failed one in between leaves the port where it is.
-    app.write("windlass.toml", &MANIFEST.replace("[verify]", "[web]\nport = 7000\n[verify]\npath = \"/status/500\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("[verify]", "[web]\nport = 7000\n[verify]\npath = \"/status/500\""),
+    );
     app.version("on 7000");
     app.failed(&app.push(), "verify", "answers 500", Some("on 9000"));
     world.windlass(&["revert", "shop", "--wait"]).ok();

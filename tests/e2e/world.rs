@@ -5,7 +5,9 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,8 @@ use crate::app::App;
 
 /// Worlds at a time: each has a server, a Caddy and builds.
 const AT_ONCE: usize = 2;
+/// Where homes lie: short, since unix sockets lie below.
+const HOMES: &str = "/tmp/wl-e2e.";
 /// Slices of 10.214.0.0/16, a /20 each, shared by all runs on this machine.
 const SLICES: u16 = 16;
 
@@ -104,19 +108,24 @@ impl World {
         let permit = Permit::acquire();
         let (number, slice) = take_slice();
         let [port, listen] = free_ports(number);
-        // Short, since unix sockets lie below it.
-        let dir = tempfile::Builder::new().prefix("wl-e2e.").tempdir_in("/tmp").unwrap();
-        let home = dir.path().join("h");
-        fs::create_dir(&home).unwrap();
+        let leftovers = Leftovers::record(&slice);
+        let home = leftovers.home.clone();
         let config = format!(
             "listen = \"127.0.0.1:{listen}\"\n\
              [caddy]\nimage = \"windlass-local/caddy\"\nhttp_port = {port}\ntls = \"off\"\n\
              [docker]\naddress_pool = \"10.214.{}.0/20\"\n",
             number * 16
         );
-        let leftovers = Leftovers { home: home.clone(), _dir: dir };
-        let world =
-            Self { server: Mutex::new(None), leftovers, home, port, listen, config, _slice: slice, _permit: permit };
+        let world = Self {
+            server: Mutex::new(None),
+            leftovers,
+            home,
+            port,
+            listen,
+            config,
+            _slice: slice,
+            _permit: permit,
+        };
         world.write_config();
         world
     }
@@ -312,10 +321,25 @@ impl Drop for Server {
 /// Removes what bears the home folder's label, and then the folder.
 struct Leftovers {
     home: PathBuf,
-    _dir: tempfile::TempDir,
 }
 
 impl Leftovers {
+    /// Makes a home folder, and writes its name into the slice's file. What was written there before
+    /// is that of a run that was killed, and is removed.
+    fn record(mut slice: &File) -> Self {
+        let mut before = String::new();
+        slice.read_to_string(&mut before).unwrap();
+        if before.starts_with(HOMES) {
+            drop(Self { home: before.into() });
+        }
+        let dir = tempfile::Builder::new().prefix("wl-e2e.").tempdir_in("/tmp").unwrap().keep();
+        let home = dir.join("h");
+        slice.set_len(0).unwrap();
+        slice.write_all(home.as_os_str().as_bytes()).unwrap();
+        fs::create_dir(&home).unwrap();
+        Self { home }
+    }
+
     fn list(&self, args: &[&str]) -> Vec<String> {
         let filter = format!("label=windlass.home={}", self.home.display());
         lines(&docker(&[args, &["--filter", &filter]].concat()).stdout)
@@ -341,6 +365,8 @@ impl Drop for Leftovers {
                 docker(&[remove, &[&id]].concat());
             }
         }
+        // The server is gone, and Caddy with it: nothing writes here any more.
+        let _ = fs::remove_dir_all(self.home.parent().expect("the folder made for this world"));
     }
 }
 
@@ -371,7 +397,7 @@ fn take_slice() -> (u16, File) {
     wait_for("a free slice of addresses", Duration::from_secs(600), || {
         (0..SLICES).find_map(|number| {
             let path = format!("/tmp/wl-e2e-slice-{number}.lock");
-            let file = File::options().create(true).append(true).open(path).unwrap();
+            let file = File::options().create(true).read(true).append(true).open(path).unwrap();
             file.try_lock().is_ok().then_some((number, file))
         })
     })

@@ -85,9 +85,9 @@ fn disk(check: &str, path: &Path) -> Option<Finding> {
 fn room(check: &str, path: &Path, free: u64, whole: u64) -> Finding {
     let gib = |bytes: u64| format!("{}.{} GiB", bytes / GIB, bytes % GIB * 10 / GIB);
     let found = format!("{} of {} free at {}", gib(free), gib(whole), path.display());
-    let mend = "Builds and databases stop when it is full. Remove unused images: docker system prune";
+    let mend = "Builds and databases stop when it is full. Remove unused images: docker image prune -a; build cache: docker builder prune";
     match free {
-        0..MIB => Finding::fail(check, found, mend),
+        _ if free < 200 * MIB => Finding::fail(check, found, mend),
         _ if free < 2 * GIB || free < whole / 10 => Finding::warn(check, found, mend),
         _ => Finding::ok(check, found),
     }
