@@ -1,0 +1,310 @@
+//! An app in a world: its work tree, its pushes, and what it has to show after each.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+
+use crate::world::{Output, World, docker, run, wait_for};
+
+/// The manifest that the tests' own app begins with.
+pub const MANIFEST: &str = include_str!("app/windlass.toml");
+
+pub struct App<'w> {
+    pub world: &'w World,
+    pub name: String,
+    pub domain: String,
+    pub work: PathBuf,
+}
+
+/// A push that has ended.
+#[derive(Debug)]
+pub struct Push {
+    pub code: i32,
+    /// All that git printed.
+    pub output: String,
+}
+
+impl Push {
+    /// The last line that came from the server.
+    pub fn last(&self) -> &str {
+        let said = |line: &&str| line.starts_with("remote: ") && line.len() > "remote: ".len();
+        let last = self.output.lines().rev().map(str::trim_end).find(said).unwrap_or_default();
+        last.trim_start_matches("remote: ")
+    }
+
+    pub fn says(&self, part: &str) -> &Self {
+        assert!(self.output.contains(part), "no {part:?} in:\n{}", self.output);
+        self
+    }
+}
+
+/// A push under way, ended when dropped, in a process group of its own.
+pub struct Pushing {
+    child: Child,
+    output: Option<JoinHandle<String>>,
+}
+
+/// No push of these tests takes longer.
+const LONGEST_PUSH: Duration = Duration::from_secs(90);
+
+impl Pushing {
+    /// Waits for its end.
+    pub fn end(mut self) -> Push {
+        let status = wait_for("the push ends", LONGEST_PUSH, || self.child.try_wait().unwrap());
+        let output = self.output.take().expect("the push's output").join().unwrap();
+        Push { code: status.code().unwrap_or(-1), output }
+    }
+
+    /// What Ctrl-C does in a terminal.
+    pub fn interrupt(self) -> Push {
+        kill_process_group(Pid::from_child(&self.child), Signal::INT).unwrap();
+        self.end()
+    }
+}
+
+impl Drop for Pushing {
+    fn drop(&mut self) {
+        if self.output.is_some() {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl<'w> App<'w> {
+    /// Creates the app, with the domain `<name>.test`.
+    pub fn create(world: &'w World, name: &str) -> Self {
+        let app = Self::work_tree(world, name);
+        world.windlass(&["app", "create", name, "--domain", &app.domain]).ok();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/app");
+        app.copy(&fixture);
+        app
+    }
+
+    /// A work tree without files and without an app on the server.
+    pub fn work_tree(world: &'w World, name: &str) -> Self {
+        let work = world.home.with_file_name(format!("work-{name}"));
+        let app = Self { world, name: name.into(), domain: format!("{name}.test"), work };
+        fs::create_dir(&app.work).unwrap();
+        app.git(&["init", "-q", "-b", "main"]).ok();
+        app.git(&["remote", "add", "prod", app.repository().to_str().unwrap()]).ok();
+        app
+    }
+
+    /// Copies a folder's files into the work tree.
+    pub fn copy(&self, from: &Path) {
+        let from = format!("{}/.", from.display());
+        run(Command::new("cp").arg("-R").arg(from).arg(&self.work)).ok();
+    }
+
+    /// The bare repository.
+    pub fn repository(&self) -> PathBuf {
+        self.world.home.join(format!("repos/{}.git", self.name))
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.work.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Writes the usual manifest and more.
+    pub fn manifest(&self, more: &str) {
+        self.write("windlass.toml", &format!("{MANIFEST}\n{more}"));
+    }
+
+    pub fn git_in(folder: &Path, args: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        git.current_dir(folder).args(args);
+        for (name, value) in [
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_AUTHOR_NAME", "Ada"),
+            ("GIT_AUTHOR_EMAIL", "ada@example.com"),
+            ("GIT_COMMITTER_NAME", "Ada"),
+            ("GIT_COMMITTER_EMAIL", "ada@example.com"),
+            ("NO_COLOR", "1"),
+            ("LC_ALL", "C.UTF-8"),
+        ] {
+            git.env(name, value);
+        }
+        git
+    }
+
+    pub fn git(&self, args: &[&str]) -> Output {
+        run(&mut Self::git_in(&self.work, args))
+    }
+
+    /// Commits everything, and gives the commit's id.
+    pub fn commit(&self, subject: &str) -> String {
+        self.git(&["add", "-A"]).ok();
+        self.git(&["commit", "-q", "--allow-empty", "-m", subject]).ok();
+        self.head()
+    }
+
+    pub fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"]).ok().trim().to_owned()
+    }
+
+    /// Writes a new version text and commits it.
+    pub fn version(&self, text: &str) -> String {
+        self.write("version.txt", text);
+        self.commit(text)
+    }
+
+    /// `git push prod main`.
+    pub fn push(&self) -> Push {
+        self.push_refs(&["main"])
+    }
+
+    /// `git push prod` with these words, to its end.
+    pub fn push_refs(&self, refs: &[&str]) -> Push {
+        self.begin_push(refs).end()
+    }
+
+    /// `git push prod` with these words, in the background.
+    pub fn begin_push(&self, refs: &[&str]) -> Pushing {
+        let mut git = Self::git_in(&self.work, &[&["push", "prod"], refs].concat());
+        // Both streams through one pipe, in the order in which they are written.
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        git.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
+        let child = git.spawn().unwrap();
+        drop(git);
+        let output = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Pushing { child, output: Some(output) }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.world.get(&self.domain, path)
+    }
+
+    /// The app's deploys, newest first.
+    pub fn deploys(&self) -> Vec<Value> {
+        self.world.json(&["deploys", &self.name]).as_array().unwrap().clone()
+    }
+
+    /// The newest deploy.
+    pub fn newest(&self) -> Value {
+        self.deploys().into_iter().next().expect("a deploy")
+    }
+
+    /// Waits until a deploy has this phase under way, and gives the deploy's number.
+    pub fn wait_for_phase(&self, phase: &str) -> i64 {
+        wait_for(&format!("the phase {phase}"), Duration::from_secs(30), || {
+            let deploy = self.deploys().into_iter().next()?;
+            let last = deploy["phases"].as_array()?.last()?.clone();
+            (last["phase"] == phase && last["status"] == "running").then(|| deploy["id"].as_i64())?
+        })
+    }
+
+    /// Waits until a deploy has ended, and gives it.
+    pub fn wait_for_end(&self, id: i64) -> Value {
+        wait_for(&format!("deploy {id} ends"), LONGEST_PUSH, || {
+            let deploy = self.world.deploy(id);
+            (!deploy["finished_at"].is_null()).then_some(deploy)
+        })
+    }
+
+    /// The live deploy.
+    pub fn live(&self) -> Option<Value> {
+        let live = self.world.json(&["app", "show", &self.name])["live"].clone();
+        (!live.is_null()).then_some(live)
+    }
+
+    /// What the deploy branch in the bare repository names.
+    pub fn branch(&self) -> Option<String> {
+        let mut git = Self::git_in(&self.repository(), &["rev-parse", "--verify", "-q", "refs/heads/main"]);
+        Some(run(&mut git).stdout.trim().to_owned()).filter(|id| !id.is_empty())
+    }
+
+    /// This app's containers.
+    pub fn containers(&self) -> Vec<String> {
+        self.world.containers(&format!("windlass.app={}", self.name))
+    }
+
+    /// The container that serves.
+    pub fn live_container(&self) -> String {
+        let live = self.containers().into_iter().find(|name| name.ends_with("_live"));
+        live.expect("a live container")
+    }
+
+    /// Everything agrees that what shows `text` is live, and nothing else of the app runs.
+    pub fn serves(&self, text: &str) {
+        let (status, body) = self.get("/");
+        assert!(status == 200 && body.contains(text), "expected {text:?}, got {status}: {body}");
+        let live = self.live().expect("a live deploy");
+        assert_eq!(live["status"], "live");
+        assert_eq!(self.branch().as_deref(), live["commit"].as_str(), "the branch names what is live");
+        let containers = self.containers();
+        assert!(containers.len() == 1 && containers[0].ends_with("_live"), "{containers:?}");
+        let running = docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]]).ok();
+        assert_eq!(running.trim(), "true");
+        assert_eq!(self.world.json(&["app", "show", &self.name])["status"], "serving");
+    }
+
+    /// Nothing was ever live, and nothing is left of what was tried.
+    pub fn serves_nothing(&self) {
+        assert_eq!(self.live(), None);
+        assert_eq!(self.branch(), None, "no branch while nothing is live");
+        assert_eq!(self.containers(), Vec::<String>::new());
+        assert_eq!(self.world.json(&["app", "show", &self.name])["status"], "empty");
+    }
+
+    /// The push went live: the newest deploy, the push's last line, and the page say so.
+    pub fn went_live(&self, push: &Push, text: &str) -> Value {
+        let deploy = self.newest();
+        assert_eq!(deploy["status"], "live", "{deploy:#}\n{}", push.output);
+        assert_eq!(deploy["failure"], Value::Null);
+        assert_eq!(push.code, 0, "{}", push.output);
+        let url = format!("LIVE  http://{}:{}  deploy {}", self.domain, self.world.port, deploy["id"]);
+        assert!(push.last().starts_with(&url), "{}", push.output);
+        assert_eq!(deploy["commit"].as_str(), Some(self.head().as_str()));
+        self.serves(text);
+        deploy
+    }
+
+    /// The push failed in `phase` for a reason with `part` in it, and what served before still does.
+    pub fn failed(&self, push: &Push, phase: &str, part: &str, still: Option<&str>) -> Value {
+        let deploy = self.newest();
+        assert_eq!(deploy["status"], "failed", "{deploy:#}\n{}", push.output);
+        assert_eq!(deploy["commit"].as_str(), Some(self.head().as_str()));
+        assert_eq!(deploy["failure"]["phase"], phase, "{deploy:#}");
+        let message = deploy["failure"]["message"].as_str().unwrap();
+        assert!(message.contains(part), "no {part:?} in {message:?}");
+        let last_phase = deploy["phases"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last_phase["phase"], &last_phase["status"]), (&phase.into(), &"failed".into()));
+        assert!(push.last().starts_with(&format!("FAILED in {phase}  deploy ")), "{}", push.output);
+        match still {
+            Some(text) => {
+                let live = self.live().expect("a live deploy");
+                let still = format!("deploy {} is still serving", live["id"]);
+                assert!(push.last().ends_with(&still), "{}", push.last());
+                self.serves(text);
+            }
+            None => {
+                assert!(push.last().ends_with("nothing is serving"), "{}", push.last());
+                self.serves_nothing();
+            }
+        }
+        deploy
+    }
+
+    /// The status of each phase of a deploy, as `build:ok`.
+    pub fn phases(deploy: &Value) -> Vec<String> {
+        let phases = deploy["phases"].as_array().unwrap().iter();
+        phases
+            .map(|p| format!("{}:{}", p["phase"].as_str().unwrap(), p["status"].as_str().unwrap()))
+            .collect()
+    }
+}

@@ -1,0 +1,152 @@
+//! No request is lost: deploys, a revert and a failed verify under load.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::app::MANIFEST;
+use crate::world::{World, run};
+
+/// Four clients that ask for the front page again and again until told to stop.
+pub struct Asking {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<(usize, Vec<String>)>>,
+}
+
+impl Asking {
+    pub fn begin(world: &World, domain: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (port, host) = (world.port, format!("Host: {domain}"));
+        let client = |_| {
+            let (stop, host) = (stop.clone(), host.clone());
+            std::thread::spawn(move || ask_until(&stop, port, &host))
+        };
+        let clients = (0..4).map(client).collect();
+        Self { stop, clients }
+    }
+
+    /// Stops them: each request, at least `least` of them, was answered by 200.
+    pub fn all_good(self, least: usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended: Vec<_> = self.clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let asked: usize = ended.iter().map(|(asked, _)| asked).sum();
+        let failed: Vec<_> = ended.into_iter().flat_map(|(_, failed)| failed).collect();
+        assert!(
+            failed.is_empty(),
+            "{} of {asked} requests failed: {:?}",
+            failed.len(),
+            &failed[..failed.len().min(5)]
+        );
+        assert!(asked >= least, "only {asked} requests");
+    }
+}
+
+fn ask_until(stop: &AtomicBool, port: u16, host: &str) -> (usize, Vec<String>) {
+    let (mut asked, mut failed) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            host,
+        ]);
+        let output = run(curl.arg(format!("http://127.0.0.1:{port}/")));
+        asked += 1;
+        if output.stdout != "200" {
+            failed
+                .push(format!("at {:?}: {output:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (asked, failed)
+}
+
+/// A `hey` under way.
+struct Hey {
+    name: &'static str,
+    child: Child,
+}
+
+impl Hey {
+    fn begin(world: &World, domain: &str, name: &'static str, path: &str, args: &[&str]) -> Self {
+        let mut hey = Command::new("hey");
+        hey.args(["-host", domain, "-t", "60", "-z", "50s"]).args(args);
+        hey.arg(format!("http://127.0.0.1:{}{path}", world.port));
+        let child = hey.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self { name, child: child.expect("hey, which `make setup` with --tests installs") }
+    }
+
+    /// Waits for its end: every answer has the expected status, and there are at least so many.
+    fn all_good(self, status: u16, least: usize) {
+        let output = self.child.wait_with_output().unwrap();
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}: {report}", self.name);
+        assert!(!report.contains("Error distribution"), "{} had errors:\n{report}", self.name);
+        let (_, statuses) = report.split_once("Status code distribution:").expect("a report by hey");
+        let counts: Vec<&str> = statuses.lines().map(str::trim).filter(|l| l.starts_with('[')).collect();
+        assert!(
+            counts.len() == 1 && counts[0].starts_with(&format!("[{status}]")),
+            "{}: {counts:?}",
+            self.name
+        );
+        let count: usize = counts[0].split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(count >= least, "{}: only {count} answers", self.name);
+    }
+}
+
+#[test]
+fn no_request_is_lost_over_deploys_a_revert_and_a_failed_verify() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.write("windlass.toml", &MANIFEST.replace("timeout = \"10s\"", "timeout = \"20s\""));
+    app.version("edition 1");
+    app.went_live(&app.push(), "edition 1");
+
+    let body = world.home.with_file_name("body");
+    fs::write(&body, "x".repeat(20_000)).unwrap();
+    let post = ["-c", "10", "-q", "8", "-m", "POST", "-D", body.to_str().unwrap()];
+    let load = [
+        (Hey::begin(&world, &app.domain, "GET", "/", &["-c", "20", "-q", "8"]), 200, 3000),
+        (Hey::begin(&world, &app.domain, "POST", "/", &post), 201, 1500),
+        (Hey::begin(&world, &app.domain, "slow", "/slow/5", &["-c", "3"]), 200, 15),
+    ];
+    let mut stream = Command::new("curl");
+    stream.args(["-sSN", "--noproxy", "*", "-H", &format!("Host: {}", app.domain)]);
+    stream.arg(format!("http://127.0.0.1:{}/events/12", world.port));
+    let stream = stream.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+
+    app.version("edition 2");
+    app.went_live(&app.push(), "edition 2");
+    let other = world.app("other");
+    app.version("edition 3");
+    app.went_live(&app.push(), "edition 3");
+    app.write("windlass.toml", &MANIFEST.replace("[verify]", "[verify]\npath = \"/status/500\""));
+    app.version("edition 4");
+    app.failed(&app.push(), "verify", "answers 500", Some("edition 3"));
+    app.git(&["reset", "-q", "--hard", "HEAD~1"]).ok();
+    world.windlass(&["revert", "shop", "--wait"]).ok();
+    app.serves("edition 2");
+    app.version("edition 5");
+    app.went_live(&app.push(), "edition 5");
+
+    let streamed = stream.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&streamed.stdout);
+    assert!(streamed.status.success(), "{streamed:?}");
+    assert_eq!(text.matches("data: edition 1: ").count(), 12, "{text}");
+    assert!(text.ends_with("event: end\ndata: end\n\n"), "the stream arrived whole: {text}");
+    for (hey, status, least) in load {
+        hey.all_good(status, least);
+    }
+    other.serves_nothing();
+}

@@ -1,0 +1,17 @@
+//! Whole servers against a real engine, a real Caddy, git and PostgreSQL.
+//!
+//! Each test has a [`world::World`] of its own: a home folder, a server, a Caddy, and a slice of
+//! addresses. What a test leaves behind fails it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod app;
+mod bad_input;
+mod browser;
+mod build;
+mod crash;
+mod django;
+mod load;
+mod process;
+mod refs;
+mod world;

@@ -1,0 +1,217 @@
+//! The shape of the source: who may name whom. Imports point one way, from `cli` and `serve` down to
+//! `domain`; the layers between git, engine, proxy, store and logs do not know each other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each part of the crate may name of the others.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("config", &["domain"]),
+    ("telemetry", &[]),
+    ("git", &["domain", "config"]),
+    ("engine", &["domain", "config"]),
+    ("proxy", &["domain", "config"]),
+    ("store", &["domain", "config"]),
+    ("logs", &["domain", "config"]),
+    ("deploy", &["git", "engine", "proxy", "store", "logs", "domain", "config"]),
+    ("web", &["deploy", "store", "logs", "domain", "config"]),
+    ("control", &["deploy", "store", "logs", "domain", "config"]),
+    ("serve", &["web", "control", "deploy", "store", "logs", "domain", "config", "telemetry"]),
+    ("cli", &["serve", "control", "logs", "domain", "config"]),
+    ("cli/doctor", &["control", "engine", "proxy", "store", "git", "domain", "config"]),
+    ("main", &["cli"]),
+    ("lib", &[]),
+];
+
+/// What the domain may name of other crates: no I/O.
+const DOMAIN_CRATES: &[&str] = &["std", "serde", "thiserror", "time"];
+
+/// The part that a file below `src/` belongs to.
+fn part(path: &str) -> &str {
+    match path.split_once('/') {
+        Some(("cli", rest)) if rest.starts_with("doctor") => "cli/doctor",
+        Some((folder, _)) => folder,
+        None => path.trim_end_matches(".rs"),
+    }
+}
+
+/// The text up to the file's own tests, without comments and without what stands in quotes.
+fn code(text: &str) -> String {
+    let mut code = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "#[cfg(test)]" {
+            skip_item(&mut lines);
+            continue;
+        }
+        let line = line.split("//").next().unwrap();
+        code.extend(line.split('"').step_by(2));
+        code.push('\n');
+    }
+    code
+}
+
+/// Skips what a `#[cfg(test)]` stands before: a module or function up to its closing brace, or a line.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
+    let Some(first) = lines.next() else { return };
+    let indent = first.len() - first.trim_start().len();
+    if first.trim_end().ends_with('{') {
+        let close = format!("{}}}", " ".repeat(indent));
+        lines.find(|line| *line == close);
+    }
+}
+
+/// The words behind each `root` in `code`, also those of a group: `root::{a::B, c}` gives a and c.
+fn named(code: &str, root: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices(root) {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let rest = &code[at + root.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => found.extend(first_words(group)),
+            None => found.extend(word(rest)),
+        }
+    }
+    found
+}
+
+/// The first word of each member of a group, which may hold groups itself.
+fn first_words(group: &str) -> Vec<String> {
+    let (mut depth, mut words, mut at_start) = (0, Vec::new(), true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_start = true,
+            c if at_start && (c.is_alphanumeric() || c == '_') => {
+                words.extend(word(&group[at..]));
+                at_start = false;
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
+fn word(text: &str) -> Option<String> {
+    let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    (!word.is_empty()).then_some(word)
+}
+
+/// What in a file goes against the rules.
+fn violations(path: &str, text: &str) -> Vec<String> {
+    let (code, part) = (code(text), part(path));
+    let Some((_, allowed)) = MAY_NAME.iter().find(|(name, _)| *name == part) else {
+        return vec![format!("src/{path}: no rule says what {part} may name")];
+    };
+    let own = part.split('/').next().unwrap();
+    let modules: BTreeSet<&str> = MAY_NAME.iter().map(|(name, _)| *name).collect();
+    // From a module as deep as this one, so many `super` lead to the crate as well.
+    let deep = path.trim_end_matches("/mod.rs").split('/').count();
+    let mut wrong: Vec<String> = named(&code, "crate::")
+        .into_iter()
+        .chain(named(&code, &"super::".repeat(deep)))
+        .filter(|name| name != own && modules.contains(name.as_str()) && !allowed.contains(&name.as_str()))
+        .map(|name| format!("src/{path}: {part} must not name {name}"))
+        .collect();
+    if part == "domain" {
+        let uses =
+            code.lines().filter_map(|line| line.trim().trim_start_matches("pub ").strip_prefix("use "));
+        // `use DeployEvent as E` in a function names a type; crates are lower case.
+        let crates = uses.filter_map(word).filter(|name| name.starts_with(|c: char| c.is_lowercase()));
+        let crates = crates.filter(|name| !["super", "crate", "self"].contains(&name.as_str()));
+        // A module of its own is named as a crate would be.
+        let foreign = crates.filter(|name| {
+            !DOMAIN_CRATES.contains(&name.as_str()) && !source().join(format!("domain/{name}.rs")).exists()
+        });
+        wrong.extend(foreign.map(|name| format!("src/{path}: domain must not use the crate {name}")));
+    }
+    wrong
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn imports_point_one_way() {
+    let mut paths = Vec::new();
+    files(&source(), &mut paths);
+    assert!(paths.len() > 50, "the source is read: {paths:?}");
+    let mut wrong = Vec::new();
+    for path in paths {
+        // Files of tests alone are held to nothing.
+        if path.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        wrong.extend(violations(path.strip_prefix(source()).unwrap().to_str().unwrap(), &text));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_line_that_goes_against_the_rules_is_found() {
+    for (path, text) in [
+        ("domain/app.rs", "use crate::store::Store;"),
+        ("domain/app.rs", "use tokio::fs;"),
+        ("git/mod.rs", "use crate::engine::Engine;"),
+        ("git/mod.rs", "fn f() { crate::store::open(); }"),
+        ("logs/mod.rs", "use crate::{domain::App, store::Store};"),
+        ("logs/mod.rs", "use crate::{\n    domain::{App, Deploy},\n    proxy,\n};"),
+        ("deploy/run.rs", "use crate::web::router;"),
+        ("deploy/run.rs", "#[cfg(test)]\nmod tests {\n    use crate::web;\n}\nuse crate::cli::run;"),
+        ("web/apps.rs", "use crate::engine::Engine;"),
+        ("cli/commands.rs", "use crate::engine::Engine;"),
+        ("cli/commands.rs", "pub use crate::store::Store;"),
+        ("control/mod.rs", "use crate::proxy::Route;"),
+        ("deploy/mod.rs", "use super::web::router;"),
+        ("deploy/run.rs", "use super::super::web::router;"),
+        ("new.rs", ""),
+    ] {
+        assert_eq!(violations(path, text).len(), 1, "{path}: {text}: {:?}", violations(path, text));
+    }
+}
+
+#[test]
+fn what_the_rules_allow_is_left_alone() {
+    for (path, text) in [
+        (
+            "domain/app.rs",
+            "use std::fmt;\nuse serde::Serialize;\nuse super::name::AppName;\nuse crate::domain::Deploy;",
+        ),
+        ("git/mod.rs", "use crate::domain::{AppName, CommitId};\nuse crate::git::GitError;"),
+        ("git/mod.rs", "// use crate::engine::Engine;\nconst HELP: &str = \"crate::store::open\";"),
+        ("git/mod.rs", "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}\n"),
+        ("web/apps.rs", "use crate::deploy::Windlass;\nuse mycrate::engine::Engine;"),
+        ("cli/doctor/engine.rs", "use crate::engine::Engine;"),
+        ("serve.rs", "use crate::web;\nuse crate::control::server;"),
+    ] {
+        assert_eq!(violations(path, text), Vec::<String>::new(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn unsafe_code_is_forbidden() {
+    let manifest = fs::read_to_string(source().with_file_name("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+}
