@@ -132,8 +132,9 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
     let live = windlass.naming.live(app);
     let own = windlass.naming.release(app, cutover.release.deploy);
     let holder = windlass.engine.container(&live).await?;
-    let new_holds = holder.is_some_and(|c| c.deploy == Some(cutover.release.deploy));
-    let away = new_holds.then_some(own.as_str());
+    let holder = holder.filter(|c| c.deploy == Some(cutover.release.deploy));
+    let reached = holder.map(|new| retiring(run, new, Some(cutover.release.port))).transpose()?;
+    let away = reached.is_some().then_some(own.as_str());
     match (&cutover.before, cutover.port_before) {
         (Some(old), Some(port)) if windlass.engine.container(&old.name).await?.is_some() => {
             hand_over(run, away, &old.name, old.deploy, port).await?;
@@ -149,6 +150,9 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
     }
     // What reached the new container in the meantime may finish.
     tokio::time::sleep(REFRESH).await;
+    if let Some(new) = reached {
+        finish_requests(run, log, &new, cutover.release.manifest.drain.timeout.0).await;
+    }
     Ok(())
 }
 
@@ -226,18 +230,23 @@ pub(super) async fn drain(run: &Run, log: &PhaseWriter, retiring: Retiring) -> R
     // Caddy may send requests by what it last looked up for one refresh after the swap.
     tokio::time::sleep(REFRESH.saturating_sub(retiring.since.elapsed())).await;
     let limit = run.manifest_of(run.deploy.id).await?.drain.timeout.0;
+    finish_requests(run, log, &retiring, limit).await;
+    Ok(Drained(retiring))
+}
+
+/// Waits until a container without the live name has no request left, no longer than `limit`.
+async fn finish_requests(run: &Run, log: &PhaseWriter, retiring: &Retiring, limit: Duration) {
     let (began, mut last) = (Instant::now(), String::new());
     loop {
         let left = run.windlass.proxy.in_flight(&retiring.addresses).await;
         let said = match left {
-            Ok(0) => return Ok(Drained(retiring)),
+            Ok(0) => return,
             Ok(left) => format!("{left} requests still run in deploy {}", retiring.deploy),
             // Nobody can tell how many there are: they get the whole time.
             Err(error) => error.to_string(),
         };
         if began.elapsed() >= limit {
-            log.say(format!("{said} after {}; they end now", show(limit)));
-            return Ok(Drained(retiring));
+            return log.say(format!("{said} after {}; they end now", show(limit)));
         }
         if said != last {
             log.say(&said);

@@ -30,7 +30,12 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
         server["automatic_https"] = json!({ "disable": true });
     }
     let mut config = json!({
-        "admin": { "listen": format!("unix/{SOCKETS}/admin.sock"), "config": { "persist": false } },
+        // Caddy 2.6 refuses any host on a unix socket that is not named here.
+        "admin": {
+            "listen": format!("unix/{SOCKETS}/admin.sock"),
+            "origins": ["127.0.0.1"],
+            "config": { "persist": false },
+        },
         "logging": { "logs": { "default": { "level": "WARN" } } },
         "apps": { "http": {
             "http_port": settings.http_port,

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Measures what the README claims, on this machine and with real parts: an engine,
+# Caddy, PostgreSQL, git pushes. `make bench` builds what this runs.
+#
+#   BENCH="swap overhead memory size"   which parts (default: all four)
+#   BENCH_CADDY="caddy26 caddy"         swap: with which windlass-local images of Caddy
+#   BENCH_RUNS=5                        overhead, size: deploys a median is taken of
+#   BENCH_LINES=1000000                 memory: lines that the build prints
+#   BENCH_CONTEXT_MB=1000               memory: size of the large build context
+#   BENCH_KEEP=DIR                      where raw results stay (default: removed)
+#   BENCH_BINARY=FILE                   a binary other than target/release/windlass
+#
+# Everything listens on this machine only, is bounded in count and time, and is
+# removed at the end, also after a failure. Exit status 1 if a bound is missed.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/bench/lib.sh
+source "$root/scripts/bench/lib.sh"
+for part in load swap overhead memory size; do
+  # shellcheck source=/dev/null
+  source "$root/scripts/bench/$part.sh"
+done
+
+binary=${BENCH_BINARY:-$root/target/release/windlass}
+[[ -x $binary ]] || { echo "no $binary: run make bench" >&2; exit 1; }
+
+# A short path: unix sockets lie below it, and theirs may have 107 characters.
+work=$(mktemp -d /tmp/wl-bench.XXXX)
+raw=${BENCH_KEEP:-$work/raw}
+summary=$raw/summary.txt
+mkdir -p "$raw"
+: >"$summary"
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+for part in ${BENCH:-swap overhead memory size}; do
+  case $part in
+    swap | overhead | memory | size) "bench_$part" ;;
+    *) die "there is no part $part; there are: swap overhead memory size" ;;
+  esac
+done
+
+step "summary"
+cat "$summary"
+if ((missed)); then
+  echo "$missed of the bounds above were missed" >&2
+  exit 1
+fi
