@@ -16,6 +16,8 @@ use crate::proxy::REFRESH;
 impl Windlass {
     /// Finishes or undoes what was under way when the server went, and removes what is left over.
     pub async fn reconcile(&self) -> Result<(), Error> {
+        // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
+        let _ = self.learn_version(&self.naming.caddy()).await;
         for app in self.store.apps().await? {
             self.reconcile_app(&app.name).await;
         }
