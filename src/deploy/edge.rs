@@ -91,7 +91,7 @@ impl Windlass {
 
     /// Caddy 2.7 learned to keep WebSockets open when a configuration is loaded; older ones refuse
     /// the key.
-    async fn learn_version(&self, name: &str) -> Result<(), Error> {
+    pub(super) async fn learn_version(&self, name: &str) -> Result<(), Error> {
         let (_, said) = self.engine.exec(name, &["caddy".to_owned(), "version".to_owned()]).await?;
         let numbers: Vec<u32> =
             said.trim_start_matches('v').split(['.', ' ', '-']).map_while(|n| n.parse().ok()).collect();

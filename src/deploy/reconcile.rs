@@ -11,10 +11,13 @@ use tracing::{info, warn};
 use super::{Error, Windlass};
 use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, PhaseStatus, Timestamp};
 use crate::engine::Role;
+use crate::proxy::REFRESH;
 
 impl Windlass {
     /// Finishes or undoes what was under way when the server went, and removes what is left over.
     pub async fn reconcile(&self) -> Result<(), Error> {
+        // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
+        let _ = self.learn_version(&self.naming.caddy()).await;
         for app in self.store.apps().await? {
             self.reconcile_app(&app.name).await;
         }
@@ -28,8 +31,11 @@ impl Windlass {
         if let Err(error) = self.git.create(app).await {
             warn("the repository", error.into());
         }
-        if let Err(error) = self.restore_live_name(app).await {
-            warn("the live container", error);
+        match self.restore_live_name(app).await {
+            // What Caddy sends to the wrong one by its last look-up may finish before that one goes.
+            Ok(true) => tokio::time::sleep(REFRESH).await,
+            Ok(false) => {}
+            Err(error) => warn("the live container", error),
         }
         if let Err(error) = self.close_deploys(app).await {
             warn("a deploy", error);

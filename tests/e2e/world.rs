@@ -263,6 +263,9 @@ impl Drop for World {
             let from = log.lines().count().saturating_sub(60);
             let end: Vec<&str> = log.lines().skip(from).collect();
             eprintln!("---- the server's last lines\n{}\n----", end.join("\n"));
+            for caddy in self.containers("windlass.role=caddy") {
+                eprintln!("Caddy's:\n{}\n----", docker(&["logs", "--tail", "40", &caddy]).stderr);
+            }
         } else if self.server_runs() {
             self.leftovers.remove_databases();
             let remains = self.remains();
