@@ -13,8 +13,8 @@ use crate::store::AppRow;
 const SUBNET_PREFIX: u8 = 26;
 
 impl Windlass {
-    /// Creates an app: its row, repository, network and route. What an attempt that failed left
-    /// behind is undone.
+    /// Creates an app: its row, repository and network; its route comes with its first release. What
+    /// an attempt that failed left behind is undone.
     pub async fn create_app(&self, name: &AppName, domains: &[DomainName]) -> Result<App, Error> {
         if self.config.dashboard_domain.as_ref().is_some_and(|own| domains.contains(own)) {
             return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
@@ -36,8 +36,7 @@ impl Windlass {
         self.git.create(name).await?;
         let network = self.naming.network(name);
         self.engine.ensure_network(&network, Some(subnet), Some(name.as_str())).await?;
-        self.engine.connect(&network, &self.naming.caddy()).await?;
-        self.load_routes(None).await
+        Ok(self.engine.connect(&network, &self.naming.caddy()).await?)
     }
 
     /// The first /26 of the pool that no app and no network on this machine uses.
@@ -149,24 +148,23 @@ impl Windlass {
             http_port: self.config.caddy.http_port,
             https_port: self.config.caddy.https_port,
             dashboard: self.config.dashboard_domain.clone(),
-            stream_close_delay: self.stream_close_delay.load(std::sync::atomic::Ordering::Relaxed),
+            can: self.caddy.get().copied().unwrap_or_default(),
         }
     }
 
-    /// A route per app; one app's may lead elsewhere for a moment.
+    /// A route per app that has a release; one app's may lead elsewhere for a moment.
     pub(super) async fn routes(&self, other: Option<(&AppName, Upstream)>) -> Result<Vec<Route>, Error> {
         let route = |row: AppRow| {
-            let upstream = match (&other, row.port) {
-                (Some((app, upstream)), _) if **app == row.name => upstream.clone(),
-                (_, None) => Upstream::Nothing,
-                (_, Some(port)) => {
+            let upstream = match &other {
+                Some((app, upstream)) if **app == row.name => upstream.clone(),
+                _ => {
                     let (name, fallback) = (self.naming.live(&row.name), self.naming.fallback(&row.name));
-                    Upstream::Live { name, fallback, port }
+                    Upstream::Live { name, fallback, port: row.port?, app: row.name }
                 }
             };
-            Route { domains: row.domains, upstream }
+            Some(Route { domains: row.domains, upstream })
         };
-        Ok(self.store.apps().await?.into_iter().map(route).collect())
+        Ok(self.store.apps().await?.into_iter().filter_map(route).collect())
     }
 
     /// Brings Caddy's routes to what the database says.

@@ -99,8 +99,9 @@ fn retiring(run: &Run, container: ContainerState, port: Option<u16>) -> Result<R
 
 /// Takes the live name from whatever has it (which becomes `away`) and gives it to `to`.
 ///
-/// Where the port that Caddy asks differs, its route is pinned to the new container first and follows
-/// the live name again afterwards: the only deploys that load a configuration.
+/// Where the port differs, Caddy reads the new one from a file. A Caddy too old for that has its
+/// route pinned to the new container first and freed again afterwards, by two loads; and an app's
+/// first release adds its route by one. No other deploy loads a configuration.
 async fn hand_over(
     run: &Run,
     away: Option<&str>,
@@ -111,13 +112,16 @@ async fn hand_over(
     let (windlass, app) = (&run.windlass, &run.deploy.app);
     let live = windlass.naming.live(app);
     let route = windlass.store.app(app).await?.port;
-    if route.is_some_and(|route| route != port) {
+    if route.is_some_and(|route| route != port) && !windlass.proxy_settings().can.files {
         let pinned = Upstream::Pinned { name: windlass.naming.release(app, deploy), port };
         windlass.load_routes(Some((app, pinned))).await?;
     }
     if let Some(away) = away {
         windlass.engine.rename(&live, away).await?;
     }
+    // While no container has the live name a dial that fails is tried again, so none meets the new
+    // port at the old container.
+    windlass.proxy.write_port(app, port)?;
     windlass.engine.rename(to, &live).await?;
     if route != Some(port) {
         windlass.store.set_port(app, Some(port)).await?;

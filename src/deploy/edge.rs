@@ -1,13 +1,12 @@
 //! Caddy's container: made, checked, and connected to every app's network.
 
 use std::fs;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Error, Windlass};
 use crate::config::Tls;
 use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
-use crate::proxy::SOCKETS;
+use crate::proxy::{Abilities, SOCKETS};
 
 impl Windlass {
     /// Makes sure that Caddy runs as configured, reaches every app's network and has their routes.
@@ -31,7 +30,7 @@ impl Windlass {
             self.engine.connect(&network, &spec.name).await?;
         }
         self.wait_for_caddy(&spec.name).await?;
-        self.learn_version(&spec.name).await?;
+        self.learn_version().await?;
         self.load_routes(None).await
     }
 
@@ -89,15 +88,16 @@ impl Windlass {
         Err(Error::Refused(format!("Caddy does not come up: {error}\nIts last lines:\n{printed}")))
     }
 
-    /// Caddy 2.7 learned to keep WebSockets open when a configuration is loaded; older ones refuse
-    /// the key.
-    pub(super) async fn learn_version(&self, name: &str) -> Result<(), Error> {
-        let (_, said) = self.engine.exec(name, &["caddy".to_owned(), "version".to_owned()]).await?;
-        let numbers: Vec<u32> =
-            said.trim_start_matches('v').split(['.', ' ', '-']).map_while(|n| n.parse().ok()).collect();
-        let new = matches!(numbers[..], [major, minor, ..] if (major, minor) >= (2, 7));
-        self.stream_close_delay.store(new, Ordering::Relaxed);
-        tracing::info!(version = said.trim(), "Caddy {} runs", said.trim());
+    /// Asks Caddy's container, if it runs, for its version; once.
+    pub(super) async fn learn_version(&self) -> Result<(), Error> {
+        if self.caddy.get().is_some() {
+            return Ok(());
+        }
+        let (_, said) =
+            self.engine.exec(&self.naming.caddy(), &["caddy".to_owned(), "version".to_owned()]).await?;
+        let said = crate::domain::printable(said.split_whitespace().next().unwrap_or_default(), 40);
+        let _ = self.caddy.set(Abilities::of_version(&said));
+        tracing::info!(version = said, "Caddy {said} runs");
         Ok(())
     }
 }

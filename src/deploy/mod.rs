@@ -24,8 +24,7 @@ mod start;
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -40,7 +39,7 @@ use crate::domain::{AppName, DeployId, Environment, Naming};
 use crate::engine::Engine;
 use crate::git::Repositories;
 use crate::logs::{Cursor, Logs};
-use crate::proxy::{Proxy, PublicDoor};
+use crate::proxy::{Abilities, Proxy, PublicDoor};
 use crate::store::Store;
 
 /// Everything that pages and the control socket may ask for. Cheap to clone.
@@ -74,7 +73,7 @@ pub struct Parts {
     workers: queue::Workers,
     collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
-    stream_close_delay: AtomicBool,
+    caddy: OnceLock<Abilities>,
 }
 
 impl Deref for Windlass {
@@ -108,7 +107,7 @@ impl Windlass {
             workers: queue::Workers::default(),
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),
-            stream_close_delay: AtomicBool::new(false),
+            caddy: OnceLock::new(),
             home,
             config,
             store,

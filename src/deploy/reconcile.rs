@@ -17,7 +17,7 @@ impl Windlass {
     /// Finishes or undoes what was under way when the server went, and removes what is left over.
     pub async fn reconcile(&self) -> Result<(), Error> {
         // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
-        let _ = self.learn_version(&self.naming.caddy()).await;
+        let _ = self.learn_version().await;
         for app in self.store.apps().await? {
             self.reconcile_app(&app.name).await;
         }
@@ -81,6 +81,7 @@ impl Windlass {
             self.engine.rename(&own, &name).await?;
         }
         if let Some(release) = self.store.release(live).await? {
+            self.proxy.write_port(app, release.port)?;
             self.store.set_port(app, Some(release.port)).await?;
         }
         match self.engine.container(&name).await? {

@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 pub use render::SOCKETS;
 
 use crate::config::Tls;
-use crate::domain::DomainName;
+use crate::domain::{AppName, DomainName};
 
 /// How long Caddy may go on using what it last looked up, with a margin: the `refresh` of its
 /// dynamic upstreams.
@@ -52,8 +52,28 @@ pub struct Settings {
     pub https_port: u16,
     /// The dashboard's public name.
     pub dashboard: Option<DomainName>,
-    /// Keep proxied WebSockets open when a configuration is loaded: Caddy 2.7 and newer can.
+    /// What this Caddy can.
+    pub can: Abilities,
+}
+
+/// What differs between the Caddys that Windlass works with; none of it before its version is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// 2.7 and newer keep proxied WebSockets open when a configuration is loaded.
     pub stream_close_delay: bool,
+    /// 2.8 and newer read values from files while they serve, so that a release on another port
+    /// needs no load.
+    pub files: bool,
+}
+
+impl Abilities {
+    /// By what `caddy version` prints: `v2.11.7 h1:…`, `2.6.2`.
+    pub fn of_version(said: &str) -> Self {
+        let numbers = said.trim_start_matches('v').split(['.', ' ', '-', '\n']);
+        let numbers: Vec<u32> = numbers.map_while(|n| n.parse().ok()).collect();
+        let at_least = |minor| matches!(numbers[..], [2, m, ..] if m >= minor) || numbers.first() > Some(&2);
+        Self { stream_close_delay: at_least(7), files: at_least(8) }
+    }
 }
 
 /// From domains to an app.
@@ -68,14 +88,14 @@ pub struct Route {
 /// Where a route leads.
 #[derive(Debug, Clone)]
 pub enum Upstream {
-    /// No release yet.
-    Nothing,
     /// Whatever bears the live name.
     Live {
         /// The live name.
         name: String,
         /// The alias that every web container of the app bears.
         fallback: String,
+        /// Which app's port file tells the port, where Caddy can read it.
+        app: AppName,
         /// In the container.
         port: u16,
     },
@@ -129,6 +149,15 @@ impl Proxy {
         store(&self.dir.join("config/windlass.json"), &config)?;
         *self.loaded.lock().await = None;
         Ok(())
+    }
+
+    /// Tells Caddys that read files which port an app's live container listens on.
+    pub fn write_port(&self, app: &AppName, port: u16) -> Result<(), ProxyError> {
+        let dir = self.sockets().join(render::PORTS);
+        fs::create_dir_all(&dir)?;
+        let beside = dir.join(format!("{app}.new"));
+        fs::write(&beside, port.to_string())?;
+        Ok(fs::rename(beside, dir.join(app.as_str()))?)
     }
 
     /// Brings Caddy to these routes. True when that took a load, false when it had them already.
@@ -244,6 +273,16 @@ fn store(path: &Path, config: &Value) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn abilities_go_by_the_version() {
+        let of = |said| Abilities::of_version(said);
+        assert_eq!(of("2.6.2\n"), Abilities::default());
+        assert_eq!(of("v2.7.6 h1:x"), Abilities { stream_close_delay: true, files: false });
+        assert_eq!(of("v2.11.7 h1:x"), Abilities { stream_close_delay: true, files: true });
+        assert!(of("v3.0.0-beta.1").files);
+        assert_eq!(of("not a version"), Abilities::default());
+    }
 
     #[test]
     fn an_address_names_a_port_only_where_it_must() {

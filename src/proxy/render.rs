@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::{Route, Settings, Upstream};
 use crate::config::Tls;
 
+/// The folder in it with a file an app, holding its live container's port.
+pub const PORTS: &str = "ports";
 /// Where Caddy's container sees the folder with the sockets.
 pub const SOCKETS: &str = "/run/windlass";
 
@@ -60,16 +62,21 @@ fn host_route(hosts: &[&str], handler: Value) -> Value {
 /// two renames of a swap, for every method. A dial that fails is tried again for 5 s.
 fn handler(settings: &Settings, route: &Route) -> Value {
     let mut proxy = match &route.upstream {
-        Upstream::Nothing => return text(503, "This app has no release yet.\n"),
-        Upstream::Live { name, fallback, port } => json!({
-            "dynamic_upstreams": { "source": "a", "name": name, "port": port.to_string(), "refresh": "1s" },
-            "upstreams": [{ "dial": format!("{fallback}:{port}") }],
-        }),
+        Upstream::Live { name, fallback, app, port } => {
+            let port = match settings.can.files {
+                true => format!("{{file.{SOCKETS}/{PORTS}/{app}}}"),
+                false => port.to_string(),
+            };
+            json!({
+                "dynamic_upstreams": { "source": "a", "name": name, "port": port, "refresh": "1s" },
+                "upstreams": [{ "dial": format!("{fallback}:{port}") }],
+            })
+        }
         Upstream::Pinned { name, port } => json!({ "upstreams": [{ "dial": format!("{name}:{port}") }] }),
     };
     proxy["handler"] = json!("reverse_proxy");
     proxy["load_balancing"] = json!({ "try_duration": "5s", "try_interval": "50ms" });
-    if settings.stream_close_delay {
+    if settings.can.stream_close_delay {
         proxy["stream_close_delay"] = json!("10m");
     }
     proxy
@@ -86,11 +93,12 @@ fn text(status: impl Into<Value>, body: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Abilities;
     use super::*;
 
     fn settings(tls: Tls) -> Settings {
         let dashboard = Some("deploy.example.com".parse().unwrap());
-        Settings { tls, http_port: 80, https_port: 443, dashboard, stream_close_delay: true }
+        Settings { tls, http_port: 80, https_port: 443, dashboard, can: Abilities::default() }
     }
 
     fn route(upstream: Upstream) -> Route {
@@ -99,9 +107,21 @@ mod tests {
 
     #[test]
     fn a_live_route_looks_the_live_name_up_and_falls_back() {
-        let live = Upstream::Live { name: "w_shop_live".into(), fallback: "w_shop_any".into(), port: 9000 };
-        let config = render(&settings(Tls::Off), &[route(live)]);
-        let proxy = &config["apps"]["http"]["servers"]["main"]["routes"][1]["handle"][0];
+        let live = Upstream::Live {
+            name: "w_shop_live".into(),
+            fallback: "w_shop_any".into(),
+            app: "shop".parse().unwrap(),
+            port: 9000,
+        };
+        let proxy = |can| {
+            let settings = Settings { can, ..settings(Tls::Off) };
+            let config = render(&settings, &[route(live.clone())]);
+            config["apps"]["http"]["servers"]["main"]["routes"][1]["handle"][0].clone()
+        };
+        let files = proxy(Abilities { files: true, ..Default::default() });
+        assert_eq!(files["dynamic_upstreams"]["port"], "{file./run/windlass/ports/shop}");
+        let proxy = proxy(Abilities::default());
+        assert_eq!(proxy["dynamic_upstreams"]["port"], "9000");
         assert_eq!(proxy["dynamic_upstreams"]["name"], "w_shop_live");
         assert_eq!(proxy["dynamic_upstreams"]["refresh"], "1s");
         assert_eq!(proxy["upstreams"][0]["dial"], "w_shop_any:9000");
@@ -117,11 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn an_app_without_a_release_says_so_and_one_without_a_domain_has_no_route() {
-        let nothing = Route { domains: vec![], upstream: Upstream::Nothing };
-        let config = render(&settings(Tls::Auto), &[route(Upstream::Nothing), nothing]);
-        let routes = config["apps"]["http"]["servers"]["main"]["routes"].as_array().unwrap();
-        assert_eq!(routes.len(), 3);
-        assert_eq!(routes[1]["handle"][0]["status_code"], 503);
+    fn a_route_without_a_domain_is_none() {
+        let pinned = || Upstream::Pinned { name: "w_shop_d1".into(), port: 80 };
+        let nowhere = Route { domains: vec![], upstream: pinned() };
+        let config = render(&settings(Tls::Auto), &[route(pinned()), nowhere]);
+        assert_eq!(config["apps"]["http"]["servers"]["main"]["routes"].as_array().unwrap().len(), 3);
     }
 }
