@@ -110,7 +110,9 @@ repository() {
   git -C "$1" init -q -b main
   git -C "$1" config user.name "Windlass bench"
   git -C "$1" config user.email bench@example.com
+  # Large random files: neither compressed nor compared with one another.
   git -C "$1" config core.compression 0
+  git -C "$1" config core.bigFileThreshold 1m
   git -C "$1" remote add prod "$WINDLASS_HOME/repos/$2.git"
 }
 

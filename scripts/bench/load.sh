@@ -37,7 +37,7 @@ hold_streams() {
     if ! curl -sN --noproxy '*' --max-time 30 -H "Host: $domain" "$2/events?n=10" >"$dir/stream" ||
       ! grep -q '^event: end' "$dir/stream"; then
       cut=$((cut + 1))
-      { date -u +%T.%3N && tail -n 3 "$dir/stream"; } >>"$dir/cut"
+      date -u +%T.%3N >>"$dir/cut"
       sleep 0.2
     fi
     echo "$all $cut" >"$dir/streams"
@@ -84,5 +84,5 @@ load_failures() {
   for kind in get post slow; do
     sed -n "/^Status code distribution/,\$ { /\[2..\]/d; /^ *\[/s/^/  $kind /p }" "$1/$kind"
   done
-  if [[ -s $1/cut ]]; then sed 's/^/  stream /' "$1/cut"; fi
+  if [[ -s $1/cut ]]; then echo "  stream [cut]	$(wc -l <"$1/cut") streams"; fi
 }

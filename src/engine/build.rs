@@ -107,13 +107,23 @@ impl Engine {
         let docker = self.docker.clone().with_timeout(spec.timeout);
         let mut progress = docker.build_image(options, None, Some(bollard::body_try_stream(context)));
         let mut steps = Steps::default();
-        let (mut failure, mut built, mut empty) = (None, None, 0);
+        let (mut failure, mut built, mut empty, mut lost) = (None, None, 0, false);
         while let Some(item) = progress.next().await {
             match item {
                 Ok(BuildInfo { aux: Some(BuildInfoAux::BuildKit(status)), .. }) => {
                     empty = if is_empty(&status) { empty + 1 } else { 0 };
                     if empty > EMPTY_TRACES {
-                        break;
+                        if !std::mem::replace(&mut lost, true) {
+                            tell(BuildEvent::Warning(LOST.into()));
+                        }
+                        if built.is_some() {
+                            break;
+                        }
+                        // The build goes on. The engine waits while nobody reads; else it would
+                        // keep a core busy with nothing.
+                        empty = 0;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
                     }
                     steps.tell(status, &mut tell);
                 }
@@ -129,11 +139,8 @@ impl Engine {
         }
         match (failure, built) {
             (Some(message), _) => Err(BuildStop::Failed(message)),
-            (None, Some(id)) if empty > EMPTY_TRACES => {
-                tell(BuildEvent::Warning(LOST.into()));
-                self.tag(&id, &spec.image).await.map_err(BuildStop::Engine)
-            }
-            (None, _) if empty > EMPTY_TRACES => Err(BuildStop::Failed(LOST.into())),
+            (None, Some(id)) if lost => self.tag(&id, &spec.image).await.map_err(BuildStop::Engine),
+            (None, None) if lost => Err(BuildStop::Failed(LOST.into())),
             (None, _) => Ok(()),
         }
     }
@@ -147,10 +154,11 @@ impl Engine {
 }
 
 /// Engine 20.10 stops telling of a build once one of its messages passes about 1 MiB, and sends
-/// empty ones without end instead, behind the image's id. So many in a row mean that.
+/// empty ones without end instead. So many in a row mean that. The build itself goes on: when it
+/// succeeds its image's id still comes, when it fails nothing tells.
 const EMPTY_TRACES: usize = 2000;
 
-const LOST: &str = "the engine lost the rest of this build's output, as old ones do when a step prints more than about 1 MiB at once";
+const LOST: &str = "the engine lost the rest of this build's output, as old ones do when a step prints more than about 1 MiB at once; should the build fail, that shows only when build.timeout is over";
 
 fn is_empty(status: &StatusResponse) -> bool {
     status.vertexes.is_empty()
