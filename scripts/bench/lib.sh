@@ -142,7 +142,8 @@ create_guestbook() {
   cp -R "$root/examples/django/." "$src"
 }
 
-edition() { printf 'VERSION_TEXT = "Guestbook, edition %s"\n' "$1" >"$src/entries/version.py"; }
+# A text that no earlier run had: else the build would be in the engine's cache.
+edition() { printf 'VERSION_TEXT = "Guestbook, edition %s of %s"\n' "$1" "$EPOCHREALTIME" >"$src/entries/version.py"; }
 
 # newest APP: the newest deploy as JSON
 newest() { windlass deploys "$1" --limit 1 --json | jq -c '.[0]'; }
