@@ -39,9 +39,9 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
             "config": { "persist": false },
         },
         "logging": { "logs": { "default": { "level": "WARN" } } },
+        // No `https_port`: Caddy's redirects leave out a port that is set there.
         "apps": { "http": {
             "http_port": settings.http_port,
-            "https_port": settings.https_port,
             "servers": { "main": server },
         } },
     });
