@@ -1,9 +1,10 @@
 //! How an app's processes are treated, and what they do when asked to go.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::app::MANIFEST;
-use crate::world::{World, docker, wait_for};
+use crate::world::{World, docker, run, wait_for};
 
 #[test]
 fn an_app_that_ignores_sigterm_is_killed_after_its_grace() {
@@ -106,6 +107,50 @@ fn another_port_and_another_environment_take_over_without_a_failed_request() {
     world.windlass(&["restart", "shop", "--wait"]).ok();
     assert_eq!(app.get("/env/GREETING").1, "(not set)\n");
     asking.all_good(100);
+}
+
+/// The oldest Caddy that Windlass works with: it reads no port from a file and checks who asks on its
+/// admin socket.
+#[test]
+fn an_old_caddy_serves_as_well() {
+    let world = World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"));
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+    app.version("two");
+    app.went_live(&app.push(), "two");
+    app.manifest("[web]\nport = 9000\n");
+    app.version("three, on 9000");
+    app.went_live(&app.push(), "three, on 9000");
+    world.windlass(&["revert", "shop", "--wait"]).ok();
+    app.serves("two");
+    assert_eq!(app.get("/env/PORT").1, "8000\n");
+    assert_eq!(world.stop_server(), 0);
+    world.start();
+    app.serves("two");
+}
+
+#[test]
+fn caddys_own_authority_signs_and_plain_http_leads_there() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tls = format!("tls = \"internal\"\nhttps_port = {free}");
+    let world = World::changed(|config| config.replace("tls = \"off\"", &tls));
+    let app = world.app("shop");
+    app.version("signed");
+    let push = app.push();
+    let address = format!("https://{}:{free}", app.domain);
+    assert!(push.last().starts_with(&format!("LIVE  {address}  ")), "{}", push.output);
+
+    let root = world.home.join("caddy/data/caddy/pki/authorities/local/root.crt");
+    let resolve = format!("{}:{free}:127.0.0.1", app.domain);
+    let root = root.to_str().unwrap();
+    let page =
+        run(Command::new("curl").args(["-sS", "--cacert", root, "--resolve", &resolve, &address])).ok();
+    assert_eq!(page, "signed\n");
+    let host = format!("Host: {}", app.domain);
+    let plain = format!("http://127.0.0.1:{}/", world.port);
+    let asked = ["-sS", "-o", "/dev/null", "-w", "%{redirect_url}", "-H", &host, &plain];
+    assert_eq!(run(Command::new("curl").args(asked)).ok(), format!("{address}/"));
 }
 
 #[test]

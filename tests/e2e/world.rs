@@ -103,6 +103,15 @@ impl World {
         world
     }
 
+    /// As [`World::new`], with its `config.toml` changed.
+    pub fn changed(change: impl FnOnce(String) -> String) -> Self {
+        let mut world = Self::idle();
+        world.config = change(std::mem::take(&mut world.config));
+        world.write_config();
+        world.start();
+        world
+    }
+
     /// A home folder with a configuration and no server yet.
     pub fn idle() -> Self {
         let permit = Permit::acquire();
