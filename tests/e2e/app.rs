@@ -121,8 +121,9 @@ impl<'w> App<'w> {
     }
 
     pub fn git_in(folder: &Path, args: &[&str]) -> Command {
-        let mut git = Command::new("git");
-        git.current_dir(folder).args(args);
+        // A shell's background jobs ignore Ctrl-C, and so would everything below them.
+        let mut git = Command::new("env");
+        git.args(["--default-signal=INT", "git"]).current_dir(folder).args(args);
         for (name, value) in [
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
