@@ -57,15 +57,6 @@ impl Environment {
     pub fn assignments(&self) -> Vec<String> {
         self.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
-
-    /// The names whose values differ between the two, or that only one of them has.
-    pub fn differing<'a>(&'a self, other: &'a Environment) -> Vec<&'a str> {
-        let mut names: Vec<&str> = self.0.keys().chain(other.0.keys()).map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.retain(|name| self.get(name) != other.get(name));
-        names
-    }
 }
 
 impl fmt::Debug for Environment {
@@ -84,17 +75,5 @@ mod tests {
         env.set("TOKEN", "s3cret").unwrap();
         assert_eq!(format!("{env:?}"), "{\"TOKEN\"}");
         assert!(env.set("1A", "x").is_err() && env.set("A-B", "x").is_err() && env.set("", "x").is_err());
-    }
-
-    #[test]
-    fn differing_names_both_ways() {
-        let env = |pairs: &[(&str, &str)]| {
-            let mut env = Environment::default();
-            pairs.iter().for_each(|(k, v)| env.set(k, v).unwrap());
-            env
-        };
-        let (a, b) = (env(&[("A", "1"), ("B", "2")]), env(&[("B", "3"), ("C", "4")]));
-        assert_eq!(a.differing(&b), ["A", "B", "C"]);
-        assert!(a.differing(&a).is_empty());
     }
 }
