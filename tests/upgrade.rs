@@ -338,5 +338,54 @@ async fn a_database_of_every_earlier_schema_opens_and_reads() {
         let store = open(home.path()).await;
         reads(&store).await;
         assert_eq!(store.instance().await.unwrap(), before, "schema {schema:04}");
+        the_way_back_is_kept(schema, home.path()).await;
     }
+}
+
+/// The database as it was lies beside the one brought up to date, and nothing older does.
+async fn the_way_back_is_kept(schema: i64, home: &Path) {
+    let newest = Store::newest_schema();
+    if schema == newest {
+        return;
+    }
+    let copy = home.join(format!("windlass.db.before-{newest:04}"));
+    assert_eq!(Store::contents(&copy).await.unwrap().schema, schema);
+    // Going back and forth again, as docs/operations.md says it: the last copy counts.
+    let older = home.join("windlass.db.before-0000");
+    fs::write(&older, "a copy of long ago").unwrap();
+    for name in ["windlass.db", "windlass.db-wal", "windlass.db-shm"] {
+        let _ = fs::remove_file(home.join(name));
+    }
+    fs::rename(&copy, home.join("windlass.db")).unwrap();
+    reads(&open(home).await).await;
+    assert!(copy.exists() && !older.exists());
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_windlass_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path()).await;
+    fill(&store).await;
+    drop(store);
+    let pool = raw(home.path()).await;
+    let newer = "INSERT INTO _sqlx_migrations SELECT 9000, description, installed_on, success, checksum, \
+                 execution_time FROM _sqlx_migrations WHERE version = 1";
+    sqlx::query(newer).execute(&pool).await.unwrap();
+    pool.close().await;
+    let path = home.path().join("windlass.db");
+    let before = fs::read(&path).unwrap();
+
+    let sealer = Sealer::open(&home.path().join("secret.key")).unwrap();
+    let told = [Store::open(&path, sealer).await.map(drop), Store::contents(&path).await.map(drop)];
+    for error in told.map(Result::unwrap_err) {
+        let said = error.to_string();
+        let known = format!(
+            "its schema is 9000, and this one, {}, knows them up to {}.",
+            env!("CARGO_PKG_VERSION"),
+            Store::newest_schema()
+        );
+        assert!(said.contains("written by a newer Windlass") && said.contains(&known), "{said}");
+        assert!(said.contains("Nothing was changed. Install the newer version again"), "{said}");
+    }
+    assert!(fs::read(&path).unwrap() == before, "the database is as it was");
 }
