@@ -1,6 +1,8 @@
 //! No request is lost: deploys, a revert and a failed verify under load.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::app::MANIFEST;
-use crate::world::{World, run};
+use crate::world::World;
 
 /// Four clients that ask for the front page again and again until told to stop.
 pub struct Asking {
@@ -19,7 +21,7 @@ pub struct Asking {
 impl Asking {
     pub fn begin(world: &World, domain: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (port, host) = (world.port, format!("Host: {domain}"));
+        let (port, host) = (world.port, domain.to_owned());
         let client = |_| {
             let (stop, host) = (stop.clone(), host.clone());
             std::thread::spawn(move || ask_until(&stop, port, &host))
@@ -47,29 +49,33 @@ impl Asking {
 fn ask_until(stop: &AtomicBool, port: u16, host: &str) -> (usize, Vec<String>) {
     let (mut asked, mut failed) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
-        let mut curl = Command::new("curl");
-        curl.args([
-            "-sS",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "20",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-H",
-            host,
-        ]);
-        let output = run(curl.arg(format!("http://127.0.0.1:{port}/")));
+        let answer = ask(port, host);
         asked += 1;
-        if output.stdout != "200" {
-            failed
-                .push(format!("at {:?}: {output:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap()));
+        match answer.as_deref() {
+            Ok(line) if line.starts_with("HTTP/1.1 200 ") => {}
+            other => failed
+                .push(format!("at {:?}: {other:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap())),
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     (asked, failed)
+}
+
+/// Asks for the front page over a connection of its own, and reads the answer to its end: the first
+/// line of it.
+fn ask(port: u16, host: &str) -> io::Result<String> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(connection, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let length =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    match length {
+        Some(length) if body.len() != length => Err(io::Error::other(format!("cut off: {answer:?}"))),
+        _ => Ok(head.lines().next().unwrap_or_default().to_owned()),
+    }
 }
 
 /// A `hey` under way.
