@@ -70,7 +70,7 @@ fn ask(port: u16, host: &str) -> io::Result<String> {
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    let length =
+    let length: Option<usize> =
         head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
     match length {
         Some(length) if body.len() != length => Err(io::Error::other(format!("cut off: {answer:?}"))),
