@@ -15,4 +15,5 @@ mod kill;
 mod load;
 mod process;
 mod refs;
+mod storm;
 mod world;
