@@ -221,17 +221,17 @@ async fn only_the_right_key_opens_it() {
     assert!(!read(&bytes).wants_passphrase());
     let (_, other) = keys();
     let error = read(&bytes).open(&Key::identities(&other).unwrap()).map(drop).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no key in the identity file opens this backup. Nothing was changed"
-    );
+    assert_eq!(error.to_string(), "no key in the identity file opens this backup. Nothing was changed");
 
     scene.to = To::passphrase("correct horse".into()).unwrap();
     let (_, bytes) = scene.back_up().await;
     assert!(read(&bytes).wants_passphrase());
     for wrong in ["correct hors", "Correct horse", "correct horse "] {
         let key = Key::passphrase(wrong.into()).unwrap();
-        assert!(matches!(read(&bytes).open(&key), Err(BackupError::WrongKey("the passphrase does not open"))), "{wrong}");
+        assert!(
+            matches!(read(&bytes).open(&key), Err(BackupError::WrongKey("the passphrase does not open"))),
+            "{wrong}"
+        );
     }
     let mut opened = read(&bytes).open(&Key::passphrase("correct horse".into()).unwrap()).unwrap();
     let mut tar = Vec::new();
