@@ -10,6 +10,7 @@ mod backup;
 mod bad_input;
 mod browser;
 mod build;
+mod cancel;
 mod crash;
 mod django;
 mod kill;
