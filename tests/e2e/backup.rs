@@ -299,7 +299,7 @@ fn a_passphrase_is_asked_for_twice_on_a_terminal() {
     let bare = Bare::new();
     let file = bare.path("b.age");
     let typed = |second: &str| {
-        let line = format!("{} backup {}", env!("CARGO_BIN_EXE_windlass"), file.display());
+        let line = format!("tty; exec {} backup {}", env!("CARGO_BIN_EXE_windlass"), file.display());
         let mut terminal = Command::new("script");
         terminal.args(["-qec", &line, "/dev/null"]).env("WINDLASS_HOME", &bare.home);
         let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -313,6 +313,10 @@ fn a_passphrase_is_asked_for_twice_on_a_terminal() {
                 screen.read_exact(&mut byte).unwrap();
                 shown.push(byte[0].into());
             }
+            let tty = shown.lines().next().unwrap();
+            wait_for("the terminal shows no more what is typed", Duration::from_secs(10), || {
+                run(Command::new("stty").args(["-F", tty, "-a"])).ok().contains(" -echo ").then_some(())
+            });
             keys.write_all(format!("{answer}\r").as_bytes()).unwrap();
         }
         screen.read_to_string(&mut shown).unwrap();
