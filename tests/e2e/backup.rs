@@ -152,6 +152,7 @@ fn a_lost_machine_comes_back_from_a_backup_made_during_a_deploy() {
     assert!(told.contains("whose backup is yours") && !told.contains("redeploy late"), "{told}");
     world.start();
     assert_eq!(world.json(&["deploys", "blog"]), blogs, "its history is there");
+    world.windlass(&["deploy", "log", "2"]).ok();
 
     // What was under way at the time runs again by itself.
     let ended = late.wait_for_end(under_way);

@@ -18,4 +18,5 @@ mod load;
 mod process;
 mod refs;
 mod storm;
+mod upgrade;
 mod world;
