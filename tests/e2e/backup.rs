@@ -266,7 +266,10 @@ fn a_passphrase_comes_from_a_file_or_the_environment_and_a_backup_through_a_pipe
     let (file, passphrase) = (bare.path("b.age"), bare.path("passphrase"));
     fs::write(&passphrase, "correct horse\n").unwrap();
     let given = ["--passphrase-file", passphrase.to_str().unwrap()];
-    let made = bare.windlass(&words(&["backup"], &[]), &[&file]);
+    // Whoever runs the tests may have a terminal.
+    let mut without = Command::new("setsid");
+    without.args(["--wait", env!("CARGO_BIN_EXE_windlass"), "backup"]).arg(&file);
+    let made = run(without.env("WINDLASS_HOME", &bare.home));
     assert_eq!(made.code, 2, "no terminal to ask on: {made:?}");
     assert!(made.stderr.contains("--passphrase-file or WINDLASS_PASSPHRASE"), "{made:?}");
     assert!(!file.exists() && !bare.path("b.age.partial").exists());
