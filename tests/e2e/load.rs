@@ -1,6 +1,8 @@
 //! No request is lost: deploys, a revert and a failed verify under load.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,23 +10,28 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::app::MANIFEST;
-use crate::world::{World, run};
+use crate::world::World;
 
-/// Four clients that ask for the front page again and again until told to stop.
+/// Clients that ask for the front page again and again until told to stop.
 pub struct Asking {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<(usize, Vec<String>)>>,
 }
 
 impl Asking {
+    /// Four of them.
     pub fn begin(world: &World, domain: &str) -> Self {
+        Self::with(world, domain, 4)
+    }
+
+    /// So many of them.
+    pub fn with(world: &World, domain: &str, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (port, host) = (world.port, format!("Host: {domain}"));
         let client = |_| {
-            let (stop, host) = (stop.clone(), host.clone());
-            std::thread::spawn(move || ask_until(&stop, port, &host))
+            let (stop, port, domain) = (stop.clone(), world.port, domain.to_owned());
+            std::thread::spawn(move || ask_until(&stop, port, &domain))
         };
-        let clients = (0..4).map(client).collect();
+        let clients = (0..clients).map(client).collect();
         Self { stop, clients }
     }
 
@@ -44,32 +51,28 @@ impl Asking {
     }
 }
 
-fn ask_until(stop: &AtomicBool, port: u16, host: &str) -> (usize, Vec<String>) {
+fn ask_until(stop: &AtomicBool, port: u16, domain: &str) -> (usize, Vec<String>) {
     let (mut asked, mut failed) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
-        let mut curl = Command::new("curl");
-        curl.args([
-            "-sS",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "20",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-H",
-            host,
-        ]);
-        let output = run(curl.arg(format!("http://127.0.0.1:{port}/")));
+        let answer = ask(port, domain).unwrap_or_else(|error| error.to_string());
         asked += 1;
-        if output.stdout != "200" {
-            failed
-                .push(format!("at {:?}: {output:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap()));
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            failed.push(format!("at {now:?}: {answer:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     (asked, failed)
+}
+
+/// The whole answer to one request on a connection of its own.
+fn ask(port: u16, domain: &str) -> std::io::Result<String> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(connection, "GET / HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// A `hey` under way.
