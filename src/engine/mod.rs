@@ -4,6 +4,7 @@
 //! ever listed, changed or removed.
 
 mod build;
+mod changes;
 mod containers;
 mod limits;
 mod networks;
@@ -17,6 +18,7 @@ use bollard::errors::Error as ApiError;
 use thiserror::Error;
 
 pub use build::{BuildEvent, BuildSpec, BuildStop};
+pub use changes::Change;
 pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
 pub use limits::{BuildLimit, limit_builds};
 
@@ -69,6 +71,15 @@ pub struct ImageFacts {
     pub healthcheck: Option<Vec<String>>,
     /// Bytes.
     pub size: u64,
+}
+
+/// An image and what it is called.
+#[derive(Debug, Clone)]
+pub struct ImageNames {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// Its names with tags; none when another image took them over.
+    pub tags: Vec<String>,
 }
 
 /// What is known of the engine.
@@ -147,14 +158,17 @@ impl Engine {
         }
     }
 
-    /// Names of images carrying this app's labels.
-    pub async fn images_of(&self, app: &str) -> Result<Vec<String>, EngineError> {
+    /// Images carrying this app's labels, untagged ones too.
+    pub async fn images_of(&self, app: &str) -> Result<Vec<ImageNames>, EngineError> {
         let filters = HashMap::from([("label", vec![self.mine(), format!("{APP}={app}")])]);
         let options =
             bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
         let found = self.ask(self.docker.list_images(Some(options))).await;
         let found = found.map_err(self.failed("list images"))?;
-        Ok(found.into_iter().flat_map(|image| image.repo_tags).collect())
+        // Old engines call an image without a name `<none>:<none>`.
+        let named = |tag: &String| !tag.starts_with("<none>");
+        let names = |tags: Vec<String>| tags.into_iter().filter(named).collect();
+        Ok(found.into_iter().map(|image| ImageNames { id: image.id, tags: names(image.repo_tags) }).collect())
     }
 
     /// Fetches an image from its registry.
@@ -170,6 +184,12 @@ impl Engine {
             .try_for_each(|_| async { Ok(()) })
             .await
             .map_err(self.failed(format!("pull the image {image}")))
+    }
+
+    /// The error for an engine that has said nothing for `limit`.
+    pub fn silent(&self, limit: Duration) -> EngineError {
+        let cause = format!("it has not answered for {} s", limit.as_secs());
+        EngineError::Unreachable { socket: self.socket.clone(), cause }
     }
 
     fn labels(&self, more: &[(&str, String)]) -> HashMap<String, String> {
