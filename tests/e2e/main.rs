@@ -13,6 +13,7 @@ mod crash;
 mod django;
 mod faults;
 mod load;
+mod outage;
 mod process;
 mod proxy;
 mod refs;

@@ -94,6 +94,11 @@ pub struct Trap {
 }
 
 impl Trap {
+    /// Whether its call came.
+    pub fn reached(&self) -> bool {
+        self.left.lock().unwrap().0 == 0
+    }
+
     /// Whether its call came. Waits until nothing more of that call can happen.
     pub fn sprung(&self) -> bool {
         let left = self.left.lock().unwrap();
