@@ -11,6 +11,7 @@ mod browser;
 mod build;
 mod crash;
 mod django;
+mod edge;
 mod faults;
 mod load;
 mod outage;

@@ -99,11 +99,12 @@ impl Trap {
         self.left.lock().unwrap().0 == 0
     }
 
-    /// Whether its call came. Waits until nothing more of that call can happen.
+    /// Whether its call came. Waits until one that is passed on late has been.
     pub fn sprung(&self) -> bool {
         let left = self.left.lock().unwrap();
-        let limit = Duration::from_secs(30);
-        let waited = self.over.wait_timeout_while(left, limit, |(left, over)| *left == 0 && !*over).unwrap();
+        let (limit, late) = (Duration::from_secs(30), matches!(self.fault, Fault::Late(_)));
+        let ahead = |(left, over): &mut (usize, bool)| late && *left == 0 && !*over;
+        let waited = self.over.wait_timeout_while(left, limit, ahead).unwrap();
         assert!(!waited.1.timed_out(), "{self:?} is over");
         waited.0.0 == 0
     }
