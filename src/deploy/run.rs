@@ -10,7 +10,6 @@ use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
 use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp};
-use crate::engine::EngineError;
 use crate::logs::PhaseWriter;
 
 /// Why a deploy stopped. The first two are outcomes, the last is a defect of the machine.
@@ -213,19 +212,20 @@ impl Run {
     }
 
     /// The last lines that a container of this deploy printed, for the reason of a failure.
-    pub async fn last_words(&self, container: &str) -> Result<String, EngineError> {
+    pub async fn last_words(&self, container: &str) -> String {
+        let printed = match self.windlass.engine.last_output(container, 15).await {
+            Ok(printed) => printed,
+            // The reason itself counts more.
+            Err(error) => return format!("\nWhat it printed cannot be read: {error}"),
+        };
         let mut text = String::new();
         let mut splitter = crate::logs::LineSplitter::default();
         let mut line = |line: String| text.push_str(&format!("\n    {line}"));
-        for bytes in self.windlass.engine.last_output(container, 15).await? {
+        for bytes in printed {
             splitter.push(&bytes, &mut line);
         }
         splitter.finish(&mut line);
-        Ok(if text.is_empty() {
-            "\nIt printed nothing.".to_owned()
-        } else {
-            format!("\nIts last lines:{text}")
-        })
+        if text.is_empty() { "\nIt printed nothing.".to_owned() } else { format!("\nIts last lines:{text}") }
     }
 }
 
