@@ -18,4 +18,5 @@ mod outage;
 mod process;
 mod proxy;
 mod refs;
+mod streams;
 mod world;

@@ -221,6 +221,11 @@ impl Proxy {
         self.shared.state().traps.retain(|other| !Arc::ptr_eq(other, trap));
     }
 
+    /// Takes away all traps for an app.
+    pub fn disarm_all(&self, app: &str) {
+        self.shared.state().traps.retain(|trap| trap.app != app);
+    }
+
     /// From now on nothing comes through, in either direction; connections stay.
     pub fn hang(&self) {
         self.shared.set_mode(Mode::Hangs);
