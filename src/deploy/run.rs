@@ -1,6 +1,6 @@
 //! One deploy under way, and the one function that opens a phase.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,8 @@ pub(super) struct Run {
     clock: Stopwatch,
     deadline: watch::Sender<Deadline>,
     ordinal: AtomicUsize,
+    /// Whether the log says what attempt this is.
+    told: AtomicBool,
 }
 
 impl Run {
@@ -103,7 +105,15 @@ impl Run {
         let clock = Stopwatch::showing(deploy.started_at.map_or(Duration::ZERO, Timestamp::age));
         let deadline = Deadline::At(tokio::time::Instant::now() + windlass.config.deploy_timeout.0);
         let ordinal = AtomicUsize::new(deploy.phases.len());
-        Self { windlass, deploy, cancel, clock, deadline: watch::Sender::new(deadline), ordinal }
+        Self {
+            windlass,
+            deploy,
+            cancel,
+            clock,
+            deadline: watch::Sender::new(deadline),
+            ordinal,
+            told: AtomicBool::default(),
+        }
     }
 
     /// Milliseconds since the deploy began.
@@ -168,6 +178,9 @@ impl Run {
         let log = logs.write(id, ordinal, &phase, self.clock).map_err(Error::from)?;
         store.begin_phase(id, ordinal, &phase).await?;
         logs.changed(id);
+        if self.deploy.attempts > 1 && !self.told.swap(true, Ordering::Relaxed) {
+            log.say("this deploy runs again from its beginning: the server stopped during its first attempt");
+        }
         let from = Instant::now();
         // Up to the swap nothing outside changes, so the work can be dropped at any point.
         let mut done = match phase < Phase::Swap {

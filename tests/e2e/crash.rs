@@ -53,7 +53,7 @@ fn killed_in(phase: &str, again: bool, prepare: impl FnOnce(&App)) {
         app.serves("one");
     } else {
         let push = push.end();
-        push.says("the server stopped here; this deploy runs again from its beginning");
+        push.says("the server stopped here").says("this deploy runs again from its beginning");
         let deploy = app.went_live(&push, "two");
         assert_eq!((&deploy["id"], &deploy["attempts"]), (&id.into(), &2.into()));
         let cut_off = format!("{phase}:failed");

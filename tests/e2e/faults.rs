@@ -155,7 +155,7 @@ fn every_case(proxy: &Proxy, app: &App) -> Vec<Case> {
 /// Runs a deploy with one fault in it, and holds everything to what has to be true afterwards.
 fn run_case(proxy: &Proxy, app: &App, case: &Case, number: usize) -> Outcome {
     let before = app.get("/").1.trim().to_owned();
-    let asking = Asking::with(app.world, &app.domain, 1);
+    let asking = Asking::with(app.world, &app.domain, 1, 1);
     let concerned = if case.alone { "" } else { &app.name };
     let (mut text, mut commit) = (format!("{} {number}", app.name), app.head());
     if case.by == By::Push {

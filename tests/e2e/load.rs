@@ -12,31 +12,35 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::app::MANIFEST;
 use crate::world::World;
 
-/// Clients that ask for the front page again and again until told to stop.
+/// Clients that ask again and again until told to stop, each time over a connection of its own.
 pub struct Asking {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<(usize, Vec<String>)>>,
 }
 
 impl Asking {
-    /// Four of them.
+    /// Six: four for the front page, and two that send something.
     pub fn begin(world: &World, domain: &str) -> Self {
-        Self::with(world, domain, 4)
+        Self::with(world, domain, 4, 2)
     }
 
-    /// So many of them.
-    pub fn with(world: &World, domain: &str, clients: usize) -> Self {
+    /// So many for the front page, and so many that send something.
+    pub fn with(world: &World, domain: &str, getting: usize, posting: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (port, host) = (world.port, domain.to_owned());
-        let client = |_| {
-            let (stop, host) = (stop.clone(), host.clone());
-            std::thread::spawn(move || ask_until(&stop, port, &host))
+        let port = world.port;
+        let get = format!("GET / HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n");
+        let body = "x".repeat(5000);
+        let post = get.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 5000\r\n\r\n") + &body;
+        let client = |number| {
+            let stop = stop.clone();
+            let (request, status) = if number < getting { (get.clone(), 200) } else { (post.clone(), 201) };
+            std::thread::spawn(move || ask_until(&stop, port, &request, status))
         };
-        let clients = (0..clients).map(client).collect();
+        let clients = (0..getting + posting).map(client).collect();
         Self { stop, clients }
     }
 
-    /// Stops them: each request, at least `least` of them, was answered by 200.
+    /// Stops them: each request, at least `least` of them, was answered well and in full.
     pub fn all_good(self, least: usize) {
         self.good_but_for(0, least);
     }
@@ -58,27 +62,26 @@ impl Asking {
     }
 }
 
-fn ask_until(stop: &AtomicBool, port: u16, host: &str) -> (usize, Vec<String>) {
+fn ask_until(stop: &AtomicBool, port: u16, request: &str, status: u16) -> (usize, Vec<String>) {
     let (mut asked, mut failed) = (0, Vec::new());
+    let good = format!("HTTP/1.1 {status} ");
     while !stop.load(Ordering::Relaxed) {
-        let answer = ask(port, host);
+        let answer = ask(port, request);
         asked += 1;
-        match answer.as_deref() {
-            Ok(line) if line.starts_with("HTTP/1.1 200 ") => {}
-            other => failed
-                .push(format!("at {:?}: {other:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap())),
+        if !answer.as_ref().is_ok_and(|line| line.starts_with(&good)) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            failed.push(format!("at {now:?}: {answer:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     (asked, failed)
 }
 
-/// Asks for the front page over a connection of its own, and reads the answer to its end: the first
-/// line of it.
-fn ask(port: u16, host: &str) -> io::Result<String> {
+/// Sends a request and reads the answer to its end: the first line of it.
+fn ask(port: u16, request: &str) -> io::Result<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;
     connection.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(connection, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
