@@ -219,9 +219,6 @@ impl Engine {
             ApiError::HyperLegacyError { err } if err.is_connect() => {
                 EngineError::Unreachable { socket, cause: root_cause(&err) }
             }
-            ApiError::SocketNotFoundError(path) => {
-                EngineError::Unreachable { socket, cause: format!("there is no socket at {path}") }
-            }
             other => EngineError::Failed { doing, cause: root_cause(&other) },
         }
     }
