@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::app::App;
 use crate::load::Asking;
 use crate::proxy::{Fault, Proxy};
-use crate::world::{World, wait_for};
+use crate::world::{World, docker, wait_for};
 
 const LOAD: &str = "POST /load";
 const UPSTREAMS: &str = "GET /reverse_proxy/upstreams";
@@ -67,11 +67,8 @@ fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
     shop.went_live(&shop.push(), "one");
     let proxy = before_caddy(&world);
     let asking = Asking::begin(&world, &shop.domain);
-    for (number, fault) in
-        [Fault::Error, Fault::Refuse, Fault::Truncate, Fault::Lost, Fault::Hang, Fault::Delay(1500)]
-            .into_iter()
-            .enumerate()
-    {
+    let faults = [Fault::Error, Fault::Lost, Fault::Hang, Fault::Delay(1500)];
+    for (number, fault) in faults.into_iter().enumerate() {
         let app = world.app(&format!("app{number}"));
         app.version("first");
         let trap = proxy.trap("", LOAD, 1, fault);
@@ -86,7 +83,7 @@ fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
         }
         shop.serves("one");
     }
-    asking.good_but_for(2 * 6, 100);
+    asking.good_but_for(3 * faults.len(), 100);
 }
 
 /// With a Caddy that reads no port from a file, another port takes two loads.
@@ -99,7 +96,7 @@ fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
     let proxy = before_caddy(&world);
     let asking = Asking::begin(&world, &app.domain);
     let (mut before, mut port) = ("one, on 8000".to_owned(), 9000);
-    for fault in [Fault::Error, Fault::Refuse, Fault::Lost, Fault::Hang, Fault::HangAfter] {
+    for fault in [Fault::Error, Fault::Lost, Fault::HangAfter] {
         for nth in [1, 2] {
             app.manifest(&format!("[web]\nport = {port}\n"));
             let text = format!("{fault:?} in load {nth}, on {port}");
@@ -118,7 +115,7 @@ fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
             (before, port) = (text, if port == 9000 { 8000 } else { 9000 });
         }
     }
-    asking.good_but_for(6 * 5, 200);
+    asking.good_but_for(3 * 2 * 5, 200);
 }
 
 #[test]
@@ -157,6 +154,24 @@ fn a_caddy_whose_admin_socket_hangs_costs_a_deploy_the_drain_limit_and_no_more()
 fn drained_in(deploy: &serde_json::Value) -> u64 {
     let phases = deploy["phases"].as_array().unwrap();
     phases.iter().find(|phase| phase["phase"] == "drain").unwrap()["duration_ms"].as_u64().unwrap()
+}
+
+#[test]
+fn a_caddy_that_is_gone_comes_back_though_the_engine_refuses_at_first() {
+    let proxy = Proxy::docker();
+    let world = crate::outage::world(&proxy, "3s");
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+    let caddy = world.containers("windlass.role=caddy").pop().unwrap();
+    // More than there are events to react to.
+    let create = "POST /containers/create";
+    let traps: Vec<_> = (1..=8).map(|nth| proxy.trap(&caddy, create, nth, Fault::Error)).collect();
+    docker(&["rm", "-f", &caddy]).ok();
+    wait_for("the site is back", Duration::from_secs(20), || (app.get("/").0 == 200).then_some(()));
+    assert!(traps.iter().all(|trap| trap.sprung()));
+    app.version("two");
+    app.went_live(&app.push(), "two");
 }
 
 #[test]

@@ -265,7 +265,7 @@ const ALONE: &str = "mango";
 fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
     let began = Instant::now();
     let (together, alone): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| !case.alone);
-    let failed = Mutex::new(Vec::new());
+    let (failed, missed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for (group, names) in [(together, &NAMES[..]), (alone, &[ALONE])] {
         let names = &names[..names.len().min(group.len())];
         // An app's first release loads a configuration, which may cost others a connection.
@@ -275,24 +275,38 @@ fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
                 scope.spawn(|| {
                     let app = quick_app(world, name);
                     ready.wait();
-                    work(proxy, &app, &group, &next, &failed);
+                    work(proxy, &app, &group, &next, &failed, &missed);
                 });
             }
         });
     }
-    let failed = failed.into_inner().unwrap();
-    println!("{} of {} cases went wrong, in {:.0?}", failed.len(), cases.len(), began.elapsed());
+    let (failed, missed) = (failed.into_inner().unwrap(), missed.into_inner());
+    let (all, took) = (cases.len(), began.elapsed());
+    println!(
+        "{} of {all} cases went wrong, {missed} did not come to their call, in {took:.0?}",
+        failed.len()
+    );
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+    // How often a state is looked at differs from one deploy to the next.
+    assert!(missed * 10 <= all, "{missed} of {all} cases did not come to their call");
 }
 
 /// Takes one case after the other. After one that failed the app goes on if its next push goes live.
-fn work(proxy: &Proxy, app: &App, cases: &[&Case], next: &AtomicUsize, failed: &Mutex<Vec<String>>) {
+fn work(
+    proxy: &Proxy,
+    app: &App,
+    cases: &[&Case],
+    next: &AtomicUsize,
+    failed: &Mutex<Vec<String>>,
+    missed: &AtomicUsize,
+) {
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(case) = cases.get(number) else { break };
         match catch_unwind(AssertUnwindSafe(|| run_case(proxy, app, case, number))) {
             Ok(Outcome { sprung, status, took, settled }) => {
                 let note = if sprung { "" } else { " (not reached)" };
+                missed.fetch_add(usize::from(!sprung), Ordering::Relaxed);
                 println!("{case}{note} | {status} | {took:.1?} | {settled:.1?}");
             }
             Err(panic) => {
