@@ -159,7 +159,7 @@ fn drained_in(deploy: &serde_json::Value) -> u64 {
 #[test]
 fn a_caddy_that_is_gone_comes_back_though_the_engine_refuses_at_first() {
     let proxy = Proxy::docker();
-    let world = crate::outage::world(&proxy, "3s");
+    let world = crate::outage::world(&proxy, "1m");
     let app = world.app("shop");
     app.version("one");
     app.went_live(&app.push(), "one");
@@ -168,7 +168,7 @@ fn a_caddy_that_is_gone_comes_back_though_the_engine_refuses_at_first() {
     let create = "POST /containers/create";
     let traps: Vec<_> = (1..=8).map(|nth| proxy.trap(&caddy, create, nth, Fault::Error)).collect();
     docker(&["rm", "-f", &caddy]).ok();
-    wait_for("the site is back", Duration::from_secs(20), || (app.get("/").0 == 200).then_some(()));
+    wait_for("the site is back", Duration::from_secs(30), || (app.get("/").0 == 200).then_some(()));
     assert!(traps.iter().all(|trap| trap.sprung()));
     app.version("two");
     app.went_live(&app.push(), "two");

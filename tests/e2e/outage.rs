@@ -102,7 +102,7 @@ fn while_the_engine_hangs_everything_that_reads_answers_and_the_site_serves() {
 #[test]
 fn while_the_engine_is_away_a_push_fails_and_says_so() {
     let proxy = Proxy::docker();
-    let world = world(&proxy, "3s");
+    let world = world(&proxy, "1m");
     let app = world.app("shop");
     app.version("one");
     let deploy = app.went_live(&app.push(), "one")["id"].as_i64().unwrap();
@@ -185,7 +185,7 @@ fn a_deploy_whose_call_hangs_can_be_cancelled_at_once() {
 #[test]
 fn a_deploy_that_is_cancelled_after_its_swap_is_swapped_back() {
     let proxy = Proxy::docker();
-    let world = world(&proxy, "3s");
+    let world = world(&proxy, "6s");
     let app = world.app("kiwi");
     app.version("one");
     app.went_live(&app.push(), "one");

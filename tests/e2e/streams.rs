@@ -34,7 +34,7 @@ fn gate_log(world: &World, app: &App) -> String {
 #[test]
 fn a_gates_status_counts_and_its_output_is_whole_whatever_becomes_of_the_stream() {
     let proxy = Proxy::docker();
-    let world = world(&proxy, "3s");
+    let world = world(&proxy, "1m");
     let app = world.app("kiwi");
     talkative(&app, 0);
     app.version("zero");
@@ -71,9 +71,9 @@ fn a_gates_status_counts_and_its_output_is_whole_whatever_becomes_of_the_stream(
 #[test]
 fn a_gate_that_prints_nothing_for_longer_than_an_engines_call_may_take_passes() {
     let proxy = Proxy::docker();
-    let world = world(&proxy, "2s");
+    let world = world(&proxy, "5s");
     let app = world.app("kiwi");
-    app.manifest("[[gates]]\nname = \"think\"\nrun = [\"sleep\", \"5\"]\n");
+    app.manifest("[[gates]]\nname = \"think\"\nrun = [\"sleep\", \"9\"]\n");
     app.version("thoughtful");
     app.went_live(&app.push(), "thoughtful");
 }
