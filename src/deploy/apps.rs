@@ -145,7 +145,10 @@ impl Windlass {
         match self.tear_down(name).await {
             // Its worker was quicker.
             Err(Error::Store(StoreError::NoApp(_))) => Ok(()),
-            done => done,
+            done => {
+                // What did not work now, its worker tries again.
+                done.inspect_err(|_| self.workers.wake(self, name))
+            }
         }
     }
 
