@@ -11,6 +11,7 @@ pub(super) fn web_container(run: &Run, image: &Image, port: u16, name: String, r
     let (naming, deploy) = (&run.windlass.naming, &run.deploy);
     ContainerSpec {
         aliases: vec![naming.fallback(&deploy.app), naming.release(&deploy.app, deploy.id)],
+        own_names: false,
         name,
         role,
         owner: Some((deploy.app.clone(), deploy.id)),

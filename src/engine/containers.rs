@@ -63,6 +63,9 @@ pub struct ContainerSpec {
     pub network: String,
     /// More names it bears there.
     pub aliases: Vec<String>,
+    /// Names without a dot that the engine does not know are unknown: the resolver of the world
+    /// outside, which may be slow or dead, is never asked for them.
+    pub own_names: bool,
     /// Brought back by the engine when it stops by itself.
     pub restart: bool,
     /// `uid:gid` instead of the image's user.
@@ -224,6 +227,10 @@ impl Engine {
                 network_mode: Some(spec.network.clone()),
                 port_bindings: Some(published.collect()),
                 mounts: Some(mounts.collect()),
+                // By default the engine passes every name that it does not know on to the outside.
+                dns_options: spec.own_names.then(|| vec!["ndots:1".into()]),
+                // Or the machine's own search domains would make a dotted name out of each.
+                dns_search: spec.own_names.then(|| vec![".".into()]),
                 security_opt: Some(vec!["no-new-privileges".into()]),
                 cap_drop: spec.capabilities.as_ref().map(|_| vec!["ALL".into()]),
                 cap_add: spec.capabilities.clone(),
