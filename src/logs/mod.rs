@@ -16,7 +16,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub use app::{AppLine, AppLogWriter};
 pub use clean::{LineSplitter, clean_line};
 
-use crate::domain::{DeployId, Phase};
+use crate::domain::{DeployId, Phase, Stopwatch};
 
 /// The most that one read returns, in bytes, give or take a line.
 const READ_AT_MOST: usize = 64 * 1024;
@@ -97,15 +97,16 @@ impl Logs {
         id: DeployId,
         ordinal: usize,
         phase: &Phase,
-        began: Instant,
+        clock: Stopwatch,
     ) -> io::Result<PhaseWriter> {
         let dir = self.deploy_dir(id);
         fs::create_dir_all(&dir)?;
         let name = format!("{ordinal:02}-{}.log", phase.to_string().replace(':', "-"));
-        let file = OpenOptions::new().create(true).append(true).open(dir.join(name))?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(dir.join(name))?;
+        end_line(&mut file)?;
         let out =
             Mutex::new(PhaseFile { file, splitter: LineSplitter::default(), last: Vec::new(), error: None });
-        Ok(PhaseWriter { out, began, tick: self.sender(id) })
+        Ok(PhaseWriter { out, clock, tick: self.sender(id) })
     }
 
     /// What the log of `id` holds from `cursor` on, whole lines only, at most about 64 KiB, and the
@@ -185,6 +186,16 @@ impl Logs {
     }
 }
 
+/// A server that was killed may have left half a line.
+fn end_line(file: &mut File) -> io::Result<()> {
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    if last != [b'\n'] { file.write_all(b"\n") } else { Ok(()) }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -193,7 +204,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct PhaseWriter {
     out: Mutex<PhaseFile>,
-    began: Instant,
+    clock: Stopwatch,
     tick: watch::Sender<Tick>,
 }
 
@@ -236,7 +247,7 @@ impl PhaseWriter {
     }
 
     fn put(&self, write: impl FnOnce(&mut LineSplitter, &mut dyn FnMut(String))) {
-        let at = self.began.elapsed().as_millis();
+        let at = self.clock.elapsed().as_millis();
         let mut out = lock(&self.out);
         let PhaseFile { file, splitter, last, error } = &mut *out;
         let mut bytes = Vec::new();
@@ -271,7 +282,7 @@ mod tests {
     fn a_reader_with_its_cursor_neither_loses_nor_repeats_a_line() {
         let (_dir, logs) = scratch();
         let id = DeployId(7);
-        let writer = logs.write(id, 1, &Phase::Build, Instant::now()).unwrap();
+        let writer = logs.write(id, 1, &Phase::Build, Stopwatch::start()).unwrap();
         let mut cursor = Cursor { ordinal: 1, offset: 0 };
         let mut read = String::new();
         for round in 0..300 {
@@ -301,7 +312,7 @@ mod tests {
     fn a_tick_comes_with_each_write_and_tickers_do_not_pile_up() {
         let (_dir, logs) = scratch();
         let mut ticks = logs.ticks(DeployId(1));
-        let writer = logs.write(DeployId(1), 0, &Phase::Checkout, Instant::now()).unwrap();
+        let writer = logs.write(DeployId(1), 0, &Phase::Checkout, Stopwatch::start()).unwrap();
         writer.say("hello");
         assert!(ticks.has_changed().unwrap());
         let seen = *ticks.borrow_and_update();
@@ -310,6 +321,23 @@ mod tests {
         drop((ticks, writer));
         (2..100).for_each(|id| logs.changed(DeployId(id)));
         assert!(lock(&logs.ticks).len() <= 2);
+    }
+
+    #[test]
+    fn half_a_line_that_a_killed_server_left_ends_before_the_next_one() {
+        let (dir, logs) = scratch();
+        let id = DeployId(3);
+        logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap().say("whole");
+        let path = logs.phase_file(id, 0).unwrap().unwrap();
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("17\thal");
+        fs::write(&path, text).unwrap();
+        let again = Logs::open(dir.path()).unwrap();
+        again.write(id, 0, &Phase::Build, Stopwatch::showing(Duration::from_secs(9))).unwrap().say("after");
+        let (text, _) = again.read(id, Cursor::default()).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
+        assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["whole", "hal", "after"]);
+        assert!(lines[2].0.parse::<u64>().unwrap() >= 9000);
     }
 
     #[test]
