@@ -61,16 +61,16 @@ impl Windlass {
             None => None,
         };
         let Some(release) = release else { return Ok(self.store.set_port(app, None).await?) };
-        self.proxy.write_port(app, release.port)?;
         self.store.set_port(app, Some(release.port)).await?;
         if !rightful {
             self.give_live_name(&release, &name).await?;
         }
+        self.run_live(&release, &name).await?;
         if usurper.is_some() {
             // What Caddy sends to the usurper by its last look-up may still arrive there.
             tokio::time::sleep(REFRESH).await;
         }
-        self.run_live(&release, &name).await
+        Ok(())
     }
 
     /// Gives the live name to the release's container, whatever it is called now.
@@ -99,14 +99,22 @@ impl Windlass {
             None if self.engine.image(&release.image.0).await?.is_some() => {
                 warn!(%app, %deploy, "the live container of {app} is gone; another takes its place");
                 let image = Image::of(release.clone(), release.env.clone());
-                let spec = self.web_container(app, deploy, &image, release.port);
+                let spec = ContainerSpec {
+                    name: name.into(),
+                    address: self.free_address(app).await?,
+                    restart: true,
+                    ..self.web_container(app, deploy, &image, release.port)
+                };
                 self.forget_collector(deploy);
-                self.engine.run(&ContainerSpec { name: name.into(), restart: true, ..spec }).await?;
+                self.engine.run(&spec).await?;
             }
             None => {
                 warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");
                 return Ok(());
             }
+        }
+        if let Some(there) = self.engine.container(name).await? {
+            self.lead(app, &there, release.port)?;
         }
         self.collect(app, name.into(), deploy);
         Ok(())

@@ -8,6 +8,7 @@ use super::probe;
 use super::run::{Run, Stop};
 use super::source::choose_port;
 use crate::domain::{DomainName, Release};
+use crate::engine::ContainerSpec;
 use crate::logs::PhaseWriter;
 
 /// A started container that nothing is known of yet.
@@ -37,7 +38,10 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
         )));
     };
     let port = choose_port(&image.manifest, &facts)?;
-    let spec = run.windlass.web_container(&deploy.app, deploy.id, &image, port);
+    let spec = ContainerSpec {
+        address: run.windlass.free_address(&deploy.app).await?,
+        ..run.windlass.web_container(&deploy.app, deploy.id, &image, port)
+    };
     let name = spec.name.clone();
     engine.run(&spec).await?;
     run.windlass.collect(&deploy.app, name.clone(), deploy.id);
