@@ -21,7 +21,11 @@ impl Windlass {
         // Stopped by us it must not come back, even if the server goes away right here.
         let _ = self.engine.set_restart(name, false).await;
         self.engine.stop(name, grace).await?;
-        self.finish_collecting(name, deploy).await?;
+        // Nothing that it printed is worth a container that stays.
+        let rest = tokio::time::timeout(Duration::from_secs(10), self.finish_collecting(name, deploy)).await;
+        if !matches!(rest, Ok(Ok(()))) {
+            warn!(%deploy, container = name, "the last of an app's output is not kept");
+        }
         Ok(self.engine.remove(name).await?)
     }
 
@@ -69,17 +73,21 @@ impl Windlass {
     }
 
     async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
-        // By id: the name changes with the swap.
-        let Some(state) = self.engine.container(container).await? else { return Ok(()) };
+        // By id as soon as it is known: the name changes with the swap.
+        let mut container = container.to_owned();
         loop {
-            self.collect_output(&state.id, deploy, true).await?;
             // The stream ends with the container, and also when the engine restarts or brings the
             // container back; while the engine is away nobody knows.
-            match self.engine.container(&state.id).await {
+            match self.engine.container(&container).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(state)) if !state.running => return Ok(()),
-                _ => tokio::time::sleep(Duration::from_secs(1)).await,
+                Ok(Some(state)) if state.running || container != state.id => {
+                    container = state.id;
+                    self.collect_output(&container, deploy, true).await?;
+                }
+                Ok(Some(_)) => return Ok(()),
+                Err(_) => {}
             }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 

@@ -11,6 +11,7 @@ mod browser;
 mod build;
 mod crash;
 mod django;
+mod kill;
 mod load;
 mod process;
 mod refs;
