@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::world::{Output, World, docker, run, wait_for};
+use crate::world::{Output, World, run, wait_for};
 
 /// The manifest that the tests' own app begins with.
 pub const MANIFEST: &str = include_str!("app/windlass.toml");
@@ -249,7 +249,7 @@ impl<'w> App<'w> {
         assert_eq!(self.branch().as_deref(), live["commit"].as_str(), "the branch names what is live");
         let containers = self.containers();
         assert!(containers.len() == 1 && containers[0].ends_with("_live"), "{containers:?}");
-        let running = docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]]).ok();
+        let running = self.world.place.docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]]).ok();
         assert_eq!(running.trim(), "true");
         assert_eq!(self.world.json(&["app", "show", &self.name])["status"], "serving");
     }

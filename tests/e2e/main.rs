@@ -13,6 +13,7 @@ mod crash;
 mod django;
 mod kill;
 mod load;
+mod own_engine;
 mod process;
 mod refs;
 mod world;
