@@ -12,6 +12,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::cutover::Retiring;
+use super::run::pause;
 use super::source::Image;
 use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId, Release};
@@ -37,15 +38,23 @@ impl Windlass {
         [named, routed, removed, branch, images].into_iter().collect()
     }
 
-    /// Settles an app for at most `limit`, where somebody waits for what comes after.
+    /// Settles an app, again and again until it works or `limit` is over, where somebody waits for
+    /// what comes after.
     pub(super) async fn settle_within(
         &self,
         limit: Duration,
         app: &AppName,
         ended: Option<DeployId>,
     ) -> Result<(), Error> {
-        let settled = tokio::time::timeout(limit, self.settle(app, ended)).await;
-        settled.unwrap_or_else(|_| Err(Error::Refused(format!("{app} is not in order yet"))))
+        let mut last = Error::Refused(format!("{app} is not in order yet"));
+        let settled = async {
+            while let Err(error) = self.settle(app, ended).await {
+                last = error;
+                pause(500).await;
+            }
+        };
+        let settled = tokio::time::timeout(limit, settled).await;
+        settled.map_err(|_| last)
     }
 
     /// The container of the live deploy has the live name and runs, whoever had the name before.

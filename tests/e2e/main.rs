@@ -12,6 +12,7 @@ mod build;
 mod cancel;
 mod crash;
 mod django;
+mod engine;
 mod kill;
 mod load;
 mod own_engine;

@@ -203,19 +203,32 @@ impl OwnEngine {
     fn end(&self, signal: Signal) {
         let mut daemon = self.daemon();
         let Some(mut process) = daemon.process.take() else { return };
-        self.signal(&process, signal);
+        if process.try_wait().unwrap().is_none() {
+            self.signal(&process, signal);
+        }
         wait_for("the engine ends", PATIENCE, || process.try_wait().unwrap());
         // One that was killed leaves it behind, and another process may get the number.
         let _ = fs::remove_file(self.folder.join("pid"));
     }
 
-    /// Stops the engine from doing anything, as a machine out of memory would.
-    pub fn freeze(&self) {
+    /// Stops the engine from doing anything, as a machine out of memory would, until dropped.
+    pub fn freeze(&self) -> Frozen<'_> {
         self.signal(self.daemon().process.as_ref().unwrap(), Signal::STOP);
+        Frozen(self)
     }
 
-    pub fn thaw(&self) {
-        self.signal(self.daemon().process.as_ref().unwrap(), Signal::CONT);
+    /// What a power cut leaves: the disk. The engine, its containers and all that runs beside them end,
+    /// and what the engine keeps in memory is gone.
+    pub fn lose_power(&self) {
+        let run = self.folder.join("run").display().to_string();
+        let script = "kill -9 -1; sleep 0.1; \
+            grep -o \" $1/[^ ]*\" /proc/mounts | sort -r | while read -r mount; do umount -l \"$mount\"; done; \
+            rm -rf \"$1\"";
+        let init = self.place.init.to_string();
+        let mut inside = Command::new("nsenter");
+        inside.args(["--target", &init, "--net", "--mount", "--pid", "bash", "-c", script, "bash", &run]);
+        crate::world::run(&mut inside).ok();
+        self.end(Signal::KILL);
     }
 
     /// `nsenter` waits for the daemon as its one child.
@@ -233,6 +246,15 @@ impl OwnEngine {
             self.place.docker(&["rm", "-fv", id]);
         }
         self.place.docker(&["network", "prune", "-f"]);
+    }
+}
+
+/// An engine that does nothing while this is there.
+pub struct Frozen<'e>(&'e OwnEngine);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.0.signal(self.0.daemon().process.as_ref().unwrap(), Signal::CONT);
     }
 }
 

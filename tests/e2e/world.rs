@@ -294,19 +294,20 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = self.server_log();
-            let from = log.lines().count().saturating_sub(60);
-            let end: Vec<&str> = log.lines().skip(from).collect();
-            eprintln!("---- the server's last lines\n{}\n----", end.join("\n"));
-            for caddy in self.containers("windlass.role=caddy") {
-                eprintln!("Caddy's:\n{}\n----", self.place.docker(&["logs", "--tail", "40", &caddy]).stderr);
-            }
+            eprintln!("---- the server's last lines\n{}\n----", last_lines(&self.server_log(), 60));
+            let caddy = fs::read_to_string(self.home.join("caddy/data/caddy.log")).unwrap_or_default();
+            eprintln!("Caddy's\n{}\n----", last_lines(&caddy, 40));
         } else if self.server_runs() {
             self.leftovers.remove_databases();
             let remains = self.remains();
             assert!(remains.is_empty(), "left behind after every app was destroyed:\n{remains}");
         }
     }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let from = text.lines().count().saturating_sub(count);
+    text.lines().skip(from).collect::<Vec<_>>().join("\n")
 }
 
 fn lines(text: &str) -> Vec<String> {
