@@ -171,6 +171,7 @@ impl Windlass {
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;
+        self.proxy.forget(name)?;
         for deploy in self.store.deploys(name, u32::MAX, None).await? {
             self.logs.remove(deploy.id)?;
         }
