@@ -68,7 +68,10 @@ impl Windlass {
             command: Some(command.map(str::to_owned).to_vec()),
             env: vec!["XDG_CONFIG_HOME=/config".into(), "XDG_DATA_HOME=/data".into()],
             network: self.naming.edge(),
+            address: None,
             aliases: Vec::new(),
+            // While a live name moves nobody bears it for a moment, and Caddy must be told at once.
+            own_names: true,
             restart: true,
             // The server's own user: it owns the admin socket then, and what lies in the folders.
             user: Some(format!("{uid}:{gid}")),
