@@ -70,6 +70,8 @@ pub struct Config {
     pub dashboard_domain: Option<DomainName>,
     /// The branch whose pushes deploy.
     pub deploy_branch: String,
+    /// How long a deploy may take until it is live, without its wait for another app's build.
+    pub deploy_timeout: HumanDuration,
     /// Caddy.
     pub caddy: Caddy,
     /// The engine.
@@ -112,6 +114,8 @@ pub enum Tls {
 pub struct Docker {
     /// The engine's socket.
     pub socket: PathBuf,
+    /// How long one call to the engine may take.
+    pub timeout: HumanDuration,
     /// Where apps' networks are cut from, one /26 each.
     pub address_pool: Ipv4Net,
 }
@@ -190,6 +194,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             dashboard_domain: None,
             deploy_branch: "main".into(),
+            deploy_timeout: HumanDuration::secs(2 * 3600),
             caddy: Caddy::default(),
             docker: Docker::default(),
             build: Build::default(),
@@ -207,7 +212,7 @@ impl Default for Caddy {
 impl Default for Docker {
     fn default() -> Self {
         let address_pool = Ipv4Net::new_assert([10, 213, 0, 0].into(), 16);
-        Self { socket: "/var/run/docker.sock".into(), address_pool }
+        Self { socket: "/var/run/docker.sock".into(), timeout: HumanDuration::secs(60), address_pool }
     }
 }
 

@@ -93,8 +93,8 @@ impl Windlass {
         if self.caddy.get().is_some() {
             return Ok(());
         }
-        let (_, said) =
-            self.engine.exec(&self.naming.caddy(), &["caddy".to_owned(), "version".to_owned()]).await?;
+        let command = ["caddy".to_owned(), "version".to_owned()];
+        let (_, said) = self.engine.exec(&self.naming.caddy(), &command, Duration::from_secs(10)).await?;
         let said = crate::domain::printable(said.split_whitespace().next().unwrap_or_default(), 40);
         let _ = self.caddy.set(Abilities::of_version(&said));
         tracing::info!(version = said, "Caddy {said} runs");

@@ -98,7 +98,7 @@ impl Windlass {
         Ok(Self(Arc::new(Parts {
             logs: Logs::open(&home.logs())?,
             git: Repositories::new(home.repos(), &config.deploy_branch),
-            engine: Engine::new(&config.docker.socket, instance, home.path())?,
+            engine: Engine::new(&config.docker.socket, config.docker.timeout.0, instance, home.path())?,
             naming: Naming::new(instance),
             proxy: Proxy::new(home.caddy())?,
             door,

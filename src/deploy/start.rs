@@ -147,16 +147,14 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
         return Err(format!("{} answered {status}, not {}", health.path, health.status));
     }
     let Some(command) = &candidate.healthcheck else { return Ok(format!("{status}")) };
-    let checked = run.windlass.engine.exec(&candidate.name, command);
     let limit = health.timeout.0.max(Duration::from_secs(5));
-    match tokio::time::timeout(limit, checked).await {
-        Ok(Ok((0, _))) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
-        Ok(Ok((code, said))) => {
+    match run.windlass.engine.exec(&candidate.name, command, limit).await {
+        Ok((0, _)) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
+        Ok((code, said)) => {
             let said = crate::domain::printable(said.lines().last().unwrap_or(""), 200);
             Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the image's HEALTHCHECK took longer than {}", show(limit))),
+        Err(error) => Err(format!("the image's HEALTHCHECK gave no answer within {}: {error}", show(limit))),
     }
 }
 

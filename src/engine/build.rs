@@ -149,7 +149,8 @@ impl Engine {
         let (repo, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let options =
             bollard::query_parameters::TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
-        self.docker.tag_image(id, Some(options)).await.map_err(self.failed(format!("tag the image {image}")))
+        let tagged = self.ask(self.docker.tag_image(id, Some(options))).await;
+        tagged.map_err(self.failed(format!("tag the image {image}")))
     }
 }
 

@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
+use bollard::errors::Error as ApiError;
+use bollard::exec::StartExecResults;
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, HostConfigLogConfig,
     MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters as query;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::{APP, DEPLOY, Engine, EngineError, ROLE, SPEC, is_missing, status_of};
+use super::{APP, DEPLOY, Engine, EngineError, ROLE, SPEC, is_missing, status_of, within};
 use crate::domain::{AppName, DeployId};
 
 /// What a container is for.
@@ -164,10 +166,10 @@ impl Engine {
     pub async fn run(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
         let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
         let body = self.create_body(spec);
-        let made = match self.docker.create_container(Some(options.clone()), body.clone()).await {
+        let made = match self.ask(self.docker.create_container(Some(options.clone()), body.clone())).await {
             Err(error) if status_of(&error) == Some(409) => {
                 self.remove(&spec.name).await?;
-                self.docker.create_container(Some(options), body).await
+                self.ask(self.docker.create_container(Some(options), body)).await
             }
             made => made,
         };
@@ -182,7 +184,8 @@ impl Engine {
 
     /// Starts a container that is there.
     pub async fn start(&self, name: &str) -> Result<(), EngineError> {
-        let started = self.docker.start_container(name, None::<query::StartContainerOptions>).await;
+        let starting = self.docker.start_container(name, None::<query::StartContainerOptions>);
+        let started = self.ask(starting).await;
         started.map_err(self.failed(format!("start the container {name}")))
     }
 
@@ -238,7 +241,8 @@ impl Engine {
 
     /// A container as it stands; `None` where there is none of that name or id.
     pub async fn container(&self, name: &str) -> Result<Option<ContainerState>, EngineError> {
-        let inspected = self.docker.inspect_container(name, None::<query::InspectContainerOptions>).await;
+        let inspecting = self.docker.inspect_container(name, None::<query::InspectContainerOptions>);
+        let inspected = self.ask(inspecting).await;
         let found = match inspected {
             Err(error) if is_missing(&error) => return Ok(None),
             found => found.map_err(self.failed(format!("look at the container {name}")))?,
@@ -281,8 +285,8 @@ impl Engine {
         labels.extend(deploy.map(|id| format!("{DEPLOY}={id}")));
         let filters = HashMap::from([("label", labels)]);
         let options = query::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let listed =
-            self.docker.list_containers(Some(options)).await.map_err(self.failed("list containers"))?;
+        let listed = self.ask(self.docker.list_containers(Some(options))).await;
+        let listed = listed.map_err(self.failed("list containers"))?;
         let mut found = Vec::new();
         for summary in listed {
             // One may go between the list and the look at it.
@@ -308,7 +312,8 @@ impl Engine {
 
     /// The process id, on the host, of a running container's first process.
     pub async fn pid(&self, name: &str) -> Result<Option<i64>, EngineError> {
-        let inspected = self.docker.inspect_container(name, None::<query::InspectContainerOptions>).await;
+        let inspecting = self.docker.inspect_container(name, None::<query::InspectContainerOptions>);
+        let inspected = self.ask(inspecting).await;
         let found = inspected.map_err(self.failed(format!("look at the container {name}")))?;
         Ok(found.state.and_then(|state| state.pid).filter(|pid| *pid > 0))
     }
@@ -317,8 +322,8 @@ impl Engine {
     pub async fn running(&self) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("label", vec![self.mine()]), ("status", vec!["running".to_owned()])]);
         let options = query::ListContainersOptionsBuilder::default().filters(&filters).build();
-        let listed =
-            self.docker.list_containers(Some(options)).await.map_err(self.failed("list containers"))?;
+        let listed = self.ask(self.docker.list_containers(Some(options))).await;
+        let listed = listed.map_err(self.failed("list containers"))?;
         let names = listed.into_iter().filter_map(|c| c.names).flatten();
         Ok(names.map(|name| name.trim_start_matches('/').to_owned()).collect())
     }
@@ -326,7 +331,7 @@ impl Engine {
     /// Gives a container another name. Its connections are not touched.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), EngineError> {
         let options = query::RenameContainerOptionsBuilder::default().name(to).build();
-        let renamed = self.docker.rename_container(from, options).await;
+        let renamed = self.ask(self.docker.rename_container(from, options)).await;
         renamed.map_err(self.failed(format!("rename the container {from} to {to}")))
     }
 
@@ -334,7 +339,7 @@ impl Engine {
     pub async fn set_restart(&self, name: &str, restart: bool) -> Result<(), EngineError> {
         let body =
             ContainerUpdateBody { restart_policy: Some(restart_policy(restart)), ..Default::default() };
-        let updated = self.docker.update_container(name, body).await;
+        let updated = self.ask(self.docker.update_container(name, body)).await;
         updated.map_err(self.failed(format!("set the restart policy of {name}")))
     }
 
@@ -342,8 +347,9 @@ impl Engine {
     pub async fn stop(&self, name: &str, grace: Duration) -> Result<(), EngineError> {
         let options =
             query::StopContainerOptionsBuilder::default().t(grace.as_secs().min(3600) as i32).build();
-        let docker = self.docker.clone().with_timeout(grace + super::CALL);
-        match docker.stop_container(name, Some(options)).await {
+        let limit = grace + self.limit;
+        let docker = self.docker.clone().with_timeout(limit);
+        match within(limit, docker.stop_container(name, Some(options))).await {
             Err(error) if matches!(status_of(&error), Some(304 | 404)) => Ok(()),
             other => other.map_err(self.failed(format!("stop the container {name}"))),
         }
@@ -352,7 +358,7 @@ impl Engine {
     /// Removes a container, at once and with its anonymous volumes. Fine when it is gone.
     pub async fn remove(&self, name: &str) -> Result<(), EngineError> {
         let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match self.docker.remove_container(name, Some(options)).await {
+        match self.ask(self.docker.remove_container(name, Some(options))).await {
             // 409: its removal is under way already.
             Err(error) if matches!(status_of(&error), Some(404 | 409)) => Ok(()),
             other => other.map_err(self.failed(format!("remove the container {name}"))),
@@ -362,7 +368,7 @@ impl Engine {
     /// Sends a signal to a container's main process.
     pub async fn signal(&self, name: &str, signal: &str) -> Result<(), EngineError> {
         let options = query::KillContainerOptionsBuilder::default().signal(signal).build();
-        let sent = self.docker.kill_container(name, Some(options)).await;
+        let sent = self.ask(self.docker.kill_container(name, Some(options))).await;
         sent.map_err(self.failed(format!("send {signal} to {name}")))
     }
 
@@ -394,35 +400,40 @@ impl Engine {
     pub async fn last_output(&self, name: &str, count: usize) -> Result<Vec<Bytes>, EngineError> {
         let options =
             query::LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&count.to_string()).build();
-        let mut stream = std::pin::pin!(self.docker.logs(name, Some(options)));
-        let mut lines = Vec::new();
-        while let Some(item) = stream.next().await {
-            lines.push(item.map_err(self.failed(format!("read the output of {name}")))?.into_bytes());
-        }
-        Ok(lines)
+        let lines = self.docker.logs(name, Some(options)).map_ok(LogOutput::into_bytes).try_collect();
+        self.ask(lines).await.map_err(self.failed(format!("read the output of {name}")))
     }
 
-    /// Runs a command in a running container and gives its exit status.
-    pub async fn exec(&self, name: &str, command: &[String]) -> Result<(i64, String), EngineError> {
+    /// Runs a command in a running container, no longer than `limit`: its exit status and what it
+    /// printed, 64 KiB of it at most. The command itself goes on when the limit is over.
+    pub async fn exec(
+        &self,
+        name: &str,
+        command: &[String],
+        limit: Duration,
+    ) -> Result<(i64, String), EngineError> {
+        let ended = within(limit, self.exec_to_end(name, command)).await;
+        ended.map_err(self.failed(format!("run {} in {name}", command.join(" "))))
+    }
+
+    async fn exec_to_end(&self, name: &str, command: &[String]) -> Result<(i64, String), ApiError> {
         let config = ExecConfig {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             cmd: Some(command.to_vec()),
             ..Default::default()
         };
-        let doing = || format!("run {} in {name}", command.join(" "));
-        let exec = self.docker.create_exec(name, config).await.map_err(self.failed(doing()))?;
-        let started = self.docker.start_exec(&exec.id, None).await.map_err(self.failed(doing()))?;
+        let exec = self.docker.create_exec(name, config).await?;
         let mut printed = Vec::new();
-        if let bollard::exec::StartExecResults::Attached { mut output, .. } = started {
+        if let StartExecResults::Attached { mut output, .. } = self.docker.start_exec(&exec.id, None).await? {
             while let Some(chunk) = output.next().await {
-                let chunk = chunk.map_err(self.failed(doing()))?.into_bytes();
+                let chunk = chunk?.into_bytes();
                 if printed.len() < 64 * 1024 {
                     printed.extend_from_slice(&chunk);
                 }
             }
         }
-        let ended = self.docker.inspect_exec(&exec.id).await.map_err(self.failed(doing()))?;
+        let ended = self.docker.inspect_exec(&exec.id).await?;
         Ok((ended.exit_code.unwrap_or(-1), String::from_utf8_lossy(&printed).into_owned()))
     }
 }

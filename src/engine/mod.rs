@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::errors::Error as ApiError;
 use thiserror::Error;
 
 pub use build::{BuildEvent, BuildSpec, BuildStop};
@@ -33,9 +34,6 @@ pub const ROLE: &str = "windlass.role";
 pub const SPEC: &str = "windlass.spec";
 /// The label with the commit an image was built from.
 pub const COMMIT: &str = "windlass.commit";
-
-/// How long an ordinary call may take before the engine counts as hanging.
-const CALL: Duration = Duration::from_secs(60);
 
 /// The engine did not do as asked.
 #[derive(Debug, Error)]
@@ -89,22 +87,31 @@ pub struct EngineFacts {
 pub struct Engine {
     docker: Docker,
     socket: String,
+    /// How long one call may take, whole answer included; streams have limits of their own.
+    limit: Duration,
     instance: String,
     home: String,
 }
 
 impl Engine {
-    /// A connection over `socket`. Does not fail when the engine is away: its calls do.
-    pub fn new(socket: &Path, instance: &str, home: &Path) -> Result<Self, EngineError> {
+    /// A connection over `socket`, whose calls count as hanging after `limit`. Does not fail when the
+    /// engine is away: its calls do.
+    pub fn new(socket: &Path, limit: Duration, instance: &str, home: &Path) -> Result<Self, EngineError> {
         let socket = socket.display().to_string();
-        let docker = Docker::connect_with_unix(&socket, CALL.as_secs(), bollard::API_DEFAULT_VERSION)
+        let seconds = limit.as_secs().max(1);
+        let docker = Docker::connect_with_unix(&socket, seconds, bollard::API_DEFAULT_VERSION)
             .map_err(|error| EngineError::Unreachable { socket: socket.clone(), cause: error.to_string() })?;
-        Ok(Self { docker, socket, instance: instance.to_owned(), home: home.display().to_string() })
+        Ok(Self { docker, socket, limit, instance: instance.to_owned(), home: home.display().to_string() })
+    }
+
+    /// One call to the engine, within its limit.
+    async fn ask<T>(&self, call: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+        within(self.limit, call).await
     }
 
     /// Version and cgroups; also the way to see whether the engine is there.
     pub async fn facts(&self) -> Result<EngineFacts, EngineError> {
-        let info = self.docker.info().await.map_err(self.failed("tell about itself"))?;
+        let info = self.ask(self.docker.info()).await.map_err(self.failed("tell about itself"))?;
         let version_2 = info.cgroup_version == Some(bollard::models::SystemInfoCgroupVersionEnum::_2);
         Ok(EngineFacts {
             version: info.server_version.unwrap_or_default(),
@@ -115,7 +122,7 @@ impl Engine {
 
     /// What is known of an image; `None` where there is none.
     pub async fn image(&self, image: &str) -> Result<Option<ImageFacts>, EngineError> {
-        let found = match self.docker.inspect_image(image).await {
+        let found = match self.ask(self.docker.inspect_image(image)).await {
             Err(error) if is_missing(&error) => return Ok(None),
             found => found.map_err(self.failed(format!("look at the image {image}")))?,
         };
@@ -134,7 +141,7 @@ impl Engine {
     /// Removes an image's name, and the image with it unless something else still uses it.
     pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let options = bollard::query_parameters::RemoveImageOptionsBuilder::default().build();
-        match self.docker.remove_image(image, Some(options), None).await {
+        match self.ask(self.docker.remove_image(image, Some(options), None)).await {
             Err(error) if is_missing(&error) => Ok(()),
             other => other.map(drop).map_err(self.failed(format!("remove the image {image}"))),
         }
@@ -145,7 +152,8 @@ impl Engine {
         let filters = HashMap::from([("label", vec![self.mine(), format!("{APP}={app}")])]);
         let options =
             bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
-        let found = self.docker.list_images(Some(options)).await.map_err(self.failed("list images"))?;
+        let found = self.ask(self.docker.list_images(Some(options))).await;
+        let found = found.map_err(self.failed("list images"))?;
         Ok(found.into_iter().flat_map(|image| image.repo_tags).collect())
     }
 
@@ -174,27 +182,30 @@ impl Engine {
     }
 
     /// For `map_err`: what was being done, and whether the engine is there at all.
-    fn failed(&self, doing: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError {
+    fn failed(&self, doing: impl Into<String>) -> impl FnOnce(ApiError) -> EngineError {
         let (doing, socket) = (doing.into(), self.socket.clone());
         move |error| match error {
-            bollard::errors::Error::DockerResponseServerError { message, .. } => {
+            ApiError::DockerResponseServerError { message, .. } => {
                 EngineError::Failed { doing, cause: message }
             }
-            bollard::errors::Error::DockerStreamError { error } => {
-                EngineError::Failed { doing, cause: error }
-            }
-            bollard::errors::Error::RequestTimeoutError => {
+            ApiError::DockerStreamError { error } => EngineError::Failed { doing, cause: error },
+            ApiError::RequestTimeoutError => {
                 EngineError::Failed { doing, cause: "it did not answer in time".into() }
             }
-            bollard::errors::Error::HyperLegacyError { err } if err.is_connect() => {
+            ApiError::HyperLegacyError { err } if err.is_connect() => {
                 EngineError::Unreachable { socket, cause: root_cause(&err) }
             }
-            bollard::errors::Error::SocketNotFoundError(path) => {
+            ApiError::SocketNotFoundError(path) => {
                 EngineError::Unreachable { socket, cause: format!("there is no socket at {path}") }
             }
             other => EngineError::Failed { doing, cause: root_cause(&other) },
         }
     }
+}
+
+/// bollard's own limit ends with an answer's head: this one is for all of it.
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(ApiError::RequestTimeoutError))
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {
@@ -205,13 +216,13 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-fn is_missing(error: &bollard::errors::Error) -> bool {
+fn is_missing(error: &ApiError) -> bool {
     status_of(error) == Some(404)
 }
 
-fn status_of(error: &bollard::errors::Error) -> Option<u16> {
+fn status_of(error: &ApiError) -> Option<u16> {
     match error {
-        bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        ApiError::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,
     }
 }

@@ -31,7 +31,7 @@ impl Engine {
         subnet: Option<Ipv4Net>,
         app: Option<&str>,
     ) -> Result<(), EngineError> {
-        match self.docker.inspect_network(name, None).await {
+        match self.ask(self.docker.inspect_network(name, None)).await {
             Ok(_) => return Ok(()),
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(self.failed(format!("look at the network {name}"))(error)),
@@ -49,7 +49,7 @@ impl Engine {
             labels: Some(self.labels(&owner)),
             ..Default::default()
         };
-        match self.docker.create_network(request).await {
+        match self.ask(self.docker.create_network(request)).await {
             Err(error) if status_of(&error) == Some(409) => Ok(()),
             other => other.map(drop).map_err(self.failed(format!("create the network {name}"))),
         }
@@ -57,11 +57,8 @@ impl Engine {
 
     /// Every subnet in use on this engine, by anybody.
     pub async fn subnets(&self) -> Result<Vec<Ipv4Net>, EngineError> {
-        let networks = self
-            .docker
-            .list_networks(None::<ListNetworksOptions>)
-            .await
-            .map_err(self.failed("list networks"))?;
+        let listed = self.ask(self.docker.list_networks(None::<ListNetworksOptions>)).await;
+        let networks = listed.map_err(self.failed("list networks"))?;
         let configs = networks.into_iter().filter_map(|n| n.ipam?.config).flatten();
         Ok(configs.filter_map(|config| config.subnet?.parse().ok()).collect())
     }
@@ -72,7 +69,7 @@ impl Engine {
             container: container.to_owned(),
             endpoint_config: Some(EndpointSettings { gw_priority: Some(-1), ..Default::default() }),
         };
-        match self.docker.connect_network(network, request).await {
+        match self.ask(self.docker.connect_network(network, request)).await {
             // 403 and 409 are "already connected".
             Err(error)
                 if matches!(status_of(&error), Some(403 | 409)) && error.to_string().contains("already") =>
@@ -87,7 +84,7 @@ impl Engine {
     pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
         let request =
             bollard::models::NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
-        match self.docker.disconnect_network(network, request).await {
+        match self.ask(self.docker.disconnect_network(network, request)).await {
             Err(error) if is_missing(&error) => Ok(()),
             other => other.map_err(self.failed(format!("disconnect {container} from {network}"))),
         }
@@ -96,7 +93,7 @@ impl Engine {
     /// Names of running containers on a network that are not this installation's, such as a database
     /// that somebody put there.
     pub async fn strangers(&self, network: &str) -> Result<Vec<String>, EngineError> {
-        let inspected = match self.docker.inspect_network(network, None).await {
+        let inspected = match self.ask(self.docker.inspect_network(network, None)).await {
             Err(error) if is_missing(&error) => return Ok(Vec::new()),
             other => other.map_err(self.failed(format!("look at the network {network}")))?,
         };
@@ -107,7 +104,7 @@ impl Engine {
 
     /// Removes a network.
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
-        match self.docker.remove_network(name).await {
+        match self.ask(self.docker.remove_network(name)).await {
             Err(error) if is_missing(&error) => Ok(()),
             other => other.map_err(self.failed(format!("remove the network {name}"))),
         }
@@ -117,7 +114,8 @@ impl Engine {
     pub async fn networks(&self) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("label".to_owned(), vec![self.mine()])]);
         let options = ListNetworksOptions { filters: Some(filters) };
-        let found = self.docker.list_networks(Some(options)).await.map_err(self.failed("list networks"))?;
+        let found = self.ask(self.docker.list_networks(Some(options))).await;
+        let found = found.map_err(self.failed("list networks"))?;
         Ok(found.into_iter().filter_map(|n| n.name).collect())
     }
 }
