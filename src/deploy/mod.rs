@@ -96,7 +96,7 @@ impl Windlass {
                 .then(|| home.caddy().join("data/caddy/pki/authorities/local/root.crt")),
         };
         Ok(Self(Arc::new(Parts {
-            logs: Logs::open(&home.logs())?,
+            logs: Logs::open(&home.logs(), config.keep.log_size.0)?,
             git: Repositories::new(home.repos(), &config.deploy_branch),
             engine: Engine::new(&config.docker.socket, config.docker.timeout.0, instance, home.path())?,
             naming: Naming::new(instance),
