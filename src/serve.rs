@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::config::{Config, ConfigError, Home};
 use crate::control::server as control;
 use crate::deploy::Windlass;
+use crate::domain::Timestamp;
 use crate::store::{SealError, Sealer, Store, StoreError};
 use crate::web;
 
@@ -87,8 +88,11 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     let instance = store.instance().await?;
     let windlass = Windlass::new(home.clone(), config, store, &instance)?;
     link_binary(home)?;
-    windlass.reconcile().await?;
-    windlass.ensure_edge().await?;
+    let since = Timestamp::now();
+    // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
+    let _ = windlass.learn_version().await;
+    windlass.begin_work().await?;
+    let in_order = put_in_order(&windlass).await?;
 
     let shutdown = CancellationToken::new();
     let socket = home.control_socket();
@@ -104,8 +108,8 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
         tokio::spawn(pages(page, router.clone(), shutdown.clone())),
         tokio::spawn(pages(behind_caddy, router, shutdown.clone())),
         tokio::spawn(keep_house(windlass.clone(), shutdown.clone())),
+        tokio::spawn(watch(windlass.clone(), in_order, since, shutdown.clone())),
     ];
-    windlass.resume_queue().await?;
     // Last, so that no start that fails has used up the one time the password is shown.
     if let Some(password) = web::first_admin(&windlass.store).await? {
         println!("The dashboard's first user is admin, with the password {password}");
@@ -121,6 +125,27 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
     let _ = fs::remove_file(&socket);
     Ok(())
+}
+
+/// Puts everything on the engine in order. False when the engine does not answer: the server runs
+/// without it, and tells what it knows.
+async fn put_in_order(windlass: &Windlass) -> Result<bool, ServeError> {
+    match windlass.put_in_order().await {
+        Ok(()) => Ok(true),
+        Err(error @ crate::deploy::Error::Engine(_)) => {
+            println!("{error}");
+            println!("What runs is left as it is; everything is put in order when the engine is back.");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn watch(windlass: Windlass, in_order: bool, since: Timestamp, shutdown: CancellationToken) {
+    tokio::select! {
+        () = windlass.watch_engine(in_order, since) => {}
+        () = shutdown.cancelled() => {}
+    }
 }
 
 /// Makes the home folder and locks it for this process.

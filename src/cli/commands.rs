@@ -345,11 +345,19 @@ fn apps(apps: Vec<App>) -> String {
     table.text()
 }
 
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 fn one_app(app: App) -> String {
     let mut table = Table::facts();
     let live = app.live.as_ref();
     table.row(["name".into(), app.name.to_string()]);
-    table.row(["status".into(), app.status.as_str().into()]);
+    let restarts = match app.restarts {
+        None | Some(0) => String::new(),
+        Some(count) => format!(", brought back {} after it ended by itself", times(count)),
+    };
+    table.row(["status".into(), format!("{}{restarts}", app.status)]);
     table.row([
         "live".into(),
         live.map_or("nothing yet".into(), |d| format!("deploy {}: {}", d.id, named(d))),
@@ -460,11 +468,13 @@ mod tests {
             domains: vec!["a.example.com".parse().unwrap(), "b.example.com".parse().unwrap()],
             remote: "ssh://deploy@host/shop".into(),
             status: AppStatus::Serving,
+            restarts: Some(2),
             live: Some(live.clone()),
         };
         let listed = apps(vec![app.clone()]);
         assert!(listed.contains("shop  serving  12 1a2b3c4d5e \"Say hello  [2J\""), "{listed}");
         assert!(listed.contains("a.example.com, b.example.com\n"), "{listed}");
+        assert!(one_app(app.clone()).contains("serving, brought back 2 times after it ended by itself"));
         assert!(one_app(app.clone()).contains("remote   ssh://deploy@host/shop\n"));
         assert!(
             created(app).contains("  git remote add prod ssh://deploy@host/shop\n  git push prod main\n")

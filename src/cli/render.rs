@@ -344,6 +344,7 @@ pub(super) mod tests {
             actor: "ann".into(),
             status,
             queued_at: Timestamp::from_millis(0),
+            attempts: 1,
             started_at: Some(Timestamp::from_millis(0)),
             finished_at: Some(Timestamp::from_millis(total as i64)),
             duration_ms: Some(total),

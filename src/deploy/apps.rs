@@ -7,8 +7,10 @@ use ipnet::Ipv4Net;
 use super::{Error, Windlass};
 use crate::domain::{App, AppName, AppStatus, DeployId, DomainName};
 use crate::proxy::{Route, Settings, Upstream};
-use crate::store::AppRow;
+use crate::store::{AppRow, StoreError};
 
+/// How long a page or a list waits for the engine to tell what runs.
+const LOOK: Duration = Duration::from_secs(2);
 /// The size of an app's network: room for its containers, gates and databases.
 const SUBNET_PREFIX: u8 = 26;
 
@@ -23,7 +25,10 @@ impl Windlass {
         let subnet = self.free_subnet().await?;
         self.store.create_app(name, domains, subnet).await?;
         match self.furnish(name, subnet).await {
-            Ok(()) => self.app(name).await,
+            Ok(()) => {
+                self.workers.wake(self, name);
+                self.app(name).await
+            }
             Err(error) => {
                 // The first error is the one to tell; undoing may fail for the same reason.
                 let _ = self.destroy_app(name).await;
@@ -56,30 +61,43 @@ impl Windlass {
     /// One app.
     pub async fn app(&self, name: &AppName) -> Result<App, Error> {
         let row = self.store.app(name).await?;
-        let running = self.engine.running().await.unwrap_or_default();
-        self.show(row, &running).await
+        let running = self.running().await;
+        let mut app = self.show(row, running.as_deref()).await?;
+        if let (Some(live), AppStatus::Serving | AppStatus::Down) = (&app.live, app.status) {
+            let name = self.naming.live(name);
+            let there = tokio::time::timeout(LOOK, self.engine.container(&name)).await;
+            let there = there.ok().and_then(Result::ok).flatten().filter(|c| c.deploy == Some(live.id));
+            app.restarts = there.map(|container| container.restarts);
+        }
+        Ok(app)
+    }
+
+    /// Names of our containers that run; `None` when the engine does not tell soon.
+    async fn running(&self) -> Option<Vec<String>> {
+        tokio::time::timeout(LOOK, self.engine.running()).await.ok()?.ok()
     }
 
     /// Every app, by name.
     pub async fn apps(&self) -> Result<Vec<App>, Error> {
-        // With the engine away no app is known to serve; the list itself must still come.
-        let running = self.engine.running().await.unwrap_or_default();
+        // With the engine away nobody knows what runs; the list itself must still come.
+        let running = self.running().await;
         let mut apps = Vec::new();
         for row in self.store.apps().await? {
-            apps.push(self.show(row, &running).await?);
+            apps.push(self.show(row, running.as_deref()).await?);
         }
         Ok(apps)
     }
 
-    async fn show(&self, row: AppRow, running: &[String]) -> Result<App, Error> {
+    async fn show(&self, row: AppRow, running: Option<&[String]>) -> Result<App, Error> {
         let live = self.store.live_deploy(&row.name).await?;
-        let status = match &live {
-            None => AppStatus::Empty,
-            Some(_) if running.contains(&self.naming.live(&row.name)) => AppStatus::Serving,
-            Some(_) => AppStatus::Down,
+        let status = match (&live, running) {
+            (None, _) => AppStatus::Empty,
+            (Some(_), None) => AppStatus::Unknown,
+            (Some(_), Some(names)) if names.contains(&self.naming.live(&row.name)) => AppStatus::Serving,
+            (Some(_), Some(_)) => AppStatus::Down,
         };
         let remote = self.git.path(&row.name).display().to_string();
-        Ok(App { name: row.name, domains: row.domains, remote, status, live })
+        Ok(App { name: row.name, domains: row.domains, remote, status, restarts: None, live })
     }
 
     /// Where the public finds a domain: `https://shop.example.com`.
@@ -107,19 +125,38 @@ impl Windlass {
                 strangers[0]
             )));
         }
+        // From here on it is going, whatever happens to this server: its worker goes on with that.
+        self.store.set_leaving(name).await?;
         for deploy in self.store.open_deploys(Some(name)).await? {
             let _ = self.cancel(deploy.id, "app destroy").await;
         }
-        self.wait_idle(name).await?;
-        self.workers.forget(name);
-        // The rows go last: whatever fails before them can be tried again.
+        let held = tokio::time::timeout(Duration::from_secs(60), self.workers.hold(name)).await;
+        let Ok(_hands) = held else {
+            let why = format!("{name} goes as soon as its deploy has ended, which takes longer than usual");
+            return Err(Error::Refused(why));
+        };
+        match self.tear_down(name).await {
+            // Its worker was quicker.
+            Err(Error::Store(StoreError::NoApp(_))) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Removes everything of an app that is leaving. The rows go last: whatever fails before them is
+    /// tried again.
+    pub(super) async fn tear_down(&self, name: &AppName) -> Result<(), Error> {
+        self.store.app(name).await?;
+        let network = self.naming.network(name);
         self.store.set_port(name, None).await?;
         self.load_routes(None).await?;
         for container in self.engine.containers(Some(name), None).await? {
             self.engine.remove(&container.id).await?;
         }
         for image in self.engine.images_of(name.as_str()).await? {
-            self.engine.remove_image(&image).await?;
+            let names = if image.tags.is_empty() { vec![image.id] } else { image.tags };
+            for name in names {
+                self.engine.remove_image(&name).await?;
+            }
         }
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
@@ -128,17 +165,8 @@ impl Windlass {
             self.logs.remove(deploy.id)?;
         }
         self.store.destroy_app(name).await?;
+        self.workers.forget(name);
         self.load_routes(None).await
-    }
-
-    async fn wait_idle(&self, name: &AppName) -> Result<(), Error> {
-        for _ in 0..300 {
-            if self.store.open_deploys(Some(name)).await?.is_empty() && !self.workers.busy(name) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        Err(Error::Refused(format!("a deploy of {name} does not end; try again when it has")))
     }
 
     /// What all routes share.

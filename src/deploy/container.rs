@@ -1,28 +1,37 @@
 //! The containers of an app: the same image, environment and network for its gates and for what
 //! serves.
 
-use super::run::Run;
+use super::Windlass;
 use super::source::Image;
-use crate::domain::Environment;
+use crate::domain::{AppName, DeployId, Environment};
 use crate::engine::{ContainerSpec, Role};
 
-/// A container of the app, up to what differs between a candidate and a gate.
-pub(super) fn web_container(run: &Run, image: &Image, port: u16, name: String, role: Role) -> ContainerSpec {
-    let (naming, deploy) = (&run.windlass.naming, &run.deploy);
-    ContainerSpec {
-        aliases: vec![naming.fallback(&deploy.app), naming.release(&deploy.app, deploy.id)],
-        name,
-        role,
-        owner: Some((deploy.app.clone(), deploy.id)),
-        image: image.name.to_string(),
-        command: image.manifest.web.command.clone().map(|command| command.0),
-        env: environment(&image.env, image, port).assignments(),
-        network: naming.network(&deploy.app),
-        restart: false,
-        user: None,
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        capabilities: None,
+impl Windlass {
+    /// A web container of a deploy, under the deploy's own name. A gate and a live one differ in
+    /// what they say themselves.
+    pub(super) fn web_container(
+        &self,
+        app: &AppName,
+        deploy: DeployId,
+        image: &Image,
+        port: u16,
+    ) -> ContainerSpec {
+        let own = self.naming.release(app, deploy);
+        ContainerSpec {
+            aliases: vec![self.naming.fallback(app), own.clone()],
+            name: own,
+            role: Role::Web,
+            owner: Some((app.clone(), deploy)),
+            image: image.name.to_string(),
+            command: image.manifest.web.command.clone().map(|command| command.0),
+            env: environment(&image.env, image, port).assignments(),
+            network: self.naming.network(app),
+            restart: false,
+            user: None,
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            capabilities: None,
+        }
     }
 }
 

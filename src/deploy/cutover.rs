@@ -5,13 +5,14 @@
 //! containers bear covers the milliseconds in which no container has the live name. Until the old
 //! container is stopped, two renames undo it.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::Error;
 use super::run::{Run, Stop, pause};
 use super::start::Healthy;
+use super::{Error, Windlass};
 use crate::domain::duration::show;
-use crate::domain::{DeployId, Release};
+use crate::domain::{AppName, DeployId, Release};
 use crate::engine::ContainerState;
 use crate::logs::PhaseWriter;
 use crate::proxy::{REFRESH, Upstream};
@@ -23,8 +24,8 @@ pub(super) struct Retiring {
     deploy: DeployId,
     /// Its container's name since the swap.
     name: String,
-    /// Where Caddy may still have requests to it.
-    addresses: Vec<String>,
+    /// By which names and addresses Caddy may still have requests to it.
+    hosts: Vec<String>,
     /// When it lost the live name.
     since: Instant,
 }
@@ -62,7 +63,7 @@ pub(super) async fn swap(run: &Run, log: &PhaseWriter, healthy: Healthy) -> Resu
     let live = windlass.naming.live(app);
     let port_before = windlass.store.app(app).await?.port;
     let before = match windlass.engine.container(&live).await? {
-        Some(container) => Some(retiring(run, container, port_before)?),
+        Some(container) => Some(Retiring::holder(windlass, app, &container)?),
         None => None,
     };
     let release = healthy.release;
@@ -83,25 +84,31 @@ pub(super) async fn swap(run: &Run, log: &PhaseWriter, healthy: Healthy) -> Resu
     Ok(Cutover { release, before, port_before })
 }
 
-fn retiring(run: &Run, container: ContainerState, port: Option<u16>) -> Result<Retiring, Error> {
-    let (naming, app) = (&run.windlass.naming, &run.deploy.app);
-    let Some(deploy) = container.deploy else {
-        let name = naming.live(app);
-        return Err(Error::Refused(format!(
-            "the container {name} has no deploy label; remove it and deploy again"
-        )));
-    };
-    let port = port.unwrap_or(crate::domain::manifest::DEFAULT_PORT);
-    let own = container.addresses.get(&naming.network(app)).map(|ip| format!("{ip}:{port}"));
-    let addresses = own.into_iter().chain([format!("{}:{port}", naming.fallback(app))]).collect();
-    Ok(Retiring { deploy, name: naming.release(app, deploy), addresses, since: Instant::now() })
+impl Retiring {
+    /// A container of the app that has lost the live name just now.
+    pub fn new(windlass: &Windlass, app: &AppName, deploy: DeployId, container: &ContainerState) -> Self {
+        let naming = &windlass.naming;
+        let own = container.addresses.get(&naming.network(app)).map(Ipv4Addr::to_string);
+        let hosts = own.into_iter().chain([naming.fallback(app)]).collect();
+        Self { deploy, name: naming.release(app, deploy), hosts, since: Instant::now() }
+    }
+
+    /// The container that has the live name, as it is about to lose it.
+    fn holder(windlass: &Windlass, app: &AppName, container: &ContainerState) -> Result<Self, Error> {
+        let unlabelled = || {
+            let name = &container.name;
+            Error::Refused(format!("the container {name} has no deploy label; remove it and deploy again"))
+        };
+        Ok(Self::new(windlass, app, container.deploy.ok_or_else(unlabelled)?, container))
+    }
 }
 
 /// Takes the live name from whatever has it (which becomes `away`) and gives it to `to`.
 ///
 /// Where the port differs, Caddy reads the new one from a file. A Caddy too old for that has its
-/// route pinned to the new container first and freed again afterwards, by two loads; and an app's
-/// first release adds its route by one. No other deploy loads a configuration.
+/// route pinned to the new container first and freed again afterwards, by two loads. An app's first
+/// release adds its route by one, before anything moves: should Caddy refuse it, nothing has. No
+/// other deploy loads a configuration.
 async fn hand_over(
     run: &Run,
     away: Option<&str>,
@@ -116,6 +123,11 @@ async fn hand_over(
         let pinned = Upstream::Pinned { name: windlass.naming.release(app, deploy), port };
         windlass.load_routes(Some((app, pinned))).await?;
     }
+    if route.is_none() {
+        windlass.proxy.write_port(app, port)?;
+        windlass.store.set_port(app, Some(port)).await?;
+        windlass.load_routes(None).await?;
+    }
     if let Some(away) = away {
         windlass.engine.rename(&live, away).await?;
     }
@@ -123,7 +135,7 @@ async fn hand_over(
     // port at the old container.
     windlass.proxy.write_port(app, port)?;
     windlass.engine.rename(to, &live).await?;
-    if route != Some(port) {
+    if route.is_some_and(|route| route != port) {
         windlass.store.set_port(app, Some(port)).await?;
         windlass.load_routes(None).await?;
     }
@@ -137,7 +149,7 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
     let own = windlass.naming.release(app, cutover.release.deploy);
     let holder = windlass.engine.container(&live).await?;
     let holder = holder.filter(|c| c.deploy == Some(cutover.release.deploy));
-    let reached = holder.map(|new| retiring(run, new, Some(cutover.release.port))).transpose()?;
+    let reached = holder.map(|new| Retiring::holder(windlass, app, &new)).transpose()?;
     let away = reached.is_some().then_some(own.as_str());
     match (&cutover.before, cutover.port_before) {
         (Some(old), Some(port)) if windlass.engine.container(&old.name).await?.is_some() => {
@@ -155,7 +167,8 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
     // What reached the new container in the meantime may finish.
     tokio::time::sleep(REFRESH).await;
     if let Some(new) = reached {
-        finish_requests(run, log, &new, cutover.release.manifest.drain.timeout.0).await;
+        let limit = cutover.release.manifest.drain.timeout.0;
+        windlass.finish_requests(&new, limit, &|line| log.say(line)).await;
     }
     Ok(())
 }
@@ -163,7 +176,7 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
 /// Asks the public URL through Caddy until it answers as expected; then the release is live for good.
 /// If it does not, or someone cancels, the old container gets the live name back.
 pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Result<Verified, Stop> {
-    let mut done = run.or_cancelled(watch_public_url(run, log, &cutover)).await;
+    let mut done = run.or_stopped(watch_public_url(run, log, &cutover)).await;
     if done.is_ok() {
         // One writing transaction: this deploy live, the one before it retired, the release kept.
         done = run.windlass.store.go_live(&cutover.release).await.map(drop).map_err(Stop::from);
@@ -234,29 +247,35 @@ pub(super) async fn drain(run: &Run, log: &PhaseWriter, retiring: Retiring) -> R
     // Caddy may send requests by what it last looked up for one refresh after the swap.
     tokio::time::sleep(REFRESH.saturating_sub(retiring.since.elapsed())).await;
     let limit = run.manifest_of(run.deploy.id).await?.drain.timeout.0;
-    finish_requests(run, log, &retiring, limit).await;
+    run.windlass.finish_requests(&retiring, limit, &|line| log.say(line)).await;
     Ok(Drained(retiring))
 }
 
-/// Waits until a container without the live name has no request left, no longer than `limit`.
-async fn finish_requests(run: &Run, log: &PhaseWriter, retiring: &Retiring, limit: Duration) {
-    let (began, mut last) = (Instant::now(), String::new());
-    loop {
-        let left = run.windlass.proxy.in_flight(&retiring.addresses).await;
-        let said = match left {
-            Ok(0) => return,
-            Ok(left) => format!("{left} requests still run in deploy {}", retiring.deploy),
-            // Nobody can tell how many there are: they get the whole time.
-            Err(error) => error.to_string(),
-        };
-        if began.elapsed() >= limit {
-            return log.say(format!("{said} after {}; they end now", show(limit)));
+impl Windlass {
+    /// Waits until a container without the live name has no request left, no longer than `limit`.
+    pub(super) async fn finish_requests(
+        &self,
+        retiring: &Retiring,
+        limit: Duration,
+        say: &(dyn Fn(&str) + Sync),
+    ) {
+        let (began, mut last) = (Instant::now(), String::new());
+        loop {
+            let said = match self.proxy.in_flight(&retiring.hosts).await {
+                Ok(0) => return,
+                Ok(left) => format!("{left} requests still run in deploy {}", retiring.deploy),
+                // Nobody can tell how many there are: they get the whole time.
+                Err(error) => error.to_string(),
+            };
+            if began.elapsed() >= limit {
+                return say(&format!("{said} after {}; they end now", show(limit)));
+            }
+            if said != last {
+                say(&said);
+                last = said;
+            }
+            pause(100).await;
         }
-        if said != last {
-            log.say(&said);
-            last = said;
-        }
-        pause(100).await;
     }
 }
 

@@ -12,22 +12,34 @@ impl Windlass {
     /// Makes sure that Caddy runs as configured, reaches every app's network and has their routes.
     /// One that does already is left alone: its connections are not touched.
     pub async fn ensure_edge(&self) -> Result<(), Error> {
+        let _alone = self.edge.lock().await;
         let image = &self.config.caddy.image;
         if self.engine.image(image).await?.is_none() {
             tracing::info!(%image, "pulling Caddy's image");
             self.engine.pull(image).await?;
         }
-        self.engine.ensure_network(&self.naming.edge(), None, None).await?;
+        let networks = self.engine.networks().await?;
+        if !networks.contains(&self.naming.edge()) {
+            self.engine.ensure_network(&self.naming.edge(), None, None).await?;
+        }
         let spec = self.caddy_spec()?;
         if !self.caddy_fits(&spec).await? {
             self.proxy.prepare(&self.proxy_settings(), &self.routes(None).await?).await?;
             self.engine.remove(&spec.name).await?;
             self.engine.run(&spec).await.map_err(explain_ports)?;
         }
-        for app in self.store.apps().await? {
+        let connected = self.engine.container(&spec.name).await?.map(|caddy| caddy.addresses);
+        let connected = connected.unwrap_or_default();
+        for app in self.store.apps().await?.into_iter().filter(|app| !app.leaving) {
             let network = self.naming.network(&app.name);
-            self.engine.ensure_network(&network, Some(app.subnet), Some(app.name.as_str())).await?;
-            self.engine.connect(&network, &spec.name).await?;
+            if !networks.contains(&network) {
+                self.engine.ensure_network(&network, Some(app.subnet), Some(app.name.as_str())).await?;
+                // Its containers were taken off by whoever removed it.
+                self.workers.nudge(&app.name);
+            }
+            if !connected.contains_key(&network) {
+                self.engine.connect(&network, &spec.name).await?;
+            }
         }
         self.wait_for_caddy(&spec.name).await?;
         self.learn_version().await?;
@@ -89,7 +101,7 @@ impl Windlass {
     }
 
     /// Asks Caddy's container, if it runs, for its version; once.
-    pub(super) async fn learn_version(&self) -> Result<(), Error> {
+    pub async fn learn_version(&self) -> Result<(), Error> {
         if self.caddy.get().is_some() {
             return Ok(());
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::container::web_container;
 use super::run::{Ended, Run, Stop};
 use super::source::{Image, choose_port};
 use crate::domain::duration::show;
@@ -28,11 +27,10 @@ pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> 
 async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate) -> Result<(), Stop> {
     let name = run.windlass.naming.gate(&run.deploy.app, run.deploy.id, &gate.name);
     log.say(format!("$ {}", gate.run));
-    let timed = tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name));
-    let ended = run.or_cancelled(async { Ok(timed.await) }).await;
+    let ended = tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name)).await;
     run.windlass.engine.remove(&name).await?;
     let last = || log.last_lines(15).iter().map(|line| format!("\n    {line}")).collect::<String>();
-    match ended? {
+    match ended {
         Err(_) => Err(Stop::NotGood(format!(
             "`{}` took longer than its timeout of {}",
             gate.run,
@@ -54,7 +52,9 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
     let spec = ContainerSpec {
         command: Some(gate.run.0.clone()),
         aliases: Vec::new(),
-        ..web_container(run, image, port, name.to_owned(), Role::Gate)
+        name: name.to_owned(),
+        role: Role::Gate,
+        ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
     };
     windlass.engine.run(&spec).await?;
     let mut output = std::pin::pin!(windlass.engine.output(name, true, None));

@@ -1,4 +1,4 @@
-//! What is kept and what goes: containers and images of deploys, and the apps' own output.
+//! What is kept and for how long: logs, and the apps' own output.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use tracing::warn;
 use super::run::Run;
 use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId, DeployStatus, Manifest, Timestamp};
-use crate::proxy::REFRESH;
 
 impl Windlass {
     /// Stops a container, keeps the rest of its output, and removes it.
@@ -24,84 +23,6 @@ impl Windlass {
         self.engine.stop(name, grace).await?;
         self.finish_collecting(name, deploy).await?;
         Ok(self.engine.remove(name).await?)
-    }
-
-    /// Removes what a deploy that did not go live left on the engine. Wherever it ended, the live
-    /// name is the live release's again.
-    pub(super) async fn clean_up_after(&self, app: &AppName, id: DeployId) {
-        let cleaned = async {
-            let moved = self.restore_live_name(app).await?;
-            if let Err(error) = self.load_routes(None).await {
-                warn!(%app, %error, "Caddy's routes are left for its next start");
-            }
-            if moved {
-                // What Caddy sent to the wrong one by its last look-up may finish.
-                tokio::time::sleep(REFRESH).await;
-            }
-            let live = self.naming.live(app);
-            for container in self.engine.containers(Some(app), Some(id)).await? {
-                if container.name != live {
-                    self.stop_and_remove(&container.id, id, Duration::from_secs(2)).await?;
-                }
-            }
-            if self.store.release(id).await?.is_none() {
-                self.engine.remove_image(&self.naming.image(app, id).0).await?;
-            }
-            self.settle_branch(app, Some(id)).await
-        };
-        if let Err(error) = cleaned.await {
-            warn!(%app, deploy = %id, %error, "something of deploy {id} is left; the next start removes it");
-        }
-    }
-
-    /// Stops and removes every web container of an app but the live one and what a deploy proves now:
-    /// for a deploy that went live and then could not retire the one before.
-    pub(super) async fn remove_others(&self, app: &AppName) {
-        let removed = async {
-            tokio::time::sleep(REFRESH).await;
-            let live = self.naming.live(app);
-            for container in self.engine.containers(Some(app), None).await? {
-                if container.name != live {
-                    let deploy = container.deploy.unwrap_or(DeployId(0));
-                    self.stop_and_remove(&container.id, deploy, Duration::from_secs(10)).await?;
-                }
-            }
-            Ok::<(), Error>(())
-        };
-        if let Err(error) = removed.await {
-            warn!(%app, %error, "an old container is left; the next start removes it");
-        }
-    }
-
-    /// Removes images beyond the last `keep.releases` releases; never the live one's, nor one that a
-    /// queued deploy goes back to.
-    pub(super) async fn prune_images(&self, app: &AppName) {
-        let pruned = async {
-            let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
-            let mut wanted: Vec<DeployId> = live.into_iter().collect();
-            for deploy in self.store.open_deploys(Some(app)).await? {
-                wanted.extend(self.store.source_release(deploy.id).await?);
-            }
-            let releases = self.store.releases(app, 1000).await?;
-            let mut images: Vec<&str> = Vec::new();
-            for release in releases.iter().filter(|release| release.image_kept) {
-                let image = release.image.0.as_str();
-                // A revert runs an earlier release's image: that is one image, and counts once.
-                if images.contains(&image) {
-                    continue;
-                }
-                if images.len() < self.config.keep.releases as usize || wanted.contains(&release.deploy) {
-                    images.push(image);
-                } else {
-                    self.store.forget_image(release.deploy).await?;
-                    self.engine.remove_image(image).await?;
-                }
-            }
-            Ok::<(), Error>(())
-        };
-        if let Err(error) = pruned.await {
-            warn!(%app, %error, "old images are left for the next time");
-        }
     }
 
     /// Removes logs that nothing was written to for `keep.logs`, but for those of live deploys.
@@ -131,6 +52,14 @@ impl Windlass {
             });
             (app.clone(), task)
         });
+    }
+
+    /// Stops keeping the output of a deploy's container, as another takes its place.
+    pub(super) fn forget_collector(&self, deploy: DeployId) {
+        let collectors = &mut *self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, task)) = collectors.remove(&deploy) {
+            task.abort();
+        }
     }
 
     /// The deploys of an app whose containers' output is being kept.

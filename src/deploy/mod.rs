@@ -17,10 +17,12 @@ mod output;
 mod pipeline;
 mod probe;
 mod queue;
-mod reconcile;
+mod recover;
 mod run;
+mod settle;
 mod source;
 mod start;
+mod watcher;
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -70,6 +72,8 @@ pub struct Parts {
     builds: Semaphore,
     /// Held while an app is made, so that two never take one subnet.
     making: tokio::sync::Mutex<()>,
+    /// Held while Caddy is brought in order.
+    edge: tokio::sync::Mutex<()>,
     workers: queue::Workers,
     collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
@@ -104,6 +108,7 @@ impl Windlass {
             door,
             builds: Semaphore::new(config.build.concurrency),
             making: tokio::sync::Mutex::default(),
+            edge: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),

@@ -6,7 +6,7 @@
 use super::cutover::{drain, retire, swap, verify};
 use super::gates::pass_gates;
 use super::run::{Ended, Run};
-use super::source::{Plan, build, checkout, reuse};
+use super::source::{Image, Plan, build, checkout};
 use super::start::{prove_health, start};
 use crate::domain::Phase;
 
@@ -20,7 +20,7 @@ pub(super) async fn deploy(run: &Run, plan: Plan) -> Result<(), Ended> {
         Plan::Reuse { release, env } => {
             run.skip(Phase::Checkout).await?;
             run.skip(Phase::Build).await?;
-            reuse(run, *release, env)
+            Image::of(*release, env)
         }
     };
     let gated = pass_gates(run, image).await?;

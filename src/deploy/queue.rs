@@ -1,8 +1,13 @@
 //! The queue: one worker an app, so deploys of one app never overlap and those of different apps
 //! run side by side. What waits is rows in the database; nothing is lost with the process.
+//!
+//! The worker is the only one who changes what an app has on the engine. So whatever it finds between
+//! two deploys that is not as the database says, it may put in order.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -13,14 +18,32 @@ use super::{Error, Windlass, pipeline};
 use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
 use crate::store::{NewDeploy, StoreError};
 
+/// How long the end of a deploy waits for what it left to be removed, so that who is told of the end
+/// may look at once. What takes longer goes on afterwards.
+const TIDY: Duration = Duration::from_secs(20);
+/// The same where somebody cancelled: the end is what they wait for.
+const TIDY_CANCELLED: Duration = Duration::from_millis(1500);
+/// How long a worker that left something in disorder waits before it tries again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
 /// Who works, and how to stop what runs.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Workers(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
-    apps: HashMap<AppName, Arc<Notify>>,
-    running: HashMap<DeployId, (AppName, Arc<Cancel>)>,
+    apps: HashMap<AppName, Arc<Worker>>,
+    running: HashMap<DeployId, Arc<Cancel>>,
+}
+
+/// What an app's worker is told by.
+#[derive(Debug, Default)]
+struct Worker {
+    wake: Notify,
+    /// Something of the app may not be as the database says.
+    unsettled: AtomicBool,
+    /// Held by whoever changes what the app has on the engine.
+    hands: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Workers {
@@ -29,83 +52,112 @@ impl Workers {
     }
 
     /// Lets an app's worker look at its queue; begins one where there is none.
-    fn wake(&self, windlass: &Windlass, app: &AppName) {
+    pub fn wake(&self, windlass: &Windlass, app: &AppName) {
         let mut table = self.table();
-        if let Some(notify) = table.apps.get(app) {
-            return notify.notify_one();
-        }
-        let notify = Arc::new(Notify::new());
-        notify.notify_one();
-        table.apps.insert(app.clone(), notify.clone());
-        tokio::spawn(work(windlass.clone(), app.clone(), notify));
+        let worker = table.apps.entry(app.clone()).or_insert_with(|| {
+            let worker = Arc::new(Worker { unsettled: AtomicBool::new(true), ..Worker::default() });
+            tokio::spawn(work(windlass.clone(), app.clone(), worker.clone()));
+            worker
+        });
+        worker.wake.notify_one();
     }
 
-    /// Ends an app's worker once it is idle.
+    /// Tells an app's worker that something of the app has changed without it.
+    pub fn nudge(&self, app: &AppName) {
+        if let Some(worker) = self.table().apps.get(app) {
+            worker.unsettled.store(true, Ordering::Relaxed);
+            worker.wake.notify_one();
+        }
+    }
+
+    /// The worker's hands, held for somebody else: it does nothing meanwhile.
+    pub async fn hold(&self, app: &AppName) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        let hands = self.table().apps.get(app).map(|worker| worker.hands.clone())?;
+        Some(hands.lock_owned().await)
+    }
+
+    /// Ends an app's worker once its hands are free.
     pub fn forget(&self, app: &AppName) {
-        if let Some(notify) = self.table().apps.remove(app) {
-            notify.notify_one();
+        if let Some(worker) = self.table().apps.remove(app) {
+            worker.wake.notify_one();
         }
     }
 
-    /// Whether a deploy of this app is under way, be it only the old container's end.
-    pub fn busy(&self, app: &AppName) -> bool {
-        self.table().running.values().any(|(of, _)| of == app)
-    }
-
-    fn knows(&self, app: &AppName, notify: &Arc<Notify>) -> bool {
-        self.table().apps.get(app).is_some_and(|known| Arc::ptr_eq(known, notify))
+    fn knows(&self, app: &AppName, worker: &Arc<Worker>) -> bool {
+        self.table().apps.get(app).is_some_and(|known| Arc::ptr_eq(known, worker))
     }
 }
 
-async fn work(windlass: Windlass, app: AppName, notify: Arc<Notify>) {
+async fn work(windlass: Windlass, app: AppName, worker: Arc<Worker>) {
+    let mut retry = RETRY.0;
     loop {
-        notify.notified().await;
-        while let Some(next) = next_queued(&windlass, &app).await {
-            run_one(&windlass, next).await;
-        }
-        if !windlass.workers.knows(&app, &notify) {
+        worker.wake.notified().await;
+        let hands = worker.hands.lock().await;
+        if !windlass.workers.knows(&app, &worker) {
             return;
         }
+        let Err(error) = turn(&windlass, &app, &worker).await else {
+            retry = RETRY.0;
+            continue;
+        };
+        drop(hands);
+        warn!(%app, %error, "{app} is not in order; trying again");
+        worker.unsettled.store(true, Ordering::Relaxed);
+        let _ = tokio::time::timeout(retry, worker.wake.notified()).await;
+        worker.wake.notify_one();
+        retry = (retry * 2).min(RETRY.1);
     }
 }
 
-async fn next_queued(windlass: &Windlass, app: &AppName) -> Option<Deploy> {
-    match windlass.store.open_deploys(Some(app)).await {
-        Ok(open) => open.into_iter().find(|deploy| deploy.status == DeployStatus::Queued),
-        Err(error) => {
-            error!(%app, %error, "the queue cannot be read");
-            None
-        }
+/// Everything that there is to do for an app now.
+async fn turn(windlass: &Windlass, app: &AppName, worker: &Worker) -> Result<(), Error> {
+    if windlass.store.app(app).await?.leaving {
+        return windlass.tear_down(app).await;
+    }
+    windlass.recover(app).await?;
+    loop {
+        // The next deploy does not wait for what cannot be settled: it is settled after that one.
+        let settled = match worker.unsettled.swap(false, Ordering::Relaxed) {
+            true => windlass.settle(app, None).await,
+            false => Ok(()),
+        };
+        let open = windlass.store.open_deploys(Some(app)).await?;
+        let Some(next) = open.into_iter().find(|deploy| deploy.status == DeployStatus::Queued) else {
+            return settled;
+        };
+        run_one(windlass, next).await?;
+        worker.unsettled.store(true, Ordering::Relaxed);
     }
 }
 
 /// Runs one deploy from its first phase to its last row.
-async fn run_one(windlass: &Windlass, deploy: Deploy) {
+async fn run_one(windlass: &Windlass, deploy: Deploy) -> Result<(), Error> {
     let (id, app) = (deploy.id, deploy.app.clone());
     let cancel = Arc::new(Cancel::default());
-    windlass.workers.table().running.insert(id, (app.clone(), cancel.clone()));
-    match begin(windlass, deploy).await {
+    windlass.workers.table().running.insert(id, cancel.clone());
+    let begun = begin(windlass, deploy).await;
+    let done = match begun {
         Ok(deploy) => {
             windlass.logs.changed(id);
             info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
             let run = Run::new(windlass.clone(), deploy, cancel);
-            let ended = match plan(&run).await {
+            let ended = match run.or_stopped(plan(&run)).await {
                 Ok(plan) => pipeline::deploy(&run, plan).await,
                 Err(stop) => Err(Ended { phase: "queue".into(), stop }),
             };
             conclude(&run, ended).await;
+            Ok(())
         }
         // Cancelled or superseded in the meantime: it is no longer ours.
         Err(StoreError::Transition(_) | StoreError::NoDeploy(_)) => {
-            info!(%app, deploy = %id, "deploy not started")
+            info!(%app, deploy = %id, "deploy not started");
+            Ok(())
         }
-        Err(error) => {
-            error!(%app, deploy = %id, %error, "a deploy cannot be started; trying again");
-            pause(1000).await;
-        }
-    }
+        Err(error) => Err(error.into()),
+    };
     windlass.workers.table().running.remove(&id);
     windlass.logs.changed(id);
+    done
 }
 
 /// Takes a deploy out of the queue. One that means what is live means what is live now.
@@ -142,37 +194,33 @@ async fn plan(run: &Run) -> Result<Plan, Stop> {
     Ok(Plan::Reuse { release: Box::new(release), env })
 }
 
-/// Writes a deploy's outcome, removes what it left, and puts names and branch where they belong.
+/// Writes a deploy's outcome, once what it left is removed and names and branch are where they belong.
 async fn conclude(run: &Run, ended: Result<(), Ended>) {
     let (windlass, id, app) = (&run.windlass, run.deploy.id, &run.deploy.app);
     let row = insist(|| windlass.store.deploy(id)).await;
     let live = row.is_some_and(|deploy| deploy.status == DeployStatus::Live);
-    if let Err(ended) = &ended {
-        match &ended.stop {
-            Stop::Broken(error) => {
-                warn!(%app, deploy = %id, phase = ended.phase, %error, "deploy {id} of {app} broke")
-            }
-            _ => info!(%app, deploy = %id, phase = ended.phase, "deploy {id} of {app} did not go live"),
+    let Err(ended) = ended else {
+        info!(%app, deploy = %id, ms = run.elapsed_ms(), "deploy {id} of {app} is live");
+        insist(|| windlass.store.finish_deploy(id, run.elapsed_ms())).await;
+        return;
+    };
+    match &ended.stop {
+        Stop::Broken(error) => {
+            warn!(%app, deploy = %id, phase = ended.phase, %error, "deploy {id} of {app} broke")
         }
+        _ => info!(%app, deploy = %id, phase = ended.phase, "deploy {id} of {app} did not go live"),
     }
-    match ended {
-        Err(ended) if !live => {
-            let cancelled = matches!(ended.stop, Stop::Cancelled(_));
-            let event = if cancelled { DeployEvent::Cancel } else { DeployEvent::Fail };
-            let (failure, took) = (ended.failure(), Some(run.elapsed_ms()));
-            // Clean up before the end is announced: who is told that it failed may look at once.
-            windlass.clean_up_after(app, id).await;
-            insist(|| windlass.store.change_deploy(id, event, Some(&failure), took)).await;
-        }
-        ended => {
-            let took = run.elapsed_ms();
-            if ended.is_err() {
-                windlass.remove_others(app).await;
-            }
-            info!(%app, deploy = %id, ms = took, "deploy {id} of {app} is live");
-            insist(|| windlass.store.finish_deploy(id, took)).await;
-            windlass.prune_images(app).await;
-        }
+    let cancelled = matches!(ended.stop, Stop::Cancelled(_));
+    let (failure, took) = (ended.failure(), run.elapsed_ms());
+    let limit = if cancelled { TIDY_CANCELLED } else { TIDY };
+    if let Err(error) = windlass.settle_within(limit, app, Some(id)).await {
+        warn!(%app, deploy = %id, %error, "something of deploy {id} is left; it is removed later");
+    }
+    if live {
+        insist(|| windlass.store.finish_deploy(id, took)).await;
+    } else {
+        let event = if cancelled { DeployEvent::Cancel } else { DeployEvent::Fail };
+        insist(|| windlass.store.change_deploy(id, event, Some(&failure), Some(took))).await;
     }
 }
 
@@ -200,6 +248,9 @@ where
 impl Windlass {
     /// Queues a deploy and wakes the app's worker.
     pub(super) async fn enqueue(&self, new: NewDeploy) -> Result<Deploy, Error> {
+        if self.store.app(&new.app).await?.leaving {
+            return Err(Error::Refused(format!("{} is being destroyed", new.app)));
+        }
         let (id, superseded) = self.store.queue_deploy(&new).await?;
         if let Err(error) = self.git.keep(&new.app, id, &new.commit).await {
             let reason = Failure { phase: "queue".into(), message: error.to_string() };
@@ -212,10 +263,11 @@ impl Windlass {
         Ok(self.store.deploy(id).await?)
     }
 
-    /// Lets the worker of each app with something queued begin: at the server's start.
-    pub async fn resume_queue(&self) -> Result<(), Error> {
-        for deploy in self.store.open_deploys(None).await? {
-            self.workers.wake(self, &deploy.app);
+    /// Lets the worker of each app begin: at the server's start. Each first puts its app in order.
+    pub async fn begin_work(&self) -> Result<(), Error> {
+        for app in self.store.apps().await? {
+            self.git.create(&app.name).await?;
+            self.workers.wake(self, &app.name);
         }
         Ok(())
     }
@@ -238,7 +290,8 @@ impl Windlass {
         }
         match self.store.deploy(id).await?.status {
             DeployStatus::Running => {
-                if let Some((_, cancel)) = self.workers.table().running.get(&id) {
+                self.store.ask_to_cancel(id, actor).await?;
+                if let Some(cancel) = self.workers.table().running.get(&id) {
                     cancel.ask(actor);
                 }
                 Ok(())

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
-use crate::domain::{Deploy, Failure, Phase, PhaseStatus};
+use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp};
 use crate::engine::EngineError;
 use crate::logs::PhaseWriter;
 
@@ -69,10 +70,18 @@ impl Cancel {
         self.token.is_cancelled().then(|| Stop::Cancelled(self.by.get().cloned().unwrap_or_default()))
     }
 
+    /// Ends when somebody asks.
     async fn wait(&self) -> Stop {
         self.token.cancelled().await;
         Stop::Cancelled(self.by.get().cloned().unwrap_or_default())
     }
+}
+
+/// When a deploy's time is up, or how much is left while it stands still.
+#[derive(Debug, Clone, Copy)]
+enum Deadline {
+    At(tokio::time::Instant),
+    Left(Duration),
 }
 
 /// One deploy under way.
@@ -81,21 +90,62 @@ pub(super) struct Run {
     pub windlass: Windlass,
     /// The deploy as it began.
     pub deploy: Deploy,
-    /// When it began: times in its log count from here.
-    pub began: Instant,
     /// Fires when someone cancels it.
     pub cancel: Arc<Cancel>,
+    /// Time since it began, be it under a server before this one. Its log counts by it.
+    clock: Stopwatch,
+    deadline: watch::Sender<Deadline>,
     ordinal: AtomicUsize,
 }
 
 impl Run {
+    /// A deploy that a worker has taken. The phases of an attempt before this one stay where they are.
     pub fn new(windlass: Windlass, deploy: Deploy, cancel: Arc<Cancel>) -> Self {
-        Self { windlass, deploy, began: Instant::now(), cancel, ordinal: AtomicUsize::new(0) }
+        let clock = Stopwatch::showing(deploy.started_at.map_or(Duration::ZERO, Timestamp::age));
+        let deadline = Deadline::At(tokio::time::Instant::now() + windlass.config.deploy_timeout.0);
+        let ordinal = AtomicUsize::new(deploy.phases.len());
+        Self { windlass, deploy, cancel, clock, deadline: watch::Sender::new(deadline), ordinal }
     }
 
     /// Milliseconds since the deploy began.
     pub fn elapsed_ms(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64
+        self.clock.elapsed().as_millis() as u64
+    }
+
+    /// Waits for what other deploys hold. That is not this one's time: its deadline stands still.
+    pub async fn queue_for<T>(&self, turn: impl Future<Output = T>) -> T {
+        self.deadline.send_modify(|deadline| {
+            if let Deadline::At(at) = *deadline {
+                *deadline = Deadline::Left(at.saturating_duration_since(tokio::time::Instant::now()));
+            }
+        });
+        let turn = turn.await;
+        self.deadline.send_modify(|deadline| {
+            if let Deadline::Left(left) = *deadline {
+                *deadline = Deadline::At(tokio::time::Instant::now() + left);
+            }
+        });
+        turn
+    }
+
+    /// Ends when the deploy has had its time.
+    async fn overdue(&self) -> Stop {
+        let mut changes = self.deadline.subscribe();
+        loop {
+            let deadline = *changes.borrow_and_update();
+            let due = async {
+                match deadline {
+                    Deadline::At(at) => tokio::time::sleep_until(at).await,
+                    Deadline::Left(_) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => break,
+                _ = changes.changed() => {}
+            }
+        }
+        let limit = self.windlass.config.deploy_timeout;
+        Stop::NotGood(format!("the deploy took longer than deploy_timeout = {limit}"))
     }
 
     /// Runs one phase: its span, its log, its row of the timing table, and its name on what ends it.
@@ -116,11 +166,15 @@ impl Run {
     ) -> Result<T, Stop> {
         let (id, ordinal) = (self.deploy.id, self.ordinal.fetch_add(1, Ordering::Relaxed));
         let (store, logs) = (&self.windlass.store, &self.windlass.logs);
-        let log = logs.write(id, ordinal, &phase, self.began).map_err(Error::from)?;
+        let log = logs.write(id, ordinal, &phase, self.clock).map_err(Error::from)?;
         store.begin_phase(id, ordinal, &phase).await?;
         logs.changed(id);
         let from = Instant::now();
-        let mut done = work(&log).await;
+        // Up to the swap nothing outside changes, so the work can be dropped at any point.
+        let mut done = match phase < Phase::Swap {
+            true => self.or_stopped(work(&log)).await,
+            false => work(&log).await,
+        };
         if let (Ok(_), Some(error)) = (&done, log.take_error()) {
             done = Err(Stop::Broken(Error::File(error)));
         }
@@ -149,11 +203,12 @@ impl Run {
         skipped.map_err(|error| Ended { phase: phase.to_string(), stop: error.into() })
     }
 
-    /// The work's result, unless the deploy is cancelled first; the work is then dropped.
-    pub async fn or_cancelled<T>(&self, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    /// The work's result, unless the deploy is cancelled or its time is up; the work is then dropped.
+    pub async fn or_stopped<T>(&self, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
         tokio::select! {
             done = work => done,
             stop = self.cancel.wait() => Err(stop),
+            stop = self.overdue() => Err(stop),
         }
     }
 

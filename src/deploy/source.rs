@@ -42,6 +42,14 @@ pub(super) struct Image {
     pub env: Environment,
 }
 
+impl Image {
+    /// The image of a release, to be run with this environment.
+    pub fn of(release: Release, env: Environment) -> Self {
+        let Release { image, commit, manifest, .. } = release;
+        Self { name: image, commit, manifest, env }
+    }
+}
+
 /// The manifest is a text file that people write; a longer one is none.
 const LONGEST_MANIFEST: u64 = 256 * 1024;
 
@@ -108,14 +116,12 @@ async fn expect_dockerfile(run: &Run, manifest: &Manifest) -> Result<(), Stop> {
 
 /// Builds the image, one build at a time by default.
 pub(super) async fn build(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image, Stop> {
-    run.or_cancelled(async {
-        if run.windlass.builds.available_permits() == 0 {
-            log.say("waiting for another build to end");
-        }
-        let _turn = run.windlass.builds.acquire().await;
-        build_now(run, log, source).await
-    })
-    .await
+    if run.windlass.builds.available_permits() == 0 {
+        log.say("waiting for another build to end");
+    }
+    // Turns come in the order of asking, and an app has one build at a time: none starves another.
+    let _turn = run.queue_for(run.windlass.builds.acquire()).await;
+    build_now(run, log, source).await
 }
 
 async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image, Stop> {
@@ -155,13 +161,6 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
             Ok(Image { name, commit, manifest, env })
         }
     }
-}
-
-/// The image of a release, as it is.
-pub(super) fn reuse(run: &Run, release: Release, env: Environment) -> Image {
-    let Release { image, commit, manifest, .. } = release;
-    tracing::debug!(deploy = %run.deploy.id, %image, "image kept");
-    Image { name: image, commit, manifest, env }
 }
 
 /// The port that an app listens on: the manifest's, the image's only one, or 8000.

@@ -3,14 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::container::web_container;
 use super::gates::Gated;
 use super::probe;
 use super::run::{Run, Stop};
 use super::source::choose_port;
-use crate::domain::duration::show;
 use crate::domain::{DomainName, Release};
-use crate::engine::Role;
 use crate::logs::PhaseWriter;
 
 /// A started container that nothing is known of yet.
@@ -40,9 +37,9 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
         )));
     };
     let port = choose_port(&image.manifest, &facts)?;
-    let name = naming.release(&deploy.app, deploy.id);
-    let spec = web_container(run, &image, port, name.clone(), Role::Web);
-    run.or_cancelled(async { Ok(engine.run(&spec).await?) }).await?;
+    let spec = run.windlass.web_container(&deploy.app, deploy.id, &image, port);
+    let name = spec.name.clone();
+    engine.run(&spec).await?;
     run.windlass.collect(&deploy.app, name.clone(), deploy.id);
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
@@ -79,14 +76,10 @@ pub(super) async fn prove_health(
     candidate: Candidate,
 ) -> Result<Healthy, Stop> {
     let engine = &run.windlass.engine;
-    let proved = run
-        .or_cancelled(async {
-            tokio::select! {
-                proved = hold(run, log, &candidate) => proved.map(|()| None),
-                exit = engine.wait(&candidate.name) => Ok(Some(exit?)),
-            }
-        })
-        .await?;
+    let proved = tokio::select! {
+        proved = hold(run, log, &candidate) => proved.map(|()| None)?,
+        exit = engine.wait(&candidate.name) => Some(exit?),
+    };
     match proved {
         None => Ok(Healthy { name: candidate.name, release: candidate.release }),
         Some(exit) => {
@@ -154,7 +147,7 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
             let said = crate::domain::printable(said.lines().last().unwrap_or(""), 200);
             Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
         }
-        Err(error) => Err(format!("the image's HEALTHCHECK gave no answer within {}: {error}", show(limit))),
+        Err(error) => Err(error.to_string()),
     }
 }
 

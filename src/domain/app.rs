@@ -15,6 +15,8 @@ pub enum AppStatus {
     Empty,
     /// It has a live release whose container does not run.
     Down,
+    /// It has a live release, and the engine does not tell what runs. It may well serve.
+    Unknown,
 }
 
 impl AppStatus {
@@ -24,7 +26,14 @@ impl AppStatus {
             AppStatus::Serving => "serving",
             AppStatus::Empty => "empty",
             AppStatus::Down => "down",
+            AppStatus::Unknown => "unknown",
         }
+    }
+}
+
+impl std::fmt::Display for AppStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -39,6 +48,9 @@ pub struct App {
     pub remote: String,
     /// Whether it serves.
     pub status: AppStatus,
+    /// How often the engine brought its live container back; not told in lists, nor when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
     /// The deploy whose release serves.
     pub live: Option<Deploy>,
 }

@@ -113,6 +113,9 @@ pub enum DeployEvent {
     Cancel,
     /// The server found it running without a worker.
     Interrupt,
+    /// The server found it running without a worker, and nothing outside had changed yet: it runs
+    /// again.
+    Requeue,
     /// A later release took over.
     Retire,
 }
@@ -139,6 +142,7 @@ impl DeployStatus {
             (S::Queued | S::Running, E::Fail) => Ok(S::Failed),
             (S::Running, E::GoLive) => Ok(S::Live),
             (S::Running, E::Interrupt) => Ok(S::Interrupted),
+            (S::Running, E::Requeue) => Ok(S::Queued),
             (S::Live, E::Retire) => Ok(S::Retired),
             (status, event) => Err(InvalidTransition { status, event }),
         }
@@ -185,7 +189,9 @@ pub struct Deploy {
     pub status: DeployStatus,
     /// When it was asked for.
     pub queued_at: Timestamp,
-    /// When a worker took it.
+    /// How often a worker took it: twice when the server went away under it before its swap.
+    pub attempts: u32,
+    /// When a worker first took it.
     pub started_at: Option<Timestamp>,
     /// When its last phase ended.
     pub finished_at: Option<Timestamp>,
@@ -198,6 +204,12 @@ pub struct Deploy {
 }
 
 impl Deploy {
+    /// Whether its swap began: from there on, only the server's own undoing brings back what was
+    /// live before.
+    pub fn reached_swap(&self) -> bool {
+        self.phases.iter().any(|row| row.phase >= Phase::Swap)
+    }
+
     /// Milliseconds from its start until its release was verified; `None` if it never was. What
     /// follows, the old container's drain and end, keeps no visitor waiting.
     pub fn ms_to_live(&self) -> Option<u64> {
@@ -212,7 +224,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [DeployEvent; 8] = [
+    const EVENTS: [DeployEvent; 9] = [
         DeployEvent::Start,
         DeployEvent::GoLive,
         DeployEvent::Fail,
@@ -220,6 +232,7 @@ mod tests {
         DeployEvent::Withdraw,
         DeployEvent::Cancel,
         DeployEvent::Interrupt,
+        DeployEvent::Requeue,
         DeployEvent::Retire,
     ];
 
@@ -234,7 +247,7 @@ mod tests {
                         status = next;
                         // What has ended stays ended; only a live one may still retire.
                         prop_assert!(before.is_open() || (before == DeployStatus::Live && next == DeployStatus::Retired));
-                        prop_assert_ne!(next, DeployStatus::Queued);
+                        prop_assert!(next != DeployStatus::Queued || EVENTS[pick] == DeployEvent::Requeue);
                     }
                     Err(error) => prop_assert_eq!(error.status, before),
                 }

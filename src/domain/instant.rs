@@ -1,6 +1,7 @@
 //! Points in time: milliseconds since the Unix epoch inside, RFC 3339 in UTC outside.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -36,12 +37,36 @@ impl Timestamp {
     }
 
     /// How long ago this was, zero when it lies ahead.
-    pub fn age(self) -> std::time::Duration {
-        std::time::Duration::from_millis((Self::now().0 - self.0).max(0) as u64)
+    pub fn age(self) -> Duration {
+        Duration::from_millis((Self::now().0 - self.0).max(0) as u64)
     }
 
     fn from_offset(at: OffsetDateTime) -> Self {
         Self((at.unix_timestamp_nanos() / 1_000_000) as i64)
+    }
+}
+
+/// Time that has passed, by a monotonic clock: setting the wall clock does not change it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch {
+    from: Instant,
+    before: Duration,
+}
+
+impl Stopwatch {
+    /// One that begins now.
+    pub fn start() -> Self {
+        Self::showing(Duration::ZERO)
+    }
+
+    /// One that shows `before` already.
+    pub fn showing(before: Duration) -> Self {
+        Self { from: Instant::now(), before }
+    }
+
+    /// What it shows now.
+    pub fn elapsed(&self) -> Duration {
+        self.before + self.from.elapsed()
     }
 }
 

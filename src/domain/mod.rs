@@ -19,7 +19,7 @@ pub use app::{App, AppStatus};
 pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
 pub use duration::HumanDuration;
 pub use environment::Environment;
-pub use instant::Timestamp;
+pub use instant::{Stopwatch, Timestamp};
 pub use manifest::{Gate, Manifest, StatusRange};
 pub use name::{AppName, CommitId, DomainName, GateName, InvalidName};
 pub use naming::Naming;

@@ -41,7 +41,7 @@ impl Role {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [Role::Web, Role::Gate, Role::Caddy].into_iter().find(|role| role.as_str() == text)
     }
 }
@@ -118,7 +118,7 @@ pub struct ContainerState {
     pub deploy: Option<DeployId>,
     /// The image's id.
     pub image: String,
-    /// Whether its process runs.
+    /// Whether its process runs, or is about to again because the engine brings it back.
     pub running: bool,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
@@ -126,6 +126,8 @@ pub struct ContainerState {
     pub addresses: HashMap<String, Ipv4Addr>,
     /// The fingerprint of the [`ContainerSpec`] that it was made from.
     pub made_from: String,
+    /// Whether the engine brings it back when it stops by itself.
+    pub restart: bool,
     /// How often the engine brought it back.
     pub restarts: u64,
 }
@@ -250,7 +252,9 @@ impl Engine {
         let state = found.state.unwrap_or_default();
         let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
         let label = |key: &str| labels.get(key).map(String::as_str);
-        let running = state.running.unwrap_or(false);
+        let running = state.running.unwrap_or(false) || state.restarting.unwrap_or(false);
+        let policy =
+            found.host_config.and_then(|config| config.restart_policy).and_then(|policy| policy.name);
         // A container that was made but never started has no end either.
         let ended = !running && state.finished_at.is_some_and(|at| !at.starts_with("0001"));
         let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
@@ -270,6 +274,7 @@ impl Engine {
             }),
             addresses: addresses.collect(),
             made_from: label(SPEC).unwrap_or_default().to_owned(),
+            restart: policy == Some(RestartPolicyNameEnum::UNLESS_STOPPED),
             restarts: found.restart_count.unwrap_or(0).max(0) as u64,
         }))
     }

@@ -4,12 +4,14 @@
 //! ever listed, changed or removed.
 
 mod build;
+mod changes;
 mod containers;
 mod limits;
 mod networks;
+mod usage;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -17,8 +19,10 @@ use bollard::errors::Error as ApiError;
 use thiserror::Error;
 
 pub use build::{BuildEvent, BuildSpec, BuildStop};
+pub use changes::Change;
 pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
 pub use limits::{BuildLimit, limit_builds};
+pub use usage::{ImageUsage, Usage, usage};
 
 /// The label that tells installations apart.
 pub const INSTANCE: &str = "windlass.instance";
@@ -71,6 +75,15 @@ pub struct ImageFacts {
     pub size: u64,
 }
 
+/// An image and what it is called.
+#[derive(Debug, Clone)]
+pub struct ImageNames {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// Its names with tags; none when another image took them over.
+    pub tags: Vec<String>,
+}
+
 /// What is known of the engine.
 #[derive(Debug, Clone)]
 pub struct EngineFacts {
@@ -80,6 +93,8 @@ pub struct EngineFacts {
     pub cgroup_driver: String,
     /// 1 or 2.
     pub cgroup_version: u8,
+    /// Where it keeps images and containers, on its own machine.
+    pub root: PathBuf,
 }
 
 /// A connection to the engine, for one installation. Cheap to clone.
@@ -117,6 +132,7 @@ impl Engine {
             version: info.server_version.unwrap_or_default(),
             cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
             cgroup_version: if version_2 { 2 } else { 1 },
+            root: info.docker_root_dir.unwrap_or_default().into(),
         })
     }
 
@@ -147,14 +163,17 @@ impl Engine {
         }
     }
 
-    /// Names of images carrying this app's labels.
-    pub async fn images_of(&self, app: &str) -> Result<Vec<String>, EngineError> {
+    /// Images carrying this app's labels, untagged ones too.
+    pub async fn images_of(&self, app: &str) -> Result<Vec<ImageNames>, EngineError> {
         let filters = HashMap::from([("label", vec![self.mine(), format!("{APP}={app}")])]);
         let options =
             bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
         let found = self.ask(self.docker.list_images(Some(options))).await;
         let found = found.map_err(self.failed("list images"))?;
-        Ok(found.into_iter().flat_map(|image| image.repo_tags).collect())
+        // Old engines call an image without a name `<none>:<none>`.
+        let named = |tag: &String| !tag.starts_with("<none>");
+        let names = |tags: Vec<String>| tags.into_iter().filter(named).collect();
+        Ok(found.into_iter().map(|image| ImageNames { id: image.id, tags: names(image.repo_tags) }).collect())
     }
 
     /// Fetches an image from its registry.
@@ -170,6 +189,12 @@ impl Engine {
             .try_for_each(|_| async { Ok(()) })
             .await
             .map_err(self.failed(format!("pull the image {image}")))
+    }
+
+    /// The error for an engine that has said nothing for `limit`.
+    pub fn silent(&self, limit: Duration) -> EngineError {
+        let cause = format!("it has not answered for {} s", limit.as_secs());
+        EngineError::Unreachable { socket: self.socket.clone(), cause }
     }
 
     fn labels(&self, more: &[(&str, String)]) -> HashMap<String, String> {

@@ -64,17 +64,6 @@ impl Engine {
         let pruned: Pruned = call(socket, reqwest::Method::POST, &path, "remove old build cache").await?;
         Ok(pruned.space_reclaimed.max(0) as u64)
     }
-
-    /// Removes images of this installation that have lost their name, as a build that was repeated
-    /// leaves them. One that a container runs on stays. Gives the bytes removed.
-    pub async fn remove_nameless_images(&self) -> Result<u64, EngineError> {
-        let filters = HashMap::from([("dangling", vec!["true".to_owned()]), ("label", vec![self.mine()])]);
-        let options =
-            bollard::query_parameters::PruneImagesOptionsBuilder::default().filters(&filters).build();
-        let pruned = self.ask(self.docker.prune_images(Some(options))).await;
-        let pruned = pruned.map_err(self.failed("remove images without a name"))?;
-        Ok(pruned.space_reclaimed.unwrap_or(0).max(0) as u64)
-    }
 }
 
 /// `/system/df`: engines to 28, and from 29 on.

@@ -18,7 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ pub use app::{AppLine, AppLogWriter};
 pub use clean::{LineSplitter, clean_line};
 
 use crate::domain::size::show;
-use crate::domain::{DeployId, Phase};
+use crate::domain::{DeployId, Phase, Stopwatch};
 
 /// The most that one read returns, in bytes, give or take a line.
 const READ_AT_MOST: usize = 64 * 1024;
@@ -103,11 +103,13 @@ impl Logs {
         id: DeployId,
         ordinal: usize,
         phase: &Phase,
-        began: Instant,
+        clock: Stopwatch,
     ) -> io::Result<PhaseWriter> {
         let name = format!("{ordinal:02}-{}.log", phase.to_string().replace(':', "-"));
+        let mut file = Appended::open(self.deploy_dir(id).join(name))?;
+        file.end_line()?;
         let out = PhaseFile {
-            file: Appended::open(self.deploy_dir(id).join(name))?,
+            file,
             limit: self.limit,
             full: false,
             left_out: LeftOut::default(),
@@ -115,7 +117,7 @@ impl Logs {
             last: Vec::new(),
             error: None,
         };
-        Ok(PhaseWriter { out: Mutex::new(out), began, tick: self.sender(id) })
+        Ok(PhaseWriter { out: Mutex::new(out), clock, tick: self.sender(id) })
     }
 
     /// What the log of `id` holds from `cursor` on, whole lines only, at most about 64 KiB, and the
@@ -216,9 +218,19 @@ impl Appended {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         let size = file.metadata()?.len();
         Ok(Self { path, file, size })
+    }
+
+    /// Ends half a line, as a server that was killed may have left it.
+    fn end_line(&mut self) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if self.size > 0 {
+            self.file.seek(SeekFrom::End(-1))?;
+            self.file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] { self.append(b"\n") } else { Ok(()) }
     }
 
     /// Whether somebody has removed the file: what is written to it then is lost, and takes room
@@ -241,7 +253,7 @@ impl Appended {
 #[derive(Debug)]
 pub struct PhaseWriter {
     out: Mutex<PhaseFile>,
-    began: Instant,
+    clock: Stopwatch,
     tick: watch::Sender<Tick>,
 }
 
@@ -302,7 +314,7 @@ impl PhaseWriter {
     }
 
     fn put(&self, say: impl FnOnce(&mut PhaseFile, &mut Vec<String>)) {
-        let at = self.began.elapsed().as_millis();
+        let at = self.clock.elapsed().as_millis();
         let mut out = lock(&self.out);
         let mut lines = Vec::new();
         say(&mut out, &mut lines);
@@ -388,7 +400,7 @@ mod tests {
     fn a_reader_with_its_cursor_neither_loses_nor_repeats_a_line() {
         let (_dir, logs) = scratch();
         let id = DeployId(7);
-        let writer = logs.write(id, 1, &Phase::Build, Instant::now()).unwrap();
+        let writer = logs.write(id, 1, &Phase::Build, Stopwatch::start()).unwrap();
         let mut cursor = Cursor { ordinal: 1, offset: 0 };
         let mut read = String::new();
         for round in 0..300 {
@@ -418,7 +430,7 @@ mod tests {
     fn a_tick_comes_with_each_write_and_tickers_do_not_pile_up() {
         let (_dir, logs) = scratch();
         let mut ticks = logs.ticks(DeployId(1));
-        let writer = logs.write(DeployId(1), 0, &Phase::Checkout, Instant::now()).unwrap();
+        let writer = logs.write(DeployId(1), 0, &Phase::Checkout, Stopwatch::start()).unwrap();
         writer.say("hello");
         assert!(ticks.has_changed().unwrap());
         let seen = *ticks.borrow_and_update();
@@ -439,7 +451,7 @@ mod tests {
     fn what_a_program_prints_beyond_the_limit_is_counted_and_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), 1000).unwrap();
-        let writer = logs.write(DeployId(1), 0, &Phase::Build, Instant::now()).unwrap();
+        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start()).unwrap();
         (0..50).for_each(|n| writer.output(format!("line {n:02} {}\n", "x".repeat(92)).as_bytes()));
         writer.output(b"short\nthe last words");
         writer.end_output();
@@ -463,7 +475,7 @@ mod tests {
     fn a_log_that_somebody_removes_goes_on_and_says_so() {
         let (dir, logs) = scratch();
         let id = DeployId(1);
-        let writer = logs.write(id, 0, &Phase::Build, Instant::now()).unwrap();
+        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap();
         (0..9).for_each(|n| writer.say(format!("line {n}")));
         let (_, cursor) = logs.read(id, Cursor::default()).unwrap();
         fs::remove_dir_all(dir.path()).unwrap();
@@ -474,6 +486,23 @@ mod tests {
         fs::remove_dir_all(dir.path()).unwrap();
         writer.say("x");
         assert!(logs.read(id, Cursor { offset: 1 << 20, ..cursor }).unwrap().0.ends_with("\tx\n"));
+    }
+
+    #[test]
+    fn half_a_line_that_a_killed_server_left_ends_before_the_next_one() {
+        let (dir, logs) = scratch();
+        let id = DeployId(3);
+        logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap().say("whole");
+        let path = logs.phase_file(id, 0).unwrap().unwrap();
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("17\thal");
+        fs::write(&path, text).unwrap();
+        let again = Logs::open(dir.path(), u64::MAX).unwrap();
+        again.write(id, 0, &Phase::Build, Stopwatch::showing(Duration::from_secs(9))).unwrap().say("after");
+        let (text, _) = again.read(id, Cursor::default()).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
+        assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["whole", "hal", "after"]);
+        assert!(lines[2].0.parse::<u64>().unwrap() >= 9000);
     }
 
     #[test]

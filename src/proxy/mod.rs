@@ -185,11 +185,12 @@ impl Proxy {
         self.upstreams().await.map(drop)
     }
 
-    /// Requests that Caddy still has under way at any of these addresses (`host:port`). It counts
-    /// an address on while it has some, even if no name leads there any more.
-    pub async fn in_flight(&self, addresses: &[String]) -> Result<u64, ProxyError> {
+    /// Requests that Caddy still has under way at any of these hosts, on whatever port. It counts a
+    /// host on while it has some, even if no name leads there any more.
+    pub async fn in_flight(&self, hosts: &[String]) -> Result<u64, ProxyError> {
         let rows = self.upstreams().await?;
-        let ours = rows.iter().filter(|row| addresses.contains(&row.address));
+        let host = |row: &UpstreamRow| row.address.rsplit_once(':').map(|(host, _)| host.to_owned());
+        let ours = rows.iter().filter(|row| host(row).is_some_and(|host| hosts.contains(&host)));
         Ok(ours.map(|row| row.num_requests.max(0) as u64).sum())
     }
 

@@ -19,13 +19,15 @@ pub struct AppRow {
     pub subnet: Ipv4Net,
     /// The port that Caddy's route names; `None` before the first release.
     pub port: Option<u16>,
+    /// Whether it is being destroyed.
+    pub leaving: bool,
 }
 
 macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, subnet, port, (SELECT json_group_array(domain ORDER BY ordinal) \
-             FROM domains WHERE app_id = apps.id) FROM apps ",
+             FROM domains WHERE app_id = apps.id), leaving FROM apps ",
             $tail
         )
     };
@@ -75,7 +77,7 @@ impl Store {
                 .await?;
         }
         tx.commit().await?;
-        Ok(AppRow { id, name: name.clone(), domains: domains.to_vec(), subnet, port: None })
+        Ok(AppRow { id, name: name.clone(), domains: domains.to_vec(), subnet, port: None, leaving: false })
     }
 
     /// The app of that name.
@@ -105,6 +107,15 @@ impl Store {
         Ok(())
     }
 
+    /// Records that an app is to go: nothing is deployed to it any more.
+    pub async fn set_leaving(&self, name: &AppName) -> Result<(), StoreError> {
+        sqlx::query("UPDATE apps SET leaving = 1 WHERE name = ?")
+            .bind(name.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// Forgets an app with all its rows.
     pub async fn destroy_app(&self, name: &AppName) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM apps WHERE name = ?").bind(name.as_str()).execute(&self.writer).await?;
@@ -120,6 +131,7 @@ fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
         name: row.try_get::<String, _>(1)?.parse().map_err(|_| unreadable("apps.name"))?,
         subnet: row.try_get::<String, _>(2)?.parse().map_err(|_| unreadable("apps.subnet"))?,
         port: row.try_get(3)?,
+        leaving: row.try_get(5)?,
         domains: serde_json::from_str(&domains).map_err(|_| unreadable("domains"))?,
     })
 }

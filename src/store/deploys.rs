@@ -33,7 +33,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT d.id, a.name, d.commit_id, d.subject, d.author, d.trigger, d.actor, d.status, \
-             d.queued_at, d.started_at, d.finished_at, d.duration_ms, d.failure_phase, d.failure_message, \
+             d.queued_at, d.started_at, d.finished_at, d.duration_ms, d.failure_phase, d.failure_message, d.attempts, \
              (SELECT json_group_array(json_array(phase, status, started_at, duration_ms) ORDER BY ordinal) \
               FROM phases WHERE deploy_id = d.id) \
              FROM deploys d JOIN apps a ON a.id = d.app_id ",
@@ -73,11 +73,7 @@ impl Store {
         .await?;
         let superseded: Vec<DeployId> = waiting.into_iter().map(DeployId).collect();
         for old in &superseded {
-            let reason = Failure {
-                phase: "queue".into(),
-                message: format!("superseded by deploy {id} before it started"),
-            };
-            change(&mut tx, *old, DeployEvent::Supersede, Some(&reason), None).await?;
+            supersede(&mut tx, *old, DeployId(id)).await?;
         }
         tx.commit().await?;
         Ok((DeployId(id), superseded))
@@ -98,6 +94,44 @@ impl Store {
         let status = change(&mut tx, id, event, reason, duration_ms).await?;
         tx.commit().await?;
         Ok(status)
+    }
+
+    /// Puts a deploy that a server left under way back into the queue. A newer push that waits there
+    /// supersedes it as any other that waits.
+    pub async fn requeue_deploy(&self, id: DeployId) -> Result<DeployStatus, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut status = change(&mut tx, id, DeployEvent::Requeue, None, None).await?;
+        let newer: Option<i64> = sqlx::query_scalar(
+            "SELECT min(n.id) FROM deploys d JOIN deploys n ON n.app_id = d.app_id \
+             WHERE d.id = ? AND n.id > d.id AND n.status = 'queued' AND d.trigger = 'push' AND n.trigger = 'push'",
+        )
+        .bind(id.0)
+        .fetch_one(&mut *tx)
+        .await?;
+        if let Some(newer) = newer {
+            status = supersede(&mut tx, id, DeployId(newer)).await?;
+        }
+        tx.commit().await?;
+        Ok(status)
+    }
+
+    /// Records who asked for a deploy's end, so that a server that starts again knows.
+    pub async fn ask_to_cancel(&self, id: DeployId, actor: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE deploys SET cancel_by = coalesce(cancel_by, ?) WHERE id = ?")
+            .bind(actor)
+            .bind(id.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Who asked for a deploy's end, if anybody did.
+    pub async fn asked_to_cancel(&self, id: DeployId) -> Result<Option<String>, StoreError> {
+        let by: Option<Option<String>> = sqlx::query_scalar("SELECT cancel_by FROM deploys WHERE id = ?")
+            .bind(id.0)
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(by.flatten())
     }
 
     /// Makes `release` the live one: its deploy goes live and the one before it retires, at once.
@@ -277,6 +311,16 @@ impl Store {
     }
 }
 
+async fn supersede(
+    tx: &mut Transaction<'static, Sqlite>,
+    old: DeployId,
+    by: DeployId,
+) -> Result<DeployStatus, StoreError> {
+    let message = format!("superseded by deploy {by} before it started");
+    let reason = Failure { phase: "queue".into(), message };
+    change(tx, old, DeployEvent::Supersede, Some(&reason), None).await
+}
+
 async fn change(
     tx: &mut Transaction<'static, Sqlite>,
     id: DeployId,
@@ -297,7 +341,8 @@ async fn change(
     let ended = !next.is_open() && next != DeployStatus::Live && next != DeployStatus::Retired;
     sqlx::query(
         "UPDATE deploys SET status = ?1, \
-         started_at = CASE WHEN ?1 = 'running' THEN ?2 ELSE started_at END, \
+         started_at = CASE WHEN ?1 = 'running' THEN coalesce(started_at, ?2) ELSE started_at END, \
+         attempts = attempts + (?1 = 'running'), \
          finished_at = CASE WHEN ?3 THEN ?2 ELSE finished_at END, \
          duration_ms = coalesce(?4, duration_ms), \
          failure_phase = coalesce(?5, failure_phase), failure_message = coalesce(?6, failure_message) \
@@ -322,7 +367,7 @@ fn read(row: &SqliteRow) -> Result<Deploy, StoreError> {
     };
     let text = |column: usize| row.try_get::<String, _>(column);
     let phases: Vec<(Phase, PhaseStatus, i64, Option<u64>)> =
-        serde_json::from_str(&text(14)?).map_err(|_| bad("phases"))?;
+        serde_json::from_str(&text(15)?).map_err(|_| bad("phases"))?;
     let phases = phases.into_iter().map(|(phase, status, started, duration_ms)| PhaseTiming {
         phase,
         status,
@@ -340,6 +385,7 @@ fn read(row: &SqliteRow) -> Result<Deploy, StoreError> {
         actor: text(6)?,
         status: text(7)?.parse().map_err(|_| bad("deploys.status"))?,
         queued_at: Timestamp::from_millis(row.try_get(8)?),
+        attempts: row.try_get(14)?,
         started_at: at(9)?,
         finished_at: at(10)?,
         duration_ms: row.try_get::<Option<i64>, _>(11)?.map(|ms| ms as u64),

@@ -46,6 +46,19 @@ impl Store {
         row.map(|row| self.read_release(&row)).transpose()
     }
 
+    /// Releases of an app whose image is kept, newest first, with the image's name. A revert runs an
+    /// earlier release's image: several may have the same.
+    pub async fn kept_images(&self, app: &AppName) -> Result<Vec<(DeployId, String)>, StoreError> {
+        let kept: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT deploy_id, image FROM releases JOIN apps ON apps.id = app_id \
+             WHERE name = ? AND image_kept ORDER BY deploy_id DESC",
+        )
+        .bind(app.as_str())
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(kept.into_iter().map(|(id, image)| (DeployId(id), image)).collect())
+    }
+
     /// Records that a release's image is gone: a revert to it has to build.
     pub async fn forget_image(&self, deploy: DeployId) -> Result<(), StoreError> {
         sqlx::query("UPDATE releases SET image_kept = 0 WHERE deploy_id = ?")

@@ -50,10 +50,9 @@ pub(super) fn tail(logs: &Logs, id: DeployId, ordinal: usize) -> io::Result<Tail
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
     use super::*;
-    use crate::domain::Phase;
+    use crate::domain::{Phase, Stopwatch};
 
     #[test]
     fn a_tail_ends_where_the_rest_begins() {
@@ -61,7 +60,7 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(1);
         assert_eq!(tail(&logs, id, 0).unwrap().end, Cursor::default());
-        let writer = logs.write(id, 0, &Phase::Build, Instant::now()).unwrap();
+        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap();
         for (lines, width) in [(LINES, 1), (1, 1), (2000, 1), (300, 2000)] {
             (0..lines).for_each(|n| writer.say(format!("{n} {}", "x".repeat(width))));
             let tail = tail(&logs, id, 0).unwrap();
@@ -79,7 +78,7 @@ mod tests {
     fn exactly_as_many_lines_as_fit_are_not_cut() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
-        let writer = logs.write(DeployId(1), 0, &Phase::Build, Instant::now()).unwrap();
+        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start()).unwrap();
         (0..LINES).for_each(|n| writer.say(n.to_string()));
         assert!(!tail(&logs, DeployId(1), 0).unwrap().cut);
         writer.say("one more");

@@ -1,6 +1,6 @@
 //! The router as a browser meets it, on a scratch database.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,7 +13,7 @@ use super::*;
 use crate::config::{Config, Home};
 use crate::domain::{
     App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release,
-    Trigger,
+    Stopwatch, Trigger,
 };
 use crate::logs::PhaseWriter;
 use crate::store::NewDeploy;
@@ -60,7 +60,14 @@ impl World {
         let row = self.windlass.store.app(&name.parse().unwrap()).await.unwrap();
         let live = self.windlass.store.live_deploy(&row.name).await.unwrap();
         let status = if live.is_some() { AppStatus::Serving } else { AppStatus::Empty };
-        App { name: row.name, domains: row.domains, remote: format!("ssh://server/{name}.git"), status, live }
+        App {
+            name: row.name,
+            domains: row.domains,
+            remote: format!("ssh://server/{name}.git"),
+            status,
+            restarts: None,
+            live,
+        }
     }
 
     /// A deploy that has started.
@@ -85,7 +92,7 @@ impl World {
     pub(super) async fn begin(&self, id: DeployId, ordinal: usize, phase: &str) -> PhaseWriter {
         let phase: Phase = phase.parse().unwrap();
         self.windlass.store.begin_phase(id, ordinal, &phase).await.unwrap();
-        let writer = self.windlass.logs.write(id, ordinal, &phase, Instant::now()).unwrap();
+        let writer = self.windlass.logs.write(id, ordinal, &phase, Stopwatch::start()).unwrap();
         self.windlass.logs.changed(id);
         writer
     }

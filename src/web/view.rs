@@ -51,6 +51,7 @@ impl From<AppStatus> for Badge {
             AppStatus::Serving => Badge::new("good", status.as_str(), DOT),
             AppStatus::Empty => Badge::new("past", status.as_str(), RING),
             AppStatus::Down => Badge::new("bad", status.as_str(), CROSS),
+            AppStatus::Unknown => Badge::new("past", status.as_str(), BAR),
         }
     }
 }

@@ -1,0 +1,102 @@
+//! After a crash: deploys that a server left under way are finished, run again, or undone.
+//!
+//! What was verified is live, and is finished. What had not reached its swap changed nothing outside
+//! and runs again, once: should it be what brought the server down, it does not do so for ever. What
+//! lies between is undone, so that the verified release from before serves.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::{Error, Windlass};
+use crate::domain::{AppName, Deploy, DeployEvent, DeployStatus, Failure, PhaseStatus, Stopwatch, Timestamp};
+
+/// How long somebody who waits for a deploy's end waits for what it left to be in order.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Windlass {
+    /// Takes up the app's deploys that run without a worker. Only the app's worker calls this, when
+    /// none of its own is under way.
+    pub(super) async fn recover(&self, app: &AppName) -> Result<(), Error> {
+        if let Some(live) = self.store.live_deploy(app).await?.filter(|live| live.finished_at.is_none()) {
+            self.close_phases(&live).await?;
+            // A pusher who is told of the end finds things as they will stay; not at any price.
+            let _ = self.settle_within(PATIENCE, app, None).await;
+            self.store.finish_deploy(live.id, age_ms(&live)).await?;
+            self.logs.changed(live.id);
+        }
+        for deploy in self.store.open_deploys(Some(app)).await? {
+            if deploy.status == DeployStatus::Running {
+                self.take_up(&deploy).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_up(&self, deploy: &Deploy) -> Result<(), Error> {
+        let (id, app) = (deploy.id, &deploy.app);
+        let cancelled = self.store.asked_to_cancel(id).await?;
+        let again = cancelled.is_none() && !deploy.reached_swap() && deploy.attempts < 2;
+        if again {
+            self.say_in_last_phase(
+                deploy,
+                "the server stopped here; this deploy runs again from its beginning",
+            );
+        }
+        self.close_phases(deploy).await?;
+        if again {
+            info!(%app, deploy = %id, "deploy {id} runs again");
+            self.store.requeue_deploy(id).await?;
+        } else {
+            let _ = self.settle_within(PATIENCE, app, Some(id)).await;
+            let (event, message) = match cancelled {
+                Some(by) => (DeployEvent::Cancel, format!("cancelled by {by}")),
+                None => (DeployEvent::Interrupt, why_not_again(deploy)),
+            };
+            let phase = deploy.phases.last().map_or("server".to_owned(), |row| row.phase.to_string());
+            let reason = Failure { phase, message };
+            info!(%app, deploy = %id, "deploy {id} was interrupted");
+            self.store.change_deploy(id, event, Some(&reason), Some(age_ms(deploy))).await?;
+        }
+        self.logs.changed(id);
+        Ok(())
+    }
+
+    /// A line at the end of what the server before this one wrote. A log that cannot be written is no
+    /// reason to leave a deploy where it is.
+    fn say_in_last_phase(&self, deploy: &Deploy, line: &str) {
+        if let Some(row) = deploy.phases.last() {
+            let (ordinal, clock) = (deploy.phases.len() - 1, Stopwatch::showing(age(deploy)));
+            if let Ok(log) = self.logs.write(deploy.id, ordinal, &row.phase, clock) {
+                log.say(line);
+            }
+        }
+    }
+
+    async fn close_phases(&self, deploy: &Deploy) -> Result<(), Error> {
+        for (ordinal, phase) in deploy.phases.iter().enumerate() {
+            if phase.status == PhaseStatus::Running {
+                let ms = (Timestamp::now().millis() - phase.started_at.millis()).max(0) as u64;
+                self.store.end_phase(deploy.id, ordinal, PhaseStatus::Failed, ms).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn why_not_again(deploy: &Deploy) -> String {
+    let why = if deploy.reached_swap() {
+        "the server stopped before this release was verified"
+    } else {
+        "the server stopped during this deploy, for the second time"
+    };
+    format!("{why}; what was live before still is. Push again, or: windlass redeploy")
+}
+
+fn age(deploy: &Deploy) -> Duration {
+    deploy.started_at.map_or(Duration::ZERO, Timestamp::age)
+}
+
+fn age_ms(deploy: &Deploy) -> u64 {
+    age(deploy).as_millis() as u64
+}

@@ -1,0 +1,191 @@
+//! Settling an app: what the engine, Caddy and the repository have of it is brought to what the
+//! database says.
+//!
+//! An app's worker does it after each deploy, at the server's start, and whenever a container of the
+//! app changed without it; never while a deploy of the app is under way. Names and labels say what
+//! each container is, so it does not matter who left them so: a deploy that failed, a server that
+//! was killed, an engine that restarted, a person. Doing it again changes nothing.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::cutover::Retiring;
+use super::source::Image;
+use super::{Error, Windlass};
+use crate::domain::{AppName, DeployId, Release};
+use crate::engine::{ContainerSpec, ContainerState, Role};
+use crate::proxy::REFRESH;
+
+impl Windlass {
+    /// Settles an app. `ended` is a deploy of it that is over, though its row does not say so yet.
+    ///
+    /// # Errors
+    /// The first of what did not work; the other steps were taken all the same.
+    pub(super) async fn settle(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
+        let steps = [
+            self.settle_live_name(app).await,
+            self.settle_branch(app, ended).await,
+            self.settle_routes().await,
+            self.remove_other_containers(app).await,
+            self.settle_images(app, ended).await,
+        ];
+        steps.into_iter().collect()
+    }
+
+    /// Settles an app for at most `limit`, where somebody waits for what comes after.
+    pub(super) async fn settle_within(
+        &self,
+        limit: Duration,
+        app: &AppName,
+        ended: Option<DeployId>,
+    ) -> Result<(), Error> {
+        let settled = tokio::time::timeout(limit, self.settle(app, ended)).await;
+        settled.unwrap_or_else(|_| Err(Error::Refused(format!("{app} is not in order yet"))))
+    }
+
+    /// The container of the live deploy has the live name and runs, whoever had the name before.
+    async fn settle_live_name(&self, app: &AppName) -> Result<(), Error> {
+        let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
+        let name = self.naming.live(app);
+        let holder = self.engine.container(&name).await?;
+        let rightful = holder.as_ref().is_some_and(|c| live.is_some() && c.deploy == live);
+        let usurper = holder.as_ref().filter(|_| !rightful);
+        if let Some(usurper) = usurper {
+            let away = usurper.deploy.map_or(format!("{name}_stray"), |id| self.naming.release(app, id));
+            self.engine.rename(&usurper.id, &away).await?;
+        }
+        let release = match live {
+            Some(live) => self.store.release(live).await?,
+            None => None,
+        };
+        let Some(release) = release else { return Ok(self.store.set_port(app, None).await?) };
+        self.proxy.write_port(app, release.port)?;
+        self.store.set_port(app, Some(release.port)).await?;
+        if !rightful {
+            self.give_live_name(&release, &name).await?;
+        }
+        if usurper.is_some() {
+            // What Caddy sends to the usurper by its last look-up may still arrive there.
+            tokio::time::sleep(REFRESH).await;
+        }
+        self.run_live(&release, &name).await
+    }
+
+    /// Gives the live name to the release's container, whatever it is called now.
+    async fn give_live_name(&self, release: &Release, name: &str) -> Result<(), Error> {
+        let of_deploy = self.engine.containers(Some(&release.app), Some(release.deploy)).await?;
+        if let Some(own) = of_deploy.into_iter().find(|c| c.role == Some(Role::Web)) {
+            info!(app = %release.app, deploy = %release.deploy, "deploy {} of {} gets the live name back", release.deploy, release.app);
+            self.engine.rename(&own.id, name).await?;
+        }
+        Ok(())
+    }
+
+    /// The live container runs and is brought back by the engine; one that is gone is made again.
+    async fn run_live(&self, release: &Release, name: &str) -> Result<(), Error> {
+        let (app, deploy) = (&release.app, release.deploy);
+        match self.engine.container(name).await? {
+            Some(there) => {
+                if !there.restart {
+                    self.engine.set_restart(name, true).await?;
+                }
+                if !there.running {
+                    info!(%app, %deploy, "the live container of {app} is started");
+                    self.engine.start(name).await?;
+                }
+            }
+            None if self.engine.image(&release.image.0).await?.is_some() => {
+                warn!(%app, %deploy, "the live container of {app} is gone; another takes its place");
+                let image = Image::of(release.clone(), release.env.clone());
+                let spec = self.web_container(app, deploy, &image, release.port);
+                self.forget_collector(deploy);
+                self.engine.run(&ContainerSpec { name: name.into(), restart: true, ..spec }).await?;
+            }
+            None => {
+                warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");
+                return Ok(());
+            }
+        }
+        self.collect(app, name.into(), deploy);
+        Ok(())
+    }
+
+    /// Caddy has the routes that the database says, where Caddy is known to run.
+    async fn settle_routes(&self) -> Result<(), Error> {
+        match self.caddy.get() {
+            Some(_) => self.load_routes(None).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes every container of the app but the live release's: candidates, gates, what retires.
+    async fn remove_other_containers(&self, app: &AppName) -> Result<(), Error> {
+        let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
+        for container in self.engine.containers(Some(app), None).await? {
+            let serves = container.role == Some(Role::Web) && live.is_some() && container.deploy == live;
+            if !serves {
+                self.retire_container(app, &container).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a container that has lost the live name, or never had it, finish its requests and end.
+    async fn retire_container(&self, app: &AppName, container: &ContainerState) -> Result<(), Error> {
+        let Some(deploy) = container.deploy.filter(|_| container.role == Some(Role::Web)) else {
+            return Ok(self.engine.remove(&container.id).await?);
+        };
+        let (drain, grace) = match self.store.release(deploy).await? {
+            Some(release) => (release.manifest.drain.timeout.0, release.manifest.drain.stop_grace.0),
+            // It served for moments at most, or nobody.
+            None => (Duration::from_secs(30), Duration::from_secs(1)),
+        };
+        if container.running {
+            let retiring = Retiring::new(self, app, deploy, container);
+            self.finish_requests(&retiring, drain, &|_| {}).await;
+        }
+        self.stop_and_remove(&container.id, deploy, grace).await
+    }
+
+    /// Keeps the images of the live release, of the last `keep.releases` releases and of open
+    /// deploys; removes the others of the app.
+    async fn settle_images(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
+        let there = self.engine.images_of(app.as_str()).await?;
+        let kept = self.store.kept_images(app).await?;
+        let mut wanted = HashSet::new();
+        if let Some(live) = self.store.live_deploy(app).await? {
+            wanted.extend(kept.iter().find(|(id, _)| *id == live.id).map(|(_, image)| image.clone()));
+        }
+        for open in self.store.open_deploys(Some(app)).await? {
+            if Some(open.id) != ended {
+                wanted.insert(self.naming.image(app, open.id).0);
+                let source = self.store.source_release(open.id).await?;
+                wanted.extend(kept.iter().find(|(id, _)| Some(*id) == source).map(|(_, i)| i.clone()));
+            }
+        }
+        let mut newest = HashSet::new();
+        for (_, image) in &kept {
+            if newest.len() < self.config.keep.releases as usize {
+                newest.insert(image.clone());
+            }
+        }
+        wanted.extend(newest);
+        for (deploy, image) in &kept {
+            // Somebody else may have removed it: a revert to it builds, and says so beforehand.
+            if !wanted.contains(image) || !there.iter().any(|it| it.tags.contains(image)) {
+                self.store.forget_image(*deploy).await?;
+            }
+        }
+        for image in there {
+            let names = if image.tags.is_empty() { vec![image.id] } else { image.tags };
+            for name in names.iter().filter(|name| !wanted.contains(*name)) {
+                if let Err(error) = self.engine.remove_image(name).await {
+                    warn!(%app, %error, "an image is left for the next time");
+                }
+            }
+        }
+        Ok(())
+    }
+}

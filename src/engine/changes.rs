@@ -1,0 +1,56 @@
+//! What changes on the engine, as it tells of it.
+
+use std::collections::HashMap;
+
+use bollard::models::{EventMessage, EventMessageTypeEnum};
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::{Stream, StreamExt};
+
+use super::{APP, Engine, EngineError, INSTANCE, ROLE, Role};
+use crate::domain::{AppName, Timestamp};
+
+/// Something of this installation that is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A container ended, was removed or renamed.
+    Container {
+        /// What it is for.
+        role: Option<Role>,
+        /// Whose it is.
+        app: Option<AppName>,
+    },
+    /// A network is gone, or Caddy was taken off one.
+    Network,
+}
+
+impl Engine {
+    /// Changes since `since`, as they happen, whoever made them. Ends with an error when the engine
+    /// goes away. The engine remembers its last 256 events (engine 20.10).
+    pub fn changes(&self, since: Timestamp) -> impl Stream<Item = Result<Change, EngineError>> + use<> {
+        let events = ["die", "destroy", "rename", "disconnect"].map(str::to_owned).to_vec();
+        let kinds = ["container", "network"].map(str::to_owned).to_vec();
+        let filters = HashMap::from([("event", events), ("type", kinds)]);
+        let since = (since.millis() / 1000).to_string();
+        let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
+        let engine = self.clone();
+        self.docker.events(Some(options)).filter_map(move |event| {
+            let change = match event {
+                Ok(event) => engine.change(event).map(Ok),
+                Err(error) => Some(Err(engine.failed("tell what changes")(error))),
+            };
+            std::future::ready(change)
+        })
+    }
+
+    fn change(&self, event: EventMessage) -> Option<Change> {
+        let of = event.actor?.attributes.unwrap_or_default();
+        if event.typ == Some(EventMessageTypeEnum::NETWORK) {
+            // Networks' events carry no labels; every name of ours contains the installation's mark.
+            return of.get("name").filter(|name| name.contains(&self.instance)).map(|_| Change::Network);
+        }
+        (of.get(INSTANCE) == Some(&self.instance)).then(|| Change::Container {
+            role: of.get(ROLE).and_then(|role| Role::parse(role)),
+            app: of.get(APP).and_then(|app| app.parse().ok()),
+        })
+    }
+}
