@@ -1,4 +1,4 @@
-//! What is kept and for how long: logs, and the apps' own output.
+//! The apps' own output, kept beyond the life of their containers.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::run::Run;
 use super::{Error, Windlass};
-use crate::domain::{AppName, DeployId, DeployStatus, Manifest, Timestamp};
+use crate::domain::{AppName, DeployId, Manifest, Timestamp};
 
 impl Windlass {
     /// Stops a container, keeps the rest of its output, and removes it.
@@ -21,22 +21,10 @@ impl Windlass {
         // Stopped by us it must not come back, even if the server goes away right here.
         let _ = self.engine.set_restart(name, false).await;
         self.engine.stop(name, grace).await?;
-        self.finish_collecting(name, deploy).await?;
-        Ok(self.engine.remove(name).await?)
-    }
-
-    /// Removes logs that nothing was written to for `keep.logs`, but for those of live deploys.
-    pub async fn prune_logs(&self) -> Result<(), Error> {
-        for app in self.store.apps().await? {
-            for deploy in self.store.deploys(&app.name, u32::MAX, None).await? {
-                let age = self.logs.age(deploy.id)?;
-                let old = age.is_some_and(|age| age > self.config.keep.logs.0);
-                if old && !deploy.status.is_open() && deploy.status != DeployStatus::Live {
-                    self.logs.remove(deploy.id)?;
-                }
-            }
+        if let Err(error) = self.finish_collecting(name, deploy).await {
+            warn!(%deploy, %error, "the last lines of this deploy's output are not kept");
         }
-        Ok(())
+        Ok(self.engine.remove(name).await?)
     }
 
     /// Keeps what a web container prints, until it ends.
@@ -71,8 +59,18 @@ impl Windlass {
     async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
         // By id: the name changes with the swap.
         let Some(state) = self.engine.container(container).await? else { return Ok(()) };
+        let mut told = false;
         loop {
-            self.collect_output(&state.id, deploy, true).await?;
+            // A disk that is full now is not so for ever, and the engine keeps some of what is printed
+            // meanwhile.
+            if let Err(error) = self.collect_output(&state.id, deploy, true).await {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%deploy, %error, "an app's output cannot be kept; trying again");
+                }
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            } else {
+                told = false;
+            }
             // The stream ends with the container, and also when the engine restarts or brings the
             // container back; while the engine is away nobody knows.
             match self.engine.container(&state.id).await {

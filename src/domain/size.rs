@@ -25,9 +25,6 @@ mod tests {
     #[test]
     fn sizes_have_one_decimal_below_ten() {
         let shown = [0, 1023, 1024, 1536, 10_700, 1 << 20, (5 << 30) + (1 << 29), u64::MAX].map(show);
-        assert_eq!(
-            shown,
-            ["0 B", "1023 B", "1 KiB", "1.5 KiB", "10 KiB", "1 MiB", "5.5 GiB", "16383 PiB"]
-        );
+        assert_eq!(shown, ["0 B", "1023 B", "1 KiB", "1.5 KiB", "10 KiB", "1 MiB", "5.5 GiB", "16383 PiB"]);
     }
 }

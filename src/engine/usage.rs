@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Engine, EngineError, root_cause};
+use super::{Engine, EngineError, INSTANCE, root_cause};
 
 /// The engine adds sizes up on its disk, and removes gigabytes: neither is quick.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// What takes room on an engine.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
-    /// Every image, also those of others.
+    /// Images.
     pub images: Vec<ImageUsage>,
     /// The build cache, in bytes, without what images share with it.
     pub build_cache: u64,
@@ -36,7 +36,14 @@ pub struct ImageUsage {
     pub own: u64,
 }
 
-/// What takes room on the engine at `socket`.
+impl ImageUsage {
+    /// A label's value.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+}
+
+/// What takes room on the engine at `socket`, with every image that there is.
 pub async fn usage(socket: &Path) -> Result<Usage, EngineError> {
     let path = "system/df?verbose=1&type=image&type=build-cache";
     let told: Df = call(socket, reqwest::Method::GET, path, "tell what takes room").await?;
@@ -51,9 +58,11 @@ pub async fn usage(socket: &Path) -> Result<Usage, EngineError> {
 }
 
 impl Engine {
-    /// What takes room on the engine.
+    /// What takes room on the engine: of the images, this installation's.
     pub async fn usage(&self) -> Result<Usage, EngineError> {
-        usage(Path::new(&self.socket)).await
+        let mut usage = usage(Path::new(&self.socket)).await?;
+        usage.images.retain(|image| image.label(INSTANCE) == Some(&self.instance));
+        Ok(usage)
     }
 
     /// Removes of the build cache what was not used for longest, until it takes at most `bytes`.
@@ -122,11 +131,11 @@ async fn call<T: DeserializeOwned>(
     doing: &str,
 ) -> Result<T, EngineError> {
     let failed = |error: reqwest::Error| match error.is_connect() {
-        true => {
-            EngineError::Unreachable { socket: socket.display().to_string(), cause: root_cause(&error) }
-        }
+        true => EngineError::Unreachable { socket: socket.display().to_string(), cause: root_cause(&error) },
         false => EngineError::Failed { doing: doing.to_owned(), cause: root_cause(&error) },
     };
+    // A client wants one even though it never speaks TLS here; a server has chosen long before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().unix_socket(socket).tls_certs_only([]).timeout(LIMIT);
     let request = client.build().map_err(failed)?.request(method, format!("http://docker/{path}"));
     let answer = request.send().await.map_err(failed)?;
@@ -160,7 +169,6 @@ mod tests {
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let usage = runtime.block_on(usage(&path)).unwrap();
         let asked = engine.join().unwrap();
         assert!(asked.starts_with("GET /system/df?verbose=1&type=image"), "{asked}");

@@ -8,8 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::{Appended, Logs};
 use super::clean::clean_line;
+use super::{Appended, Logs};
 use crate::domain::DeployId;
 
 /// At this size the file moves aside to `app.log.1`, and what was there goes.

@@ -162,18 +162,41 @@ impl Logs {
         self.sender(id).send_modify(|tick| tick.changes += 1);
     }
 
-    /// How long ago anything of a deploy was last written; `None` if it has no logs.
-    pub fn age(&self, id: DeployId) -> io::Result<Option<Duration>> {
-        let entries = match fs::read_dir(self.deploy_dir(id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    /// Deploys that have logs here.
+    pub fn ids(&self) -> io::Result<Vec<DeployId>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut youngest = None;
-        for entry in entries {
-            let age = entry?.metadata()?.modified()?.elapsed().unwrap_or_default();
-            youngest = Some(youngest.map_or(age, |so_far: Duration| so_far.min(age)));
+        let id = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).transpose()
+        };
+        entries.filter_map(id).collect()
+    }
+
+    /// Whether nothing of a deploy was written for `age`; false where there is nothing.
+    pub fn older_than(&self, id: DeployId, age: Duration) -> io::Result<bool> {
+        let folder = self.deploy_dir(id);
+        let old = |path: &Path| -> io::Result<bool> {
+            Ok(path.metadata()?.modified()?.elapsed().unwrap_or_default() > age)
+        };
+        let all_old = || -> io::Result<bool> {
+            // A file is made, which the folder tells, before anything is written to it: most are too
+            // young by that alone.
+            if !old(&folder)? {
+                return Ok(false);
+            }
+            for entry in fs::read_dir(&folder)? {
+                if !old(&entry?.path())? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        match all_old() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other,
         }
-        Ok(youngest)
     }
 
     /// Removes a deploy's logs.
@@ -503,6 +526,27 @@ mod tests {
         let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
         assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["whole", "hal", "after"]);
         assert!(lines[2].0.parse::<u64>().unwrap() >= 9000);
+    }
+
+    #[test]
+    fn logs_are_as_old_as_their_last_line() {
+        let (dir, logs) = scratch();
+        fs::write(dir.path().join("not-a-deploy"), "").unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
+        for id in [1, 2].map(DeployId) {
+            logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap().say("text");
+            logs.write_app(id).unwrap();
+            for path in ["", "00-build.log", "app.log"] {
+                let file = File::open(logs.deploy_dir(id).join(path)).unwrap();
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+        logs.write_app(DeployId(2)).unwrap().append("2026-11-21T00:00:00Z", false, b"late").unwrap();
+        let mut ids = logs.ids().unwrap();
+        ids.sort();
+        assert_eq!(ids, [1, 2].map(DeployId));
+        let old = |id, secs| logs.older_than(DeployId(id), Duration::from_secs(secs)).unwrap();
+        assert_eq!([old(1, 900), old(1, 1100), old(2, 900)], [true, false, false]);
     }
 
     #[test]

@@ -153,10 +153,14 @@ impl Proxy {
 
     /// Tells Caddys that read files which port an app's live container listens on.
     pub fn write_port(&self, app: &AppName, port: u16) -> Result<(), ProxyError> {
-        let dir = self.sockets().join(render::PORTS);
+        let (dir, text) = (self.sockets().join(render::PORTS), port.to_string());
+        // Nearly always it is there already. A swap must then not fail because the disk is full.
+        if fs::read_to_string(dir.join(app.as_str())).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
         fs::create_dir_all(&dir)?;
         let beside = dir.join(format!("{app}.new"));
-        fs::write(&beside, port.to_string())?;
+        fs::write(&beside, text)?;
         Ok(fs::rename(beside, dir.join(app.as_str()))?)
     }
 

@@ -99,7 +99,8 @@ impl Store {
 
     /// Sets the port that Caddy's route names; `None` while the app has no release.
     pub async fn set_port(&self, name: &AppName, port: Option<u16>) -> Result<(), StoreError> {
-        sqlx::query("UPDATE apps SET port = ? WHERE name = ?")
+        // Nothing is written where it is so already: putting names in order needs no room on the disk.
+        sqlx::query("UPDATE apps SET port = ?1 WHERE name = ?2 AND port IS NOT ?1")
             .bind(port)
             .bind(name.as_str())
             .execute(&self.writer)

@@ -7,6 +7,7 @@
 mod apps;
 mod deploys;
 mod env;
+mod house;
 mod releases;
 mod seal;
 mod users;
@@ -58,8 +59,22 @@ pub enum StoreError {
     #[error("the database cannot be brought to this version: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// SQLite itself.
-    #[error("the database failed: {0}")]
+    #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
+}
+
+/// SQLite's errors in words that say what to look at.
+fn explain(error: &sqlx::Error) -> String {
+    const LOCKED: &str = "the database is held by another process for too long; see which: fuser -v windlass.db in the home folder";
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    // The low byte is the error's kind.
+    match (code.map(|code| code & 0xff), error) {
+        (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => LOCKED.into(),
+        (Some(8), _) => "the database cannot be written: its file system is read-only".into(),
+        (Some(10), _) => "the database's file cannot be read or written (I/O error): see the kernel's messages (dmesg) for its disk".into(),
+        (Some(13), _) => "the database cannot be written: the disk is full".into(),
+        _ => format!("the database failed: {error}"),
+    }
 }
 
 /// The database. Cheap to clone.
@@ -121,6 +136,22 @@ pub(crate) mod tests {
         let sealer = Sealer::open(&dir.path().join("secret.key")).unwrap();
         let store = Store::open(&dir.path().join("windlass.db"), sealer).await.unwrap();
         (dir, store)
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_database_says_what_to_look_at() {
+        let (_dir, store) = scratch().await;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        let large = sqlx::query("INSERT INTO meta VALUES ('large', ?)").bind("x".repeat(100_000));
+        let error = large.execute(&store.writer).await.unwrap_err();
+        assert_eq!(explain(&error), "the database cannot be written: the disk is full");
+        let read_only = sqlx::query("DELETE FROM meta").execute(&store.reader).await.unwrap_err();
+        assert!(explain(&read_only).contains("read-only"), "{read_only}");
+        assert!(explain(&sqlx::Error::PoolTimedOut).contains("another process"));
     }
 
     #[tokio::test]
