@@ -11,7 +11,7 @@ use crate::control::Request;
 use crate::domain::{Deploy, DeployId};
 
 /// How long to try again when the server went away in the middle.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 

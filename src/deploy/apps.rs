@@ -30,8 +30,11 @@ impl Windlass {
                 self.app(name).await
             }
             Err(error) => {
-                // The first error is the one to tell; undoing may fail for the same reason.
-                let _ = self.destroy_app(name).await;
+                // The first error is the one to tell; undoing may fail for the same reason. What is left
+                // on the engine then belongs to no app, and goes when the engine is back.
+                let _ = self.tear_down(name).await;
+                let _ = self.git.destroy(name);
+                let _ = self.store.destroy_app(name).await;
                 Err(error)
             }
         }

@@ -8,11 +8,12 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use super::queue::insist;
 use super::run::{Run, Stop, pause};
 use super::start::Healthy;
 use super::{Error, Windlass};
 use crate::domain::duration::show;
-use crate::domain::{AppName, DeployId, Release};
+use crate::domain::{AppName, DeployId, DeployStatus, Release};
 use crate::engine::ContainerState;
 use crate::logs::PhaseWriter;
 use crate::proxy::{REFRESH, Upstream};
@@ -178,8 +179,7 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
 pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Result<Verified, Stop> {
     let mut done = run.or_stopped(watch_public_url(run, log, &cutover)).await;
     if done.is_ok() {
-        // One writing transaction: this deploy live, the one before it retired, the release kept.
-        done = run.windlass.store.go_live(&cutover.release).await.map(drop).map_err(Stop::from);
+        done = go_live(run, &cutover.release).await;
     }
     if let Err(stop) = done {
         swap_back(run, log, &cutover).await?;
@@ -196,6 +196,17 @@ pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Re
     Ok(Verified { before: cutover.before })
 }
 
+/// One writing transaction: this deploy live, the one before it retired, the release kept.
+async fn go_live(run: &Run, release: &Release) -> Result<(), Stop> {
+    let store = &run.windlass.store;
+    let Err(error) = store.go_live(release).await else { return Ok(()) };
+    // The row tells whether it was written all the same, and everything that follows goes by it.
+    match insist(|| store.deploy(release.deploy)).await {
+        Some(deploy) if deploy.status == DeployStatus::Live => Ok(()),
+        _ => Err(error.into()),
+    }
+}
+
 async fn watch_public_url(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Stop> {
     let (windlass, app) = (&run.windlass, &run.deploy.app);
     let live = windlass.naming.live(app);
@@ -207,8 +218,8 @@ async fn watch_public_url(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Re
     tokio::select! {
         answer = asked => answer,
         exit = windlass.engine.wait(&live) => {
-            let last = run.last_words(&live).await?;
-            Err(Stop::NotGood(format!("the new container ended with {} after the swap.{last}", exit?)))
+            let last = run.last_words(&live).await;
+            Err(Stop::NotGood(format!("the new container ended with {exit} after the swap.{last}")))
         }
     }
 }
@@ -261,11 +272,13 @@ impl Windlass {
     ) {
         let (began, mut last) = (Instant::now(), String::new());
         loop {
-            let said = match self.proxy.in_flight(&retiring.hosts).await {
-                Ok(0) => return,
-                Ok(left) => format!("{left} requests still run in deploy {}", retiring.deploy),
+            let left = limit.saturating_sub(began.elapsed()).max(Duration::from_secs(1));
+            let said = match tokio::time::timeout(left, self.proxy.in_flight(&retiring.hosts)).await {
+                Ok(Ok(0)) => return,
+                Ok(Ok(left)) => format!("{left} requests still run in deploy {}", retiring.deploy),
                 // Nobody can tell how many there are: they get the whole time.
-                Err(error) => error.to_string(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "Caddy does not tell how many requests still run".to_owned(),
             };
             if began.elapsed() >= limit {
                 return say(&format!("{said} after {}; they end now", show(limit)));

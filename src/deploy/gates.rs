@@ -1,6 +1,7 @@
 //! Gates: commands that prove the new image before any traffic can reach it, each in a one-off
 //! container of that image with the app's environment and network.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,6 +16,9 @@ use crate::logs::PhaseWriter;
 /// An image that has passed every gate.
 pub(super) struct Gated(pub Image);
 
+/// How far apart a container's end and that of its output come at most, where all is well.
+const APART: Duration = Duration::from_secs(2);
+
 /// Runs the image's gates in order. One that is red ends the deploy.
 pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> {
     for gate in image.manifest.gates.as_deref().unwrap_or_default() {
@@ -28,7 +32,8 @@ async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate) -> Resul
     let name = run.windlass.naming.gate(&run.deploy.app, run.deploy.id, &gate.name);
     log.say(format!("$ {}", gate.run));
     let ended = tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name)).await;
-    run.windlass.engine.remove(&name).await?;
+    // What stays is removed when the app is settled; the gate's outcome counts.
+    let _ = run.windlass.engine.remove(&name).await;
     let last = || log.last_lines(15).iter().map(|line| format!("\n    {line}")).collect::<String>();
     match ended {
         Err(_) => Err(Stop::NotGood(format!(
@@ -57,27 +62,48 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
         ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
     };
     windlass.engine.run(&spec).await?;
-    let mut output = std::pin::pin!(windlass.engine.output(name, true, None));
-    let printed = async {
-        while let Some(chunk) = output.next().await {
-            log.output(&chunk?.bytes);
-        }
-        Ok::<(), Stop>(())
+    let printed = AtomicUsize::new(0);
+    let mut printing = std::pin::pin!(print(run, log, name, &printed));
+    let wait = || windlass.engine.wait(name);
+    // An output that ends long before its container has broken off, with the engine; and engines do
+    // not always end one with its container.
+    let (whole, exit) = tokio::select! {
+        whole = &mut printing => match tokio::time::timeout(APART, wait()).await {
+            Ok(exit) => (whole, exit),
+            Err(_) => (false, wait().await),
+        },
+        exit = wait() => (tokio::time::timeout(APART, printing).await.unwrap_or(false), exit),
     };
-    let mut printed = std::pin::pin!(printed);
-    let exit = tokio::select! {
-        done = &mut printed => {
-            done?;
-            windlass.engine.wait(name).await?
-        }
-        exit = windlass.engine.wait(name) => {
-            // Engines do not always end a stream with its container; what is left of it comes at once.
-            if let Ok(done) = tokio::time::timeout(Duration::from_secs(2), printed).await {
-                done?;
-            }
-            exit?
-        }
-    };
+    if !whole && !print_rest(run, log, name, printed.load(Ordering::Relaxed)).await {
+        log.say("warning: some of its output could not be read");
+    }
     log.end_output();
     Ok(exit)
+}
+
+/// Prints what the gate's container prints, and counts its bytes. False when that broke off.
+async fn print(run: &Run, log: &PhaseWriter, name: &str, printed: &AtomicUsize) -> bool {
+    let mut output = std::pin::pin!(run.windlass.engine.output(name, true, None));
+    while let Some(chunk) = output.next().await {
+        let Ok(chunk) = chunk else { return false };
+        log.output(&chunk.bytes);
+        printed.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
+    }
+    true
+}
+
+/// Prints all that the ended container printed behind the first `printed` bytes. False when that
+/// cannot be read.
+async fn print_rest(run: &Run, log: &PhaseWriter, name: &str, mut printed: usize) -> bool {
+    let rest = async {
+        let mut output = std::pin::pin!(run.windlass.engine.output(name, false, None));
+        while let Some(chunk) = output.next().await {
+            let Ok(chunk) = chunk else { return false };
+            let known = printed.min(chunk.bytes.len());
+            printed -= known;
+            log.output(&chunk.bytes[known..]);
+        }
+        true
+    };
+    tokio::time::timeout(Duration::from_secs(10), rest).await.unwrap_or(false)
 }

@@ -21,8 +21,10 @@ impl Windlass {
         // Stopped by us it must not come back, even if the server goes away right here.
         let _ = self.engine.set_restart(name, false).await;
         self.engine.stop(name, grace).await?;
-        if let Err(error) = self.finish_collecting(name, deploy).await {
-            warn!(%deploy, %error, "the last lines of this deploy's output are not kept");
+        // Nothing that it printed is worth a container that stays.
+        let rest = tokio::time::timeout(Duration::from_secs(10), self.finish_collecting(name, deploy)).await;
+        if !matches!(rest, Ok(Ok(()))) {
+            warn!(%deploy, container = name, "the last of an app's output is not kept");
         }
         Ok(self.engine.remove(name).await?)
     }
@@ -33,11 +35,7 @@ impl Windlass {
         collectors.retain(|_, (_, task)| !task.is_finished());
         collectors.entry(deploy).or_insert_with(|| {
             let windlass = self.clone();
-            let task = tokio::spawn(async move {
-                if let Err(error) = windlass.collect_until_end(&container, deploy).await {
-                    warn!(%deploy, container, %error, "an app's output is not kept");
-                }
-            });
+            let task = tokio::spawn(async move { windlass.collect_until_end(container, deploy).await });
             (app.clone(), task)
         });
     }
@@ -56,28 +54,31 @@ impl Windlass {
         collectors.iter().filter(|(_, (of, _))| of == app).map(|(id, _)| *id).collect()
     }
 
-    async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
-        // By id: the name changes with the swap.
-        let Some(state) = self.engine.container(container).await? else { return Ok(()) };
+    async fn collect_until_end(&self, mut container: String, deploy: DeployId) {
         let mut told = false;
         loop {
-            // A disk that is full now is not so for ever, and the engine keeps some of what is printed
-            // meanwhile.
-            if let Err(error) = self.collect_output(&state.id, deploy, true).await {
-                if !std::mem::replace(&mut told, true) {
-                    warn!(%deploy, %error, "an app's output cannot be kept; trying again");
-                }
-                tokio::time::sleep(Duration::from_secs(4)).await;
-            } else {
-                told = false;
-            }
             // The stream ends with the container, and also when the engine restarts or brings the
             // container back; while the engine is away nobody knows.
-            match self.engine.container(&state.id).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(state)) if !state.running => return Ok(()),
-                _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            match self.engine.container(&container).await {
+                Ok(None) => return,
+                Ok(Some(state)) if state.running || container != state.id => {
+                    // By id as soon as it is known: the name changes with the swap.
+                    container = state.id;
+                    // A disk that is full now is not so for ever, and the engine keeps some of what is
+                    // printed meanwhile.
+                    if let Err(error) = self.collect_output(&container, deploy, true).await {
+                        if !std::mem::replace(&mut told, true) {
+                            warn!(%deploy, %error, "an app's output cannot be kept; trying again");
+                        }
+                        tokio::time::sleep(Duration::from_secs(4)).await;
+                    } else {
+                        told = false;
+                    }
+                }
+                Ok(Some(_)) => return,
+                Err(_) => {}
             }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 

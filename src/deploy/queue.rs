@@ -226,7 +226,7 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
 
 /// Tries until the database takes it: a deploy that has ended must never be called running because
 /// the disk was full for a while. `None` when it never will, as for an app that was destroyed.
-async fn insist<T, F>(attempt: impl Fn() -> F) -> Option<T>
+pub(super) async fn insist<T, F>(attempt: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

@@ -12,7 +12,7 @@ use super::{Error, Windlass};
 use crate::domain::{AppName, Deploy, DeployEvent, DeployStatus, Failure, PhaseStatus, Stopwatch, Timestamp};
 
 /// How long somebody who waits for a deploy's end waits for what it left to be in order.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 impl Windlass {
     /// Takes up the app's deploys that run without a worker. Only the app's worker calls this, when
@@ -37,12 +37,6 @@ impl Windlass {
         let (id, app) = (deploy.id, &deploy.app);
         let cancelled = self.store.asked_to_cancel(id).await?;
         let again = cancelled.is_none() && !deploy.reached_swap() && deploy.attempts < 2;
-        if again {
-            self.say_in_last_phase(
-                deploy,
-                "the server stopped here; this deploy runs again from its beginning",
-            );
-        }
         self.close_phases(deploy).await?;
         if again {
             info!(%app, deploy = %id, "deploy {id} runs again");
@@ -62,20 +56,15 @@ impl Windlass {
         Ok(())
     }
 
-    /// A line at the end of what the server before this one wrote. A log that cannot be written is no
-    /// reason to leave a deploy where it is.
-    fn say_in_last_phase(&self, deploy: &Deploy, line: &str) {
-        if let Some(row) = deploy.phases.last() {
-            let (ordinal, clock) = (deploy.phases.len() - 1, Stopwatch::showing(age(deploy)));
-            if let Ok(log) = self.logs.write(deploy.id, ordinal, &row.phase, clock) {
-                log.say(line);
-            }
-        }
-    }
-
+    /// Closes what was under way, and says so in its log.
     async fn close_phases(&self, deploy: &Deploy) -> Result<(), Error> {
         for (ordinal, phase) in deploy.phases.iter().enumerate() {
             if phase.status == PhaseStatus::Running {
+                // A log that cannot be written is no reason to leave a deploy where it is.
+                let clock = Stopwatch::showing(age(deploy));
+                if let Ok(log) = self.logs.write(deploy.id, ordinal, &phase.phase, clock) {
+                    log.say("the server stopped here");
+                }
                 let ms = (Timestamp::now().millis() - phase.started_at.millis()).max(0) as u64;
                 self.store.end_phase(deploy.id, ordinal, PhaseStatus::Failed, ms).await?;
             }

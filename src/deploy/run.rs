@@ -1,6 +1,6 @@
 //! One deploy under way, and the one function that opens a phase.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,6 @@ use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
 use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp};
-use crate::engine::EngineError;
 use crate::logs::PhaseWriter;
 
 /// Why a deploy stopped. The first two are outcomes, the last is a defect of the machine.
@@ -96,6 +95,8 @@ pub(super) struct Run {
     clock: Stopwatch,
     deadline: watch::Sender<Deadline>,
     ordinal: AtomicUsize,
+    /// Whether the log says what attempt this is.
+    told: AtomicBool,
 }
 
 impl Run {
@@ -104,7 +105,15 @@ impl Run {
         let clock = Stopwatch::showing(deploy.started_at.map_or(Duration::ZERO, Timestamp::age));
         let deadline = Deadline::At(tokio::time::Instant::now() + windlass.config.deploy_timeout.0);
         let ordinal = AtomicUsize::new(deploy.phases.len());
-        Self { windlass, deploy, cancel, clock, deadline: watch::Sender::new(deadline), ordinal }
+        Self {
+            windlass,
+            deploy,
+            cancel,
+            clock,
+            deadline: watch::Sender::new(deadline),
+            ordinal,
+            told: AtomicBool::default(),
+        }
     }
 
     /// Milliseconds since the deploy began.
@@ -169,6 +178,9 @@ impl Run {
         let log = logs.write(id, ordinal, &phase, self.clock).map_err(Error::from)?;
         store.begin_phase(id, ordinal, &phase).await?;
         logs.changed(id);
+        if self.deploy.attempts > 1 && !self.told.swap(true, Ordering::Relaxed) {
+            log.say("this deploy runs again from its beginning: the server stopped during its first attempt");
+        }
         let from = Instant::now();
         // Up to the swap nothing outside changes, so the work can be dropped at any point.
         let mut done = match phase < Phase::Swap {
@@ -213,19 +225,20 @@ impl Run {
     }
 
     /// The last lines that a container of this deploy printed, for the reason of a failure.
-    pub async fn last_words(&self, container: &str) -> Result<String, EngineError> {
+    pub async fn last_words(&self, container: &str) -> String {
+        let printed = match self.windlass.engine.last_output(container, 15).await {
+            Ok(printed) => printed,
+            // The reason itself counts more.
+            Err(error) => return format!("\nWhat it printed cannot be read: {error}"),
+        };
         let mut text = String::new();
         let mut splitter = crate::logs::LineSplitter::default();
         let mut line = |line: String| text.push_str(&format!("\n    {line}"));
-        for bytes in self.windlass.engine.last_output(container, 15).await? {
+        for bytes in printed {
             splitter.push(&bytes, &mut line);
         }
         splitter.finish(&mut line);
-        Ok(if text.is_empty() {
-            "\nIt printed nothing.".to_owned()
-        } else {
-            format!("\nIts last lines:{text}")
-        })
+        if text.is_empty() { "\nIt printed nothing.".to_owned() } else { format!("\nIts last lines:{text}") }
     }
 }
 

@@ -22,16 +22,19 @@ impl Windlass {
     /// Settles an app. `ended` is a deploy of it that is over, though its row does not say so yet.
     ///
     /// # Errors
-    /// The first of what did not work; the other steps were taken all the same.
+    /// The first of what did not work; what does not depend on it was done all the same.
     pub(super) async fn settle(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
-        let steps = [
-            self.settle_live_name(app).await,
-            self.settle_branch(app, ended).await,
-            self.settle_routes().await,
-            self.remove_other_containers(app).await,
-            self.settle_images(app, ended).await,
-        ];
-        steps.into_iter().collect()
+        let named = self.settle_live_name(app).await;
+        let routed = self.settle_routes().await;
+        // An old Caddy's route may lead to a candidate by its own name while a port changes: nothing
+        // that a route may still lead to is removed.
+        let removed = match (&named, &routed) {
+            (Ok(()), Ok(())) => self.remove_other_containers(app).await,
+            _ => Ok(()),
+        };
+        let branch = self.settle_branch(app, ended).await;
+        let images = self.settle_images(app, ended).await;
+        [named, routed, removed, branch, images].into_iter().collect()
     }
 
     /// Settles an app for at most `limit`, where somebody waits for what comes after.
@@ -53,7 +56,8 @@ impl Windlass {
         let rightful = holder.as_ref().is_some_and(|c| live.is_some() && c.deploy == live);
         let usurper = holder.as_ref().filter(|_| !rightful);
         if let Some(usurper) = usurper {
-            let away = usurper.deploy.map_or(format!("{name}_stray"), |id| self.naming.release(app, id));
+            let stray = || format!("{name}_stray_{}", usurper.id.get(..12).unwrap_or_default());
+            let away = usurper.deploy.map_or_else(stray, |id| self.naming.release(app, id));
             self.engine.rename(&usurper.id, &away).await?;
         }
         let release = match live {

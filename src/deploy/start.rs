@@ -43,7 +43,7 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
     run.windlass.collect(&deploy.app, name.clone(), deploy.id);
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
-        let last = run.last_words(&name).await?;
+        let last = run.last_words(&name).await;
         return Err(Stop::NotGood(format!("the container ended at once with {exit}.{last}")));
     }
     let address = state.and_then(|state| state.addresses.get(&naming.network(&deploy.app)).copied());
@@ -78,12 +78,12 @@ pub(super) async fn prove_health(
     let engine = &run.windlass.engine;
     let proved = tokio::select! {
         proved = hold(run, log, &candidate) => proved.map(|()| None)?,
-        exit = engine.wait(&candidate.name) => Some(exit?),
+        exit = engine.wait(&candidate.name) => Some(exit),
     };
     match proved {
         None => Ok(Healthy { name: candidate.name, release: candidate.release }),
         Some(exit) => {
-            let last = run.last_words(&candidate.name).await?;
+            let last = run.last_words(&candidate.name).await;
             Err(Stop::NotGood(format!("the container ended with {exit}.{last}")))
         }
     }
@@ -114,7 +114,7 @@ async fn hold(run: &Run, log: &PhaseWriter, candidate: &Candidate) -> Result<(),
         if began.elapsed() >= health.deadline.0 {
             let listens = where_it_listens(run, candidate).await;
             let why = answer.map_or_else(|said| said, |_| "it did not hold".to_owned());
-            let last = run.last_words(&candidate.name).await?;
+            let last = run.last_words(&candidate.name).await;
             return Err(Stop::NotGood(format!(
                 "not healthy after {}: {why}{listens}.{last}",
                 health.deadline
@@ -153,7 +153,9 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
 
 /// Where the container listens instead, when it does not where it is asked.
 async fn where_it_listens(run: &Run, candidate: &Candidate) -> String {
-    let Ok(Some(pid)) = run.windlass.engine.pid(&candidate.name).await else { return String::new() };
+    // It only adds to a message.
+    let pid = tokio::time::timeout(Duration::from_secs(1), run.windlass.engine.pid(&candidate.name));
+    let Ok(Ok(Some(pid))) = pid.await else { return String::new() };
     let ports = probe::listening(pid);
     if ports.iter().any(|(ip, port)| *port == candidate.address.port() && *ip != Ipv4Addr::LOCALHOST) {
         return String::new();

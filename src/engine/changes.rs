@@ -12,7 +12,7 @@ use crate::domain::{AppName, Timestamp};
 /// Something of this installation that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A container ended, was removed or renamed.
+    /// A container was made, ended, was removed or renamed.
     Container {
         /// What it is for.
         role: Option<Role>,
@@ -27,7 +27,7 @@ impl Engine {
     /// Changes since `since`, as they happen, whoever made them. Ends with an error when the engine
     /// goes away. The engine remembers its last 256 events (engine 20.10).
     pub fn changes(&self, since: Timestamp) -> impl Stream<Item = Result<Change, EngineError>> + use<> {
-        let events = ["die", "destroy", "rename", "disconnect"].map(str::to_owned).to_vec();
+        let events = ["create", "die", "destroy", "rename", "disconnect"].map(str::to_owned).to_vec();
         let kinds = ["container", "network"].map(str::to_owned).to_vec();
         let filters = HashMap::from([("event", events), ("type", kinds)]);
         let since = (since.millis() / 1000).to_string();

@@ -300,17 +300,18 @@ impl Engine {
         Ok(found)
     }
 
-    /// Waits until a container has ended. One that is gone counts as ended by SIGKILL.
-    pub async fn wait(&self, name: &str) -> Result<Exit, EngineError> {
+    /// Waits until a container has ended. One that is gone counts as ended by SIGKILL. An engine that
+    /// cannot be asked says nothing about a container: it is asked again, until the caller drops this.
+    pub async fn wait(&self, name: &str) -> Exit {
         loop {
             // The wait itself may break off, with the engine or by its time limit: the state decides.
             let mut ended =
                 std::pin::pin!(self.docker.wait_container(name, None::<query::WaitContainerOptions>));
             let _ = ended.next().await;
-            match self.container(name).await? {
-                None => return Ok(Exit { status: 137, out_of_memory: false }),
-                Some(ContainerState { exit: Some(exit), .. }) => return Ok(exit),
-                Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            match self.container(name).await {
+                Ok(None) => return Exit { status: 137, out_of_memory: false },
+                Ok(Some(ContainerState { exit: Some(exit), .. })) => return exit,
+                Ok(Some(_)) | Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
@@ -334,10 +335,19 @@ impl Engine {
     }
 
     /// Gives a container another name. Its connections are not touched.
+    ///
+    /// Where the engine's answer was lost, the container's name tells whether it was done.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), EngineError> {
         let options = query::RenameContainerOptionsBuilder::default().name(to).build();
-        let renamed = self.ask(self.docker.rename_container(from, options)).await;
-        renamed.map_err(self.failed(format!("rename the container {from} to {to}")))
+        let before = self.container(from).await?.map(|container| container.id);
+        let id = before.as_deref().unwrap_or(from);
+        match self.ask(self.docker.rename_container(id, options)).await {
+            Err(error) if status_of(&error).is_none() => match self.container(id).await {
+                Ok(Some(there)) if there.name == to => Ok(()),
+                _ => Err(self.failed(format!("rename the container {from} to {to}"))(error)),
+            },
+            renamed => renamed.map_err(self.failed(format!("rename the container {from} to {to}"))),
+        }
     }
 
     /// Whether the engine brings the container back when it stops by itself.
@@ -364,10 +374,25 @@ impl Engine {
     pub async fn remove(&self, name: &str) -> Result<(), EngineError> {
         let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.ask(self.docker.remove_container(name, Some(options))).await {
-            // 409: its removal is under way already.
-            Err(error) if matches!(status_of(&error), Some(404 | 409)) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            // Its removal is under way already.
+            Err(error) if status_of(&error) == Some(409) => self.wait_until_gone(name).await,
             other => other.map_err(self.failed(format!("remove the container {name}"))),
         }
+    }
+
+    async fn wait_until_gone(&self, name: &str) -> Result<(), EngineError> {
+        let gone = async {
+            while self.container(name).await?.is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
+        };
+        let silent = || EngineError::Failed {
+            doing: format!("remove the container {name}"),
+            cause: "its removal is under way and does not end".into(),
+        };
+        tokio::time::timeout(self.limit, gone).await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Sends a signal to a container's main process.
@@ -439,7 +464,10 @@ impl Engine {
             }
         }
         let ended = self.docker.inspect_exec(&exec.id).await?;
-        Ok((ended.exit_code.unwrap_or(-1), String::from_utf8_lossy(&printed).into_owned()))
+        // An output that is cut off looks like one that has ended.
+        let cut_off = || ApiError::DockerStreamError { error: "its output was cut off".into() };
+        let status = ended.exit_code.filter(|_| ended.running != Some(true)).ok_or_else(cut_off)?;
+        Ok((status, String::from_utf8_lossy(&printed).into_owned()))
     }
 }
 

@@ -85,7 +85,7 @@ impl Engine {
         let request =
             bollard::models::NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
         match self.ask(self.docker.disconnect_network(network, request)).await {
-            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) if is_missing(&error) || error.to_string().contains("is not connected") => Ok(()),
             other => other.map_err(self.failed(format!("disconnect {container} from {network}"))),
         }
     }

@@ -1,6 +1,8 @@
 //! No request is lost: deploys, a revert and a failed verify under load.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::app::MANIFEST;
-use crate::world::{World, run};
+use crate::world::World;
 
-/// Four clients that ask for the front page again and again until told to stop.
+/// Six clients that ask again and again until told to stop, each time over a connection of its own:
+/// four for the front page, and two that send something.
 pub struct Asking {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<(usize, Vec<String>)>>,
@@ -19,16 +22,20 @@ pub struct Asking {
 impl Asking {
     pub fn begin(world: &World, domain: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (port, host) = (world.port, format!("Host: {domain}"));
-        let client = |_| {
-            let (stop, host) = (stop.clone(), host.clone());
-            std::thread::spawn(move || ask_until(&stop, port, &host))
+        let port = world.port;
+        let get = format!("GET / HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n");
+        let body = "x".repeat(5000);
+        let post = get.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 5000\r\n\r\n") + &body;
+        let client = |number| {
+            let stop = stop.clone();
+            let (request, status) = if number < 4 { (get.clone(), 200) } else { (post.clone(), 201) };
+            std::thread::spawn(move || ask_until(&stop, port, &request, status))
         };
-        let clients = (0..4).map(client).collect();
+        let clients = (0..6).map(client).collect();
         Self { stop, clients }
     }
 
-    /// Stops them: each request, at least `least` of them, was answered by 200.
+    /// Stops them: each request, at least `least` of them, was answered well and in full.
     pub fn all_good(self, least: usize) {
         self.stop.store(true, Ordering::Relaxed);
         let ended: Vec<_> = self.clients.into_iter().map(|client| client.join().unwrap()).collect();
@@ -44,32 +51,35 @@ impl Asking {
     }
 }
 
-fn ask_until(stop: &AtomicBool, port: u16, host: &str) -> (usize, Vec<String>) {
+fn ask_until(stop: &AtomicBool, port: u16, request: &str, status: u16) -> (usize, Vec<String>) {
     let (mut asked, mut failed) = (0, Vec::new());
+    let good = format!("HTTP/1.1 {status} ");
     while !stop.load(Ordering::Relaxed) {
-        let mut curl = Command::new("curl");
-        curl.args([
-            "-sS",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "20",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-H",
-            host,
-        ]);
-        let output = run(curl.arg(format!("http://127.0.0.1:{port}/")));
+        let answer = ask(port, request);
         asked += 1;
-        if output.stdout != "200" {
-            failed
-                .push(format!("at {:?}: {output:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap()));
+        if !answer.as_ref().is_ok_and(|line| line.starts_with(&good)) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            failed.push(format!("at {now:?}: {answer:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     (asked, failed)
+}
+
+/// Sends a request and reads the answer to its end: the first line of it.
+fn ask(port: u16, request: &str) -> io::Result<String> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+    connection.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let length: Option<usize> =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    match length {
+        Some(length) if body.len() != length => Err(io::Error::other(format!("cut off: {answer:?}"))),
+        _ => Ok(head.lines().next().unwrap_or_default().to_owned()),
+    }
 }
 
 /// A `hey` under way.

@@ -202,6 +202,12 @@ impl World {
         self.json(&["deploy", "show", &id.to_string()])
     }
 
+    /// As [`World::deploy`]; `None` where there is no deploy of that number.
+    pub fn deploy_if_any(&self, id: i64) -> Option<Value> {
+        let output = self.windlass(&["deploy", "show", &id.to_string(), "--json"]);
+        serde_json::from_str(&output.stdout).ok()
+    }
+
     /// A new app with the tests' own small web app in its work tree, not yet committed.
     pub fn app(&self, name: &str) -> App<'_> {
         App::create(self, name)
