@@ -99,8 +99,11 @@ impl Store {
 
     /// Sets the port that Caddy's route names; `None` while the app has no release.
     pub async fn set_port(&self, name: &AppName, port: Option<u16>) -> Result<(), StoreError> {
-        // Nothing is written where it is so already: putting names in order needs no room on the disk.
-        sqlx::query("UPDATE apps SET port = ?1 WHERE name = ?2 AND port IS NOT ?1")
+        // Putting names in order must work also while the database cannot be written.
+        if self.app(name).await?.port == port {
+            return Ok(());
+        }
+        sqlx::query("UPDATE apps SET port = ? WHERE name = ?")
             .bind(port)
             .bind(name.as_str())
             .execute(&self.writer)
