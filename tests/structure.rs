@@ -216,3 +216,15 @@ fn unsafe_code_is_forbidden() {
     let manifest: toml::Table = manifest.parse().unwrap();
     assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
 }
+
+#[test]
+fn a_deploys_status_is_written_in_one_place() {
+    let mut all = Vec::new();
+    files(&source(), &mut all);
+    let places = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap().to_lowercase();
+        vec![path.clone(); text.matches("update deploys set status").count()]
+    };
+    let places: Vec<PathBuf> = all.iter().flat_map(places).collect();
+    assert_eq!(places, [source().join("store/deploys.rs")]);
+}

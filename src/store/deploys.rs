@@ -398,6 +398,8 @@ fn read(row: &SqliteRow) -> Result<Deploy, StoreError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::super::tests::scratch;
     use super::*;
     use crate::domain::{Environment, ImageRef, Manifest};
@@ -475,5 +477,139 @@ pub(crate) mod tests {
         let refused = store.change_deploy(id, DeployEvent::GoLive, None, None).await;
         assert!(matches!(refused, Err(StoreError::Transition(_))));
         assert_eq!(store.deploy(id).await.unwrap().status, DeployStatus::Queued);
+    }
+
+    /// What a worker, a person or a restart may do to an app's deploys.
+    #[derive(Debug, Clone, Copy)]
+    enum Act {
+        Push,
+        Restart,
+        /// The worker takes the first that waits.
+        Take,
+        /// What runs goes live, fails, …
+        End(DeployEvent),
+        /// A server that starts finds what runs.
+        Requeue,
+        /// Somebody takes the last that waits out of the queue.
+        Withdraw,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
+        use DeployEvent as E;
+        let act = prop_oneof![
+            3 => Just(Act::Push),
+            1 => Just(Act::Restart),
+            4 => Just(Act::Take),
+            4 => prop::sample::select(vec![E::GoLive, E::Fail, E::Cancel, E::Interrupt]).prop_map(Act::End),
+            2 => Just(Act::Requeue),
+            1 => Just(Act::Withdraw),
+        ];
+        prop::collection::vec((0..2_usize, act), 1..40)
+    }
+
+    /// The deploys of one app as they should be: trigger and status, oldest first.
+    #[derive(Default)]
+    struct Model(Vec<(DeployId, Trigger, DeployStatus)>);
+
+    impl Model {
+        fn find(&self, status: DeployStatus) -> Option<usize> {
+            self.0.iter().position(|(_, _, is)| *is == status)
+        }
+
+        fn supersede(&mut self, older_than: DeployId) {
+            for (id, trigger, status) in &mut self.0 {
+                if *id < older_than && *trigger == Trigger::Push && *status == DeployStatus::Queued {
+                    *status = DeployStatus::Superseded;
+                }
+            }
+        }
+
+        fn newest_waiting_push(&self) -> Option<DeployId> {
+            let waits = |row: &&(DeployId, Trigger, DeployStatus)| {
+                row.1 == Trigger::Push && row.2 == DeployStatus::Queued
+            };
+            self.0.iter().rfind(waits).map(|row| row.0)
+        }
+    }
+
+    async fn act(store: &Store, new: &NewDeploy, model: &mut Model, act: Act) {
+        use DeployStatus as S;
+        match act {
+            Act::Push | Act::Restart => {
+                let trigger = if matches!(act, Act::Push) { Trigger::Push } else { Trigger::Restart };
+                let (id, _) = store.queue_deploy(&NewDeploy { trigger, ..new.clone() }).await.unwrap();
+                model.0.push((id, trigger, S::Queued));
+                if trigger == Trigger::Push {
+                    model.supersede(id);
+                }
+            }
+            Act::Take if model.find(S::Running).is_none() => {
+                if let Some(at) = model.find(S::Queued) {
+                    store.change_deploy(model.0[at].0, DeployEvent::Start, None, None).await.unwrap();
+                    model.0[at].2 = S::Running;
+                }
+            }
+            Act::Take => {}
+            Act::End(event) => {
+                let Some(at) = model.find(S::Running) else { return };
+                let id = model.0[at].0;
+                if event == DeployEvent::GoLive {
+                    store.go_live(&release(id, new)).await.unwrap();
+                    if let Some(before) = model.find(S::Live) {
+                        model.0[before].2 = S::Retired;
+                    }
+                } else {
+                    store.change_deploy(id, event, None, None).await.unwrap();
+                }
+                model.0[at].2 = S::Running.after(event).unwrap();
+            }
+            Act::Requeue => {
+                let Some(at) = model.find(S::Running) else { return };
+                store.requeue_deploy(model.0[at].0).await.unwrap();
+                model.0[at].2 = S::Queued;
+                if let Some(newest) = model.newest_waiting_push() {
+                    model.supersede(newest);
+                }
+            }
+            Act::Withdraw => {
+                if let Some(at) = model.0.iter().rposition(|row| row.2 == S::Queued) {
+                    store.change_deploy(model.0[at].0, DeployEvent::Withdraw, None, None).await.unwrap();
+                    model.0[at].2 = S::Cancelled;
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Whatever happens to two apps' deploys in whatever order, the rows are as the model says: at
+        /// most one live and one running, the newest push wins, and what has ended stays ended.
+        #[test]
+        fn any_history_leaves_the_rows_as_the_model_says(history in acts()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (_dir, store) = scratch().await;
+                let apps = [push("shop"), push("blog")];
+                for (number, new) in apps.iter().enumerate() {
+                    let net = format!("10.213.{number}.0/26").parse().unwrap();
+                    store.create_app(&new.app, &[], net).await.unwrap();
+                }
+                let mut models = [Model::default(), Model::default()];
+                for (which, what) in history {
+                    act(&store, &apps[which], &mut models[which], what).await;
+                    for (new, model) in apps.iter().zip(&models) {
+                        let rows = store.deploys(&new.app, 100, None).await.unwrap();
+                        let is: Vec<_> = rows.iter().rev().map(|d| (d.id, d.trigger, d.status)).collect();
+                        assert_eq!(is, model.0, "after {what:?}");
+                        let count = |status| is.iter().filter(|row| row.2 == status).count();
+                        assert!(count(DeployStatus::Live) <= 1 && count(DeployStatus::Running) <= 1);
+                        for row in rows {
+                            assert_eq!(row.finished_at.is_some(), !row.status.is_open() && !row.status.went_live());
+                        }
+                    }
+                }
+            });
+        }
     }
 }

@@ -9,6 +9,7 @@ mod app;
 mod bad_input;
 mod browser;
 mod build;
+mod cancel;
 mod crash;
 mod django;
 mod house;

@@ -15,6 +15,8 @@ const DOCKERFILE: &str = "FROM windlass-local/python\nENV PYTHONUNBUFFERED=1\nWO
 fn app<'w>(world: &'w World, name: &str) -> App<'w> {
     let app = world.app(name);
     app.write("Dockerfile", DOCKERFILE);
+    // What an earlier run built is in the engine's cache.
+    app.write("run.txt", world.home.to_str().unwrap());
     app.write("windlass.toml", &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"200ms\""));
     app
 }
