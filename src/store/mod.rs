@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use thiserror::Error;
 
 pub use apps::AppRow;
@@ -63,6 +63,14 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
 }
 
+/// Whether a connection can be used again. When the disk is full or fails, SQLite ends a transaction
+/// by itself; sqlx then counts it as open for ever, and begins no other on that connection.
+async fn usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What a transaction left to do when it was dropped is done then.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// SQLite's errors in words that say what to look at.
 fn explain(error: &sqlx::Error) -> String {
     const LOCKED: &str = "the database is held by another process for too long; see which: fuser -v windlass.db in the home folder";
@@ -71,7 +79,7 @@ fn explain(error: &sqlx::Error) -> String {
     match (code.map(|code| code & 0xff), error) {
         (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => LOCKED.into(),
         (Some(8), _) => "the database cannot be written: its file system is read-only".into(),
-        (Some(10), _) => "the database's file cannot be read or written (I/O error): see the kernel's messages (dmesg) for its disk".into(),
+        (Some(10 | 14), _) => "the database's file cannot be opened, read or written (I/O error): see the kernel's messages (dmesg) for its disk".into(),
         (Some(13), _) => "the database cannot be written: the disk is full".into(),
         _ => format!("the database failed: {error}"),
     }
@@ -100,7 +108,11 @@ impl Store {
             .busy_timeout(Duration::from_secs(5))
             // The page cache of each connection, in KiB: the server is at home on 1 GB.
             .pragma("cache_size", "-512");
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .after_release(|connection, _| Box::pin(usable(connection)))
+            .connect_with(options.clone())
+            .await?;
         sqlx::migrate!("./migrations").run(&writer).await?;
         let reader = SqlitePoolOptions::new()
             .max_connections(3)
@@ -152,6 +164,16 @@ pub(crate) mod tests {
         let read_only = sqlx::query("DELETE FROM meta").execute(&store.reader).await.unwrap_err();
         assert!(explain(&read_only).contains("read-only"), "{read_only}");
         assert!(explain(&sqlx::Error::PoolTimedOut).contains("another process"));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_by_itself_does_not_block_the_next() {
+        let (_dir, store) = scratch().await;
+        let mut tx = store.begin().await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+        assert!(tx.commit().await.is_err());
+        let tx = store.begin().await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     #[tokio::test]
