@@ -1,8 +1,8 @@
 //! The containers of an app: the same image, environment and network for its gates and for what
 //! serves.
 
-use super::Windlass;
 use super::source::Image;
+use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId, Environment};
 use crate::engine::{ContainerSpec, Role};
 
@@ -32,6 +32,18 @@ impl Windlass {
             ports: Vec::new(),
             capabilities: None,
         }
+    }
+
+    /// Runs a container of an app. Its network may be gone with the machine that had it, and is made
+    /// anew then; Caddy is connected to it by [`Windlass::ensure_edge`] at the latest.
+    pub(super) async fn run_container(&self, app: &AppName, spec: &ContainerSpec) -> Result<(), Error> {
+        if !self.engine.networks().await?.contains(&spec.network) {
+            let _alone = self.edge.lock().await;
+            let subnet = self.store.app(app).await?.subnet;
+            self.engine.ensure_network(&spec.network, Some(subnet), Some(app.as_str())).await?;
+            let _ = self.engine.connect(&spec.network, &self.naming.caddy()).await;
+        }
+        Ok(self.engine.run(spec).await?)
     }
 }
 

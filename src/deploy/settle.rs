@@ -105,7 +105,8 @@ impl Windlass {
                 let image = Image::of(release.clone(), release.env.clone());
                 let spec = self.web_container(app, deploy, &image, release.port);
                 self.forget_collector(deploy);
-                self.engine.run(&ContainerSpec { name: name.into(), restart: true, ..spec }).await?;
+                let spec = ContainerSpec { name: name.into(), restart: true, ..spec };
+                self.run_container(app, &spec).await?;
             }
             None => {
                 warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");

@@ -206,7 +206,7 @@ mod tests {
     async fn old_deploys_go_and_what_can_be_gone_back_to_at_once_stays() {
         let story = Story::tell("A b B c C D e f e").await;
         story.images(2).await;
-        assert_eq!(story.store.apps_beyond(8).await.unwrap(), [story.app.clone()]);
+        assert_eq!(story.store.apps_beyond(8).await.unwrap(), vec![story.app.clone()]);
         assert_eq!(story.store.apps_beyond(9).await.unwrap(), []);
         // 6 is live, 5 is kept.
         assert_eq!(story.forget(2).await, [5, 6, 8, 9]);

@@ -6,17 +6,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod backup;
 mod bad_input;
 mod browser;
 mod build;
 mod cancel;
 mod crash;
 mod django;
+mod edge;
+mod faults;
 mod house;
 mod kill;
 mod load;
+mod outage;
 mod process;
+mod proxy;
 mod refs;
 mod storage;
 mod storm;
+mod streams;
 mod world;
