@@ -89,6 +89,8 @@ fi
 if $with_tests; then
   need python3 python3
   need hey hey
+  # A library that programs load, not a command.
+  dpkg -s libfaketime >/dev/null 2>&1 || packages+=(libfaketime)
   have chromium || have chromium-browser || packages+=(chromium)
   have chromedriver || packages+=(chromium-driver)
 fi

@@ -13,6 +13,7 @@ mod cancel;
 mod crash;
 mod django;
 mod engine;
+mod hands;
 mod kill;
 mod load;
 mod own_engine;
