@@ -54,6 +54,18 @@ impl Windlass {
         let address = to.addresses.get(&self.naming.network(app)).copied();
         Ok(self.proxy.lead(app, address, port)?)
     }
+
+    /// Runs a container of an app. Its network may be gone with the machine that had it, and is made
+    /// anew then; Caddy is connected to it by [`Windlass::ensure_edge`] at the latest.
+    pub(super) async fn run_container(&self, app: &AppName, spec: &ContainerSpec) -> Result<(), Error> {
+        if !self.engine.networks().await?.contains(&spec.network) {
+            let _alone = self.edge.lock().await;
+            let subnet = self.store.app(app).await?.subnet;
+            self.engine.ensure_network(&spec.network, Some(subnet), Some(app.as_str())).await?;
+            let _ = self.engine.connect(&spec.network, &self.naming.caddy()).await;
+        }
+        Ok(self.engine.run(spec).await?)
+    }
 }
 
 /// The app's variables over Windlass's own: an app may set `PORT` itself.

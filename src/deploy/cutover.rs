@@ -74,7 +74,7 @@ pub(super) async fn swap(run: &Run, log: &PhaseWriter, healthy: Healthy) -> Resu
     if let Err(error) = moved.await {
         log.say(format!("the swap broke off, putting it back: {error}"));
         let cutover = Cutover { release, before, port_before };
-        swap_back(run, log, &cutover).await?;
+        put_back(run, log, &cutover).await;
         return Err(error.into());
     }
     match &before {
@@ -148,6 +148,14 @@ async fn hand_over(
     Ok(())
 }
 
+/// Undoes a swap. What cannot be undone now is settled when the deploy has ended; it must not take the
+/// place of the reason why it ends.
+async fn put_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) {
+    if let Err(error) = swap_back(run, log, cutover).await {
+        log.say(format!("it could not be put back yet: {error}"));
+    }
+}
+
 /// Gives the live name back to the old container; an app's first release just loses it.
 async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Error> {
     let (windlass, app) = (&run.windlass, &run.deploy.app);
@@ -187,7 +195,7 @@ pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Re
         done = go_live(run, &cutover.release).await;
     }
     if let Err(stop) = done {
-        swap_back(run, log, &cutover).await?;
+        put_back(run, log, &cutover).await;
         return Err(stop);
     }
     let live = run.windlass.naming.live(&run.deploy.app);

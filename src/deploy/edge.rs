@@ -23,7 +23,8 @@ impl Windlass {
             self.engine.ensure_network(&self.naming.edge(), None, None).await?;
         }
         let spec = self.caddy_spec()?;
-        if !self.caddy_fits(&spec).await? {
+        // One that runs and does not answer stands on folders that are gone: the home folder is another.
+        if !self.caddy_fits(&spec).await? || self.wait_for_caddy(&spec.name).await.is_err() {
             self.proxy.prepare(&self.proxy_settings(), &self.routes(None).await?).await?;
             self.engine.remove(&spec.name).await?;
             self.engine.run(&spec).await.map_err(explain_ports)?;

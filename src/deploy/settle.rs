@@ -131,7 +131,7 @@ impl Windlass {
                     ..self.web_container(app, deploy, &image, release.port)
                 };
                 self.forget_collector(deploy);
-                self.engine.run(&spec).await?;
+                self.run_container(app, &spec).await?;
             }
             None => {
                 warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");

@@ -44,7 +44,10 @@ impl Windlass {
             }
             let mut changes = std::pin::pin!(self.engine.changes(since));
             while let Some(Ok(change)) = changes.next().await {
-                self.react(change).await;
+                if let Err(error) = self.react(change).await {
+                    warn!(%error, "a change on the engine could not be put in order");
+                    break;
+                }
             }
             in_order = false;
         }
@@ -70,16 +73,13 @@ impl Windlass {
         }
     }
 
-    async fn react(&self, change: Change) {
+    async fn react(&self, change: Change) -> Result<(), Error> {
         match change {
-            Change::Container { role: Some(Role::Caddy), .. } | Change::Network => {
-                if let Err(error) = self.ensure_edge().await {
-                    warn!(%error, "Caddy is not in order");
-                }
-            }
+            Change::Container { role: Some(Role::Caddy), .. } | Change::Network => self.ensure_edge().await?,
             Change::Container { app: Some(app), .. } => self.workers.nudge(&app),
             Change::Container { .. } => {}
         }
+        Ok(())
     }
 
     /// Removes this installation's containers and networks that belong to no app, nor are Caddy's.

@@ -141,8 +141,15 @@ impl Engine {
             (Some(message), _) => Err(BuildStop::Failed(message)),
             (None, Some(id)) if lost => self.tag(&id, &spec.image).await.map_err(BuildStop::Engine),
             (None, None) if lost => Err(BuildStop::Failed(LOST.into())),
-            (None, _) => Ok(()),
+            (None, Some(_)) => Ok(()),
+            (None, None) => self.expect_image(&spec.image).await.map_err(BuildStop::Engine),
         }
+    }
+
+    /// For a build that ended without a word of what came out.
+    async fn expect_image(&self, image: &str) -> Result<(), EngineError> {
+        let (doing, cause) = ("build the image".into(), "it ended the build without an image".into());
+        self.image(image).await?.map(drop).ok_or(EngineError::Failed { doing, cause })
     }
 
     async fn tag(&self, id: &str, image: &str) -> Result<(), EngineError> {

@@ -450,7 +450,10 @@ impl Engine {
             .build();
         let engine = self.clone();
         let name = name.to_owned();
-        self.docker.logs(&name.clone(), Some(options)).map(move |item| match item {
+        // Engines before 26 send the head of an answer with its first line only (moby#47448): who
+        // prints nothing for long is no engine that hangs.
+        let docker = self.docker.clone().with_timeout(if follow { Duration::MAX } else { self.limit });
+        docker.logs(&name.clone(), Some(options)).map(move |item| match item {
             Ok(LogOutput::StdErr { message }) => Ok(LogLine { stderr: true, bytes: message }),
             Ok(other) => Ok(LogLine { stderr: false, bytes: other.into_bytes() }),
             Err(error) => Err(engine.failed(format!("read the output of {name}"))(error)),

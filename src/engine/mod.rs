@@ -13,8 +13,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error as ApiError;
+use bollard::{BollardRequest, Docker};
+use futures_util::TryFutureExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use hyperlocal::UnixConnector;
 use thiserror::Error;
 
 pub use build::{BuildEvent, BuildSpec, BuildStop};
@@ -58,6 +62,14 @@ pub enum EngineError {
         /// What it said.
         cause: String,
     },
+}
+
+impl EngineError {
+    /// Whether a network was refused because its subnet is in use. The engine holds on to a subnet
+    /// also when the making of its network broke off (20.10), until it is restarted.
+    pub fn is_taken_subnet(&self) -> bool {
+        matches!(self, Self::Failed { cause, .. } if cause.contains("overlaps"))
+    }
 }
 
 /// What is known of an image.
@@ -108,9 +120,9 @@ impl Engine {
     /// A connection over `socket`, whose calls count as hanging after `limit`. Does not fail when the
     /// engine is away: its calls do.
     pub fn new(socket: &Path, limit: Duration, instance: &str, home: &Path) -> Result<Self, EngineError> {
+        let docker = connect(socket, limit);
         let socket = socket.display().to_string();
-        let seconds = limit.as_secs().max(1);
-        let docker = Docker::connect_with_unix(&socket, seconds, bollard::API_DEFAULT_VERSION)
+        let docker = docker
             .map_err(|error| EngineError::Unreachable { socket: socket.clone(), cause: error.to_string() })?;
         Ok(Self { docker, socket, limit, instance: instance.to_owned(), home: home.display().to_string() })
     }
@@ -215,9 +227,6 @@ impl Engine {
             ApiError::HyperLegacyError { err } if err.is_connect() => {
                 EngineError::Unreachable { socket, cause: root_cause(&err) }
             }
-            ApiError::SocketNotFoundError(path) => {
-                EngineError::Unreachable { socket, cause: format!("there is no socket at {path}") }
-            }
             other => EngineError::Failed { doing, cause: root_cause(&other) },
         }
     }
@@ -226,6 +235,19 @@ impl Engine {
 /// bollard's own limit ends with an answer's head: this one is for all of it.
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     tokio::time::timeout(limit, call).await.unwrap_or(Err(ApiError::RequestTimeoutError))
+}
+
+/// bollard's own way over a unix socket fails where the socket is not there yet; an engine that is
+/// stopped has none.
+fn connect(socket: &Path, limit: Duration) -> Result<Docker, ApiError> {
+    let mut client = Client::builder(TokioExecutor::new());
+    let client = client.pool_max_idle_per_host(0).build(UnixConnector);
+    let send = move |request: BollardRequest| client.request(request).map_err(ApiError::from);
+    // hyperlocal's connector takes the socket's path from the address, in hex.
+    let path = socket.as_os_str().as_encoded_bytes();
+    let path: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (address, seconds) = (format!("unix://{path}"), limit.as_secs().max(1));
+    Docker::connect_with_custom_transport(send, Some(address), seconds, bollard::API_DEFAULT_VERSION)
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -182,13 +182,16 @@ impl Proxy {
     /// Brings Caddy to these routes. True when that took a load, false when it had them already.
     ///
     /// # Errors
-    /// When Caddy refuses them or does not answer; it then keeps what it has.
+    /// When Caddy refuses them, and keeps what it has; or does not answer, and may have either. The
+    /// next call loads in any case.
     pub async fn load(&self, settings: &Settings, routes: &[Route]) -> Result<bool, ProxyError> {
         let config = render::render(settings, routes);
         let mut loaded = self.loaded.lock().await;
         if loaded.as_ref() == Some(&config) {
             return Ok(false);
         }
+        // Until it answers, nobody knows which one it has.
+        *loaded = None;
         let request = self.admin.post("http://127.0.0.1/load").header("content-type", "application/json");
         let answer = request.body(config.to_string()).send().await.map_err(unreachable)?;
         if !answer.status().is_success() {
@@ -346,5 +349,37 @@ mod tests {
         };
         assert_eq!(url("https", 443), "https://a.example.com");
         assert_eq!(url("http", 8080), "http://a.example.com:8080");
+    }
+
+    /// Answers each connection in turn: `None` takes the request and hangs up.
+    async fn answer(socket: tokio::net::UnixListener, answers: Vec<Option<&'static str>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        for answer in answers {
+            let (mut connection, _) = socket.accept().await.unwrap();
+            let mut request = [0; 64 * 1024];
+            assert!(connection.read(&mut request).await.unwrap() > 0);
+            let Some(status) = answer else { continue };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            connection.write_all(head.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_lost_answer_the_next_load_is_one() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = Proxy::new(dir.path().to_owned()).unwrap();
+        let socket = tokio::net::UnixListener::bind(dir.path().join("run/admin.sock")).unwrap();
+        let caddy = tokio::spawn(answer(socket, vec![Some("200 OK"), None, Some("200 OK")]));
+
+        let can = Abilities::default();
+        let settings = Settings { tls: Tls::Off, http_port: 80, https_port: 443, dashboard: None, can };
+        let upstream = Upstream::Pinned { name: "new".into(), port: 9000 };
+        let other = [Route { domains: vec!["a.example.com".parse().unwrap()], upstream }];
+        assert!(proxy.load(&settings, &[]).await.unwrap());
+        assert!(!proxy.load(&settings, &[]).await.unwrap(), "it has that one");
+        assert!(matches!(proxy.load(&settings, &other).await, Err(ProxyError::Unreachable(_))));
+        assert!(proxy.load(&settings, &[]).await.unwrap(), "Caddy may have taken the other");
+        caddy.await.unwrap();
     }
 }

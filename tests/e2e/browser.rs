@@ -277,7 +277,7 @@ sys.exit(3)
 const SCRIPT: &str = "<script>alert(1)</script>";
 
 /// The password that the server printed at its first start.
-fn first_password(world: &World) -> String {
+pub fn first_password(world: &World) -> String {
     let log = world.server_log();
     let (_, password) = log.split_once("with the password ").expect("the first password");
     password.split_whitespace().next().unwrap().to_owned()

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::world::{World, docker, wait_for};
 
 /// A Dockerfile that sleeps while it builds; the number tells the sleep from every other process.
-fn sleeping(app: &App, seconds: f64) -> String {
+pub fn sleeping(app: &App, seconds: f64) -> String {
     let sleep = format!("sleep {seconds:?}{:05}", std::process::id() % 100_000);
     let docker = include_str!("app/Dockerfile");
     app.write("Dockerfile", &docker.replace("EXPOSE", &format!("RUN exec {sleep}\nEXPOSE")));
@@ -18,7 +18,7 @@ fn sleeping(app: &App, seconds: f64) -> String {
 }
 
 /// Whether a process of this command line runs, in a container or not.
-fn runs(command: &str) -> bool {
+pub fn runs(command: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok()).any(|line| {
         let words = String::from_utf8_lossy(&line).replace('\0', " ");

@@ -6,18 +6,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod backup;
 mod bad_input;
 mod browser;
 mod build;
 mod cancel;
 mod crash;
 mod django;
+mod edge;
 mod engine;
+mod faults;
 mod hands;
 mod kill;
 mod load;
+mod outage;
 mod own_engine;
 mod process;
+mod proxy;
 mod refs;
 mod storm;
+mod streams;
 mod world;

@@ -267,6 +267,13 @@ impl World {
         (status.parse().unwrap(), body.to_owned())
     }
 
+    /// The machine is lost: the server, every container, network and image, and the home folder.
+    pub fn lose_machine(&self) {
+        self.kill_server();
+        self.leftovers.remove_from_engine();
+        fs::remove_dir_all(&self.home).unwrap();
+    }
+
     /// Destroys the apps and tells what of them is still there.
     fn remains(&self) -> String {
         let mut remains = String::new();
@@ -399,8 +406,8 @@ impl Leftovers {
     }
 }
 
-impl Drop for Leftovers {
-    fn drop(&mut self) {
+impl Leftovers {
+    fn remove_from_engine(&self) {
         let all: [(&[&str], &[&str]); 4] = [
             (&["ps", "-aq"], &["rm", "-fv"]),
             (&["network", "ls", "-q"], &["network", "rm"]),
@@ -412,6 +419,12 @@ impl Drop for Leftovers {
                 self.place.docker(&[remove, &[&id]].concat());
             }
         }
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        self.remove_from_engine();
         // The server is gone, and Caddy with it: nothing writes here any more.
         let _ = fs::remove_dir_all(self.home.parent().expect("the folder made for this world"));
     }
