@@ -16,6 +16,7 @@ mod django;
 mod edge;
 mod engine;
 mod faults;
+mod hands;
 mod house;
 mod kill;
 mod load;

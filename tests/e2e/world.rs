@@ -182,7 +182,12 @@ impl World {
 
     /// Starts the server and waits until it is ready.
     pub fn start(&self) {
-        *self.server() = Some(Server::start(&self.home, &self.place));
+        self.start_with(&[]);
+    }
+
+    /// As [`World::start`], with more in its environment.
+    pub fn start_with(&self, environment: &[(&str, &str)]) {
+        *self.server() = Some(Server::start(&self.home, &self.place, environment));
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Server>> {
@@ -361,12 +366,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(home: &Path, place: &Place) -> Self {
+    fn start(home: &Path, place: &Place, environment: &[(&str, &str)]) -> Self {
         let path = server_log(home);
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let before = log.metadata().unwrap().len() as usize;
         let mut command = place.command(env!("CARGO_BIN_EXE_windlass"));
         command.arg("serve").envs([("WINDLASS_HOME", home.as_os_str()), ("NO_COLOR", "1".as_ref())]);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut server = Self { child: command.spawn().unwrap() };
         wait_for("the server is ready", Duration::from_secs(60), || {
