@@ -54,6 +54,10 @@ impl Home {
     pub fn binary(&self) -> PathBuf {
         self.run().join("windlass")
     }
+    /// Where a restore unpacks a backup until all of it is proved; there is no home meanwhile.
+    pub fn restoring(&self) -> PathBuf {
+        self.0.join("restoring")
+    }
     /// Caddy's data, configuration and sockets.
     pub fn caddy(&self) -> PathBuf {
         self.0.join("caddy")

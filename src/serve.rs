@@ -32,6 +32,11 @@ pub enum ServeError {
         "another windlass server runs on {0}; two would undo each other's work. Stop it first, or use another --home"
     )]
     Taken(PathBuf),
+    /// Not yet a home, or no more.
+    #[error(
+        "a restore works in {0}, or was cut off there. Wait for its end, or run windlass restore again; to begin anew without it, remove that folder"
+    )]
+    Restoring(PathBuf),
     /// `config.toml`.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -80,6 +85,7 @@ pub fn run(home: &Home) -> Result<(), ServeError> {
 
 async fn serve(home: &Home) -> Result<(), ServeError> {
     let _lock = take_home(home)?;
+    settle_restore(home)?;
     let config = Config::read(home)?;
     if home.database().exists() && !home.key().exists() {
         return Err(ServeError::KeyGone(home.key()));
@@ -163,6 +169,17 @@ fn take_home(home: &Home) -> Result<File, ServeError> {
         Err(TryLockError::WouldBlock) => Err(ServeError::Taken(home.path().to_owned())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// A restore puts the database in place last: without one the rest is not to be served from.
+fn settle_restore(home: &Home) -> Result<(), ServeError> {
+    let folder = home.restoring();
+    if folder.exists() && !home.database().exists() {
+        return Err(ServeError::Restoring(folder));
+    }
+    // Of one that was killed when everything was in place.
+    let _ = fs::remove_dir_all(folder);
+    Ok(())
 }
 
 /// Hooks find this server's binary by a link in the home folder, so they need no path of their own.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::backup::Recipient;
 use crate::domain::{AppName, DeployId, DomainName, HumanDuration, Phase};
 
 /// A git-push mini PaaS for one Linux server.
@@ -124,6 +125,25 @@ It works without the server. Exit status 1 if a check fails; warnings do not cou
         #[command(flatten)]
         output: Output,
     },
+    /// Back up the database, repositories, configuration, keys and certificates into one encrypted file.
+    #[command(after_help = "Examples:
+  windlass backup /backup/windlass.age                     asks for a passphrase, twice
+  windlass backup --recipient age1ql3z7hjy54pw3hyw… /backup/windlass-$(date +%F).age
+  windlass backup --passphrase-file ~/.windlass-passphrase - | ssh nas 'cat > windlass.age'
+
+It works on the home folder itself, with the server running, stopped or broken. To a recipient (age-keygen makes \
+them) no secret has to lie on the server. Not in it: images, logs, and what apps keep in volumes and databases.
+Exit status 1 also when something could not be read and is missing in the file; the output says what.")]
+    Backup(Backup),
+    /// Restore a backup into an empty home folder.
+    #[command(after_help = "Examples:
+  windlass restore /backup/windlass.age                    asks for the passphrase
+  windlass restore --identity key.txt /backup/windlass.age
+  ssh nas cat windlass.age | sudo -u windlass windlass restore --identity key.txt -
+
+All of it is proved before anything is put in place. Then start the server and, where the apps' containers are gone, \
+bring each up: windlass redeploy NAME --wait")]
+    Restore(Restore),
     /// What git runs in an app's repository.
     #[command(subcommand, hide = true)]
     Hook(HookCommand),
@@ -134,6 +154,47 @@ It works without the server. Exit status 1 if a check fails; warnings do not cou
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// `windlass backup …`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Where to; '-' is standard output.
+    pub file: PathBuf,
+    /// Encrypt to this public key; may be given several times.
+    #[arg(long, value_name = "AGE1…", conflicts_with = "passphrase_file")]
+    pub recipient: Vec<Recipient>,
+    /// Encrypt to the public keys in this file, one a line.
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub recipients_file: Option<PathBuf>,
+    /// Encrypt to the passphrase in this file; else it is taken from WINDLASS_PASSPHRASE, or asked for.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Replace a file of that name.
+    #[arg(long)]
+    pub force: bool,
+    /// Work in this folder, which needs room for the database or the largest repository [default: run/ in the home folder].
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: Output,
+}
+
+/// `windlass restore …`
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Where from; '-' is standard input.
+    pub file: PathBuf,
+    /// The secret key, in the file that age-keygen made.
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// The passphrase is in this file; else it is taken from WINDLASS_PASSPHRASE, or asked for.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: Output,
 }
 
 /// `windlass app …`
@@ -390,6 +451,10 @@ mod tests {
             "logs shop --follow --since 10m",
             "logs shop --tail 0 -f --json",
             "doctor --json",
+            "backup /backup/w.age --passphrase-file p --force --scratch /tmp --json",
+            "backup - --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p --recipients-file r",
+            "restore w.age --identity key.txt --json",
+            "restore - --passphrase-file p",
             "hook post-receive",
             "completions zsh",
         ] {
@@ -408,6 +473,8 @@ mod tests {
             ("logs shop --since 10m --tail 5", "cannot be used with"),
             ("deploys shop --limit 0", "0 is not in 1.."),
             ("env set shop", "<K=V>"),
+            ("backup w.age --recipient age1abc", "what `age-keygen` prints as public key"),
+            ("backup w.age --recipients-file r --passphrase-file p", "cannot be used with"),
             ("deploy log 12 --phase ../x", "a-z, 0-9"),
             ("frobnicate", "frobnicate"),
         ] {

@@ -45,9 +45,12 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
             logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, output.json)
         }
-        Command::Serve | Command::Doctor { .. } | Command::Hook(_) | Command::Completions { .. } => {
-            Err(CliError::Usage("this command does not ask the server".into()))
-        }
+        Command::Serve
+        | Command::Doctor { .. }
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Hook(_)
+        | Command::Completions { .. } => Err(CliError::Usage("this command does not ask the server".into())),
     }
 }
 

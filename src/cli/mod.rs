@@ -1,8 +1,10 @@
 //! The command line: what `windlass` does when it is typed, and the hook that git runs.
 //!
-//! Everything but `serve`, `doctor` and `completions` asks the server over its control socket.
+//! Everything but `serve`, `doctor`, `backup`, `restore` and `completions` asks the server over its
+//! control socket.
 
 mod args;
+mod backup;
 mod client;
 mod commands;
 mod doctor;
@@ -82,6 +84,8 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
     match cli.command {
         Command::Serve => serve(&home),
         Command::Doctor { output } => doctor::run(&home, output.json),
+        Command::Backup(asked) => backup::back_up(&home, &asked),
+        Command::Restore(asked) => backup::restore(&home, &asked),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
         Command::Completions { shell } => completions(shell),
         command => commands::run(&Client::new(home.control_socket()), command),

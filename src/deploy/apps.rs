@@ -22,22 +22,30 @@ impl Windlass {
             return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
         }
         let _alone = self.networks.lock().await;
-        let subnet = self.free_subnet().await?;
-        self.store.create_app(name, domains, subnet).await?;
-        match self.furnish(name, subnet).await {
-            Ok(()) => {
+        let mut refused = None;
+        for subnet in self.free_subnets().await? {
+            self.store.create_app(name, domains, subnet).await?;
+            let Err(error) = self.furnish(name, subnet).await else {
                 self.workers.wake(self, name);
-                self.app(name).await
+                return self.app(name).await;
+            };
+            // The first error is the one to tell; undoing may fail for the same reason. What is left
+            // on the engine then belongs to no app, and goes when the engine is back.
+            let _ = self.tear_down(name).await;
+            let _ = self.git.destroy(name);
+            let _ = self.store.destroy_app(name).await;
+            // The engine holds on to some subnets without a network that says so.
+            if !matches!(&error, Error::Engine(error) if error.is_taken_subnet()) {
+                return Err(error);
             }
-            Err(error) => {
-                // The first error is the one to tell; undoing may fail for the same reason. What is left
-                // on the engine then belongs to no app, and goes when the engine is back.
-                let _ = self.tear_down(name).await;
-                let _ = self.git.destroy(name);
-                let _ = self.store.destroy_app(name).await;
-                Err(error)
-            }
+            refused = Some(error);
         }
+        Err(refused.unwrap_or_else(|| {
+            let pool = self.config.docker.address_pool;
+            Error::Refused(format!(
+                "docker.address_pool {pool} has no free /{SUBNET_PREFIX} left: choose a larger one"
+            ))
+        }))
     }
 
     async fn furnish(&self, name: &AppName, subnet: Ipv4Net) -> Result<(), Error> {
@@ -47,18 +55,14 @@ impl Windlass {
         Ok(self.engine.connect(&network, &self.naming.caddy()).await?)
     }
 
-    /// The first /26 of the pool that no app and no network on this machine uses.
-    async fn free_subnet(&self) -> Result<Ipv4Net, Error> {
+    /// The first of the pool's /26 that no app and no network on this machine uses.
+    async fn free_subnets(&self) -> Result<Vec<Ipv4Net>, Error> {
         let pool = self.config.docker.address_pool;
         let mut used = self.engine.subnets().await?;
         used.extend(self.store.apps().await?.iter().map(|app| app.subnet));
         let free = |net: &Ipv4Net| !used.iter().any(|u| u.contains(net) || net.contains(u));
-        let mut subnets = pool.subnets(SUBNET_PREFIX).map_err(|error| Error::Refused(error.to_string()))?;
-        subnets.find(free).ok_or_else(|| {
-            Error::Refused(format!(
-                "docker.address_pool {pool} has no free /{SUBNET_PREFIX} left: choose a larger one"
-            ))
-        })
+        let subnets = pool.subnets(SUBNET_PREFIX).map_err(|error| Error::Refused(error.to_string()))?;
+        Ok(subnets.filter(free).take(10).collect())
     }
 
     /// One app.
@@ -167,6 +171,7 @@ impl Windlass {
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;
+        self.proxy.forget(name)?;
         for deploy in self.store.deploys(name, u32::MAX, None).await? {
             self.logs.remove(deploy.id)?;
         }

@@ -23,7 +23,8 @@ impl Windlass {
             self.engine.ensure_network(&self.naming.edge(), None, None).await?;
         }
         let spec = self.caddy_spec()?;
-        if !self.caddy_fits(&spec).await? {
+        // One that runs and does not answer stands on folders that are gone: the home folder is another.
+        if !self.caddy_fits(&spec).await? || self.wait_for_caddy(&spec.name).await.is_err() {
             self.proxy.prepare(&self.proxy_settings(), &self.routes(None).await?).await?;
             self.engine.remove(&spec.name).await?;
             self.engine.run(&spec).await.map_err(explain_ports)?;
@@ -67,7 +68,10 @@ impl Windlass {
             command: Some(command.map(str::to_owned).to_vec()),
             env: vec!["XDG_CONFIG_HOME=/config".into(), "XDG_DATA_HOME=/data".into()],
             network: self.naming.edge(),
+            address: None,
             aliases: Vec::new(),
+            // While a live name moves nobody bears it for a moment, and Caddy must be told at once.
+            own_names: true,
             restart: true,
             // The server's own user: it owns the admin socket then, and what lies in the folders.
             user: Some(format!("{uid}:{gid}")),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::cutover::Retiring;
+use super::run::pause;
 use super::source::Image;
 use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId, Release};
@@ -37,15 +38,23 @@ impl Windlass {
         [named, routed, removed, branch, images].into_iter().collect()
     }
 
-    /// Settles an app for at most `limit`, where somebody waits for what comes after.
+    /// Settles an app, again and again until it works or `limit` is over, where somebody waits for
+    /// what comes after.
     pub(super) async fn settle_within(
         &self,
         limit: Duration,
         app: &AppName,
         ended: Option<DeployId>,
     ) -> Result<(), Error> {
-        let settled = tokio::time::timeout(limit, self.settle(app, ended)).await;
-        settled.unwrap_or_else(|_| Err(Error::Refused(format!("{app} is not in order yet"))))
+        let mut last = Error::Refused(format!("{app} is not in order yet"));
+        let settled = async {
+            while let Err(error) = self.settle(app, ended).await {
+                last = error;
+                pause(500).await;
+            }
+        };
+        let settled = tokio::time::timeout(limit, settled).await;
+        settled.map_err(|_| last)
     }
 
     /// The container of the live deploy has the live name and runs, whoever had the name before.
@@ -65,16 +74,16 @@ impl Windlass {
             None => None,
         };
         let Some(release) = release else { return Ok(self.store.set_port(app, None).await?) };
-        self.proxy.write_port(app, release.port)?;
         self.store.set_port(app, Some(release.port)).await?;
         if !rightful {
             self.give_live_name(&release, &name).await?;
         }
+        self.run_live(&release, &name).await?;
         if usurper.is_some() {
             // What Caddy sends to the usurper by its last look-up may still arrive there.
             tokio::time::sleep(REFRESH).await;
         }
-        self.run_live(&release, &name).await
+        Ok(())
     }
 
     /// Gives the live name to the release's container, whatever it is called now.
@@ -103,14 +112,21 @@ impl Windlass {
             None if self.engine.image(&release.image.0).await?.is_some() => {
                 warn!(%app, %deploy, "the live container of {app} is gone; another takes its place");
                 let image = Image::of(release.clone(), release.env.clone());
-                let spec = self.web_container(app, deploy, &image, release.port);
+                let spec = ContainerSpec {
+                    name: name.into(),
+                    restart: true,
+                    ..self.web_container(app, deploy, &image, release.port)
+                };
                 self.forget_collector(deploy);
-                self.engine.run(&ContainerSpec { name: name.into(), restart: true, ..spec }).await?;
+                self.run_container(app, spec).await?;
             }
             None => {
                 warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");
                 return Ok(());
             }
+        }
+        if let Some(there) = self.engine.container(name).await? {
+            self.lead(app, &there, release.port)?;
         }
         self.collect(app, name.into(), deploy);
         Ok(())

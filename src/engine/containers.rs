@@ -9,8 +9,8 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as ApiError;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, HostConfigLogConfig,
-    MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, ExecConfig, HostConfig,
+    HostConfigLogConfig, MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters as query;
 use bytes::Bytes;
@@ -63,8 +63,15 @@ pub struct ContainerSpec {
     pub env: Vec<String>,
     /// Its network.
     pub network: String,
+    /// Its address there, kept as long as it exists; by default the lowest that is free whenever it
+    /// starts.
+    pub address: Option<Ipv4Addr>,
     /// More names it bears there.
     pub aliases: Vec<String>,
+    /// Names without a dot that the engine does not know are unknown: the resolver of the world
+    /// outside, which may be slow or dead, is never asked for them. What is not answered within a
+    /// second is asked again.
+    pub own_names: bool,
     /// Brought back by the engine when it stops by itself.
     pub restart: bool,
     /// `uid:gid` instead of the image's user.
@@ -196,7 +203,14 @@ impl Engine {
         if let Some((app, deploy)) = &spec.owner {
             labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
         }
-        let endpoint = EndpointSettings { aliases: Some(spec.aliases.clone()), ..Default::default() };
+        let endpoint = EndpointSettings {
+            aliases: Some(spec.aliases.clone()),
+            ipam_config: spec.address.map(|address| EndpointIpamConfig {
+                ipv4_address: Some(address.to_string()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
         let published = spec.ports.iter().map(|port| {
             let binding = PortBinding { host_ip: None, host_port: Some(port.host.to_string()) };
             (format!("{}/tcp", port.container), Some(vec![binding]))
@@ -229,6 +243,10 @@ impl Engine {
                 network_mode: Some(spec.network.clone()),
                 port_bindings: Some(published.collect()),
                 mounts: Some(mounts.collect()),
+                // By default the engine passes every name that it does not know on to the outside.
+                dns_options: spec.own_names.then(|| vec!["ndots:1".into(), "timeout:1".into()]),
+                // Or the machine's own search domains would make a dotted name out of each.
+                dns_search: spec.own_names.then(|| vec![".".into()]),
                 security_opt: Some(vec!["no-new-privileges".into()]),
                 cap_drop: spec.capabilities.as_ref().map(|_| vec!["ALL".into()]),
                 cap_add: spec.capabilities.clone(),

@@ -64,6 +64,14 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Whether a network was refused because its subnet is in use. The engine holds on to a subnet
+    /// also when the making of its network broke off (20.10), until it is restarted.
+    pub fn is_taken_subnet(&self) -> bool {
+        matches!(self, Self::Failed { cause, .. } if cause.contains("overlaps"))
+    }
+}
+
 /// What is known of an image.
 #[derive(Debug, Clone)]
 pub struct ImageFacts {

@@ -1,6 +1,9 @@
 //! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
 //! and whatever came from outside behind `--end-of-options` or `--`.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -228,6 +231,26 @@ impl Repositories {
         quiet(&mut command, &self.path(app));
         Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
     }
+
+    /// Writes everything of an app's repository, each ref with all that it reaches, into one file.
+    /// Pushes may go on meanwhile. False, and nothing written, when the repository is empty.
+    pub async fn bundle(&self, app: &AppName, into: File) -> Result<bool, GitError> {
+        let path = self.path(app);
+        if git(&path, &["for-each-ref", "--count=1"], Stdio::piped()).await?.is_empty() {
+            return Ok(false);
+        }
+        git(&path, &["bundle", "create", "--quiet", "-", "--all"], into.into()).await.map(|_| true)
+    }
+
+    /// Makes an app's repository with everything that [`Repositories::bundle`] wrote. Whatever is
+    /// damaged or missing in it is an error; how objects are written is not judged again.
+    pub async fn unbundle(&self, app: &AppName, bundle: &Path) -> Result<(), GitError> {
+        self.create(app).await?;
+        let bundle = bundle.display().to_string();
+        let accepted = ["-c", "fetch.fsckObjects=false", "fetch", "--quiet", "--no-write-fetch-head"];
+        let refs = ["--no-tags", "--", &bundle, "+refs/*:refs/*"];
+        run(&self.path(app), &[&accepted[..], &refs[..]].concat()).await.map(drop)
+    }
 }
 
 fn parse_entry(line: &str) -> Option<TreeEntry> {
@@ -246,24 +269,37 @@ async fn run(dir: &Path, args: &[&str]) -> Result<String, GitError> {
 }
 
 async fn output(dir: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
+    git(dir, args, Stdio::piped()).await
+}
+
+/// Runs git to its end, and gives what it printed where that is piped.
+async fn git(dir: &Path, args: &[&str], stdout: Stdio) -> Result<Vec<u8>, GitError> {
     let mut command = std::process::Command::new("git");
     command.args(args);
     quiet(&mut command, dir);
-    let output = Command::from(command).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    let mut command = Command::from(command);
+    command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = command.spawn()?.wait_with_output().await?;
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let subcommand = args.iter().find(|arg| !arg.starts_with('-')).unwrap_or(&"");
+    let subcommand = args.iter().find(|arg| !arg.starts_with('-') && !arg.contains('=')).unwrap_or(&"");
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(GitError::Failed((*subcommand).to_owned(), said))
 }
 
-/// Nothing of the caller's git environment or configuration reaches the server's git.
+/// Nothing of the caller's git environment or configuration reaches the server's git. It works for
+/// the repository's owner only, so root acts as that one.
 fn quiet(command: &mut std::process::Command, dir: &Path) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GIT_") {
             command.env_remove(name);
         }
+    }
+    if let (true, Ok(folder)) = (rustix::process::geteuid().is_root(), dir.metadata())
+        && folder.uid() != 0
+    {
+        command.uid(folder.uid()).gid(folder.gid());
     }
     command
         .current_dir(dir)
@@ -338,5 +374,58 @@ mod tests {
         assert_eq!(repos.file(&app, &id, "sub/a*b", 10).await.unwrap().as_deref(), Some(&b"text"[..]));
         assert_eq!(repos.file(&app, &id, "link", 10).await.unwrap(), None);
         assert!(repos.file(&app, &id, "sub/a*b", 3).await.is_err());
+    }
+
+    /// Every ref with what it names, but HEAD.
+    async fn refs(path: &Path) -> String {
+        run(path, &["for-each-ref", "--format=%(refname) %(objectname)"]).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_bundle_brings_everything_back_as_it_was() {
+        let (dir, repos, app, work) = scratch().await;
+        let file = |name: &str| File::create_new(dir.path().join(name)).unwrap();
+        assert!(!repos.bundle(&app, file("empty")).await.unwrap());
+
+        let first = commit(&work, &repos, &app, "First").await;
+        let second = commit(&work, &repos, &app, "Second").await;
+        repos.keep(&app, DeployId(2), &second).await.unwrap();
+        repos.move_branch(&app, Some(&second), Some(&first)).await.unwrap();
+        let path = repos.path(&app);
+        for args in [
+            &["update-ref", "refs/heads/a/b", second.as_str()][..],
+            &["-c", "user.name=A", "-c", "user.email=a@b", "tag", "-a", "-m", "one", "v1", first.as_str()],
+        ] {
+            run(&path, args).await.unwrap();
+        }
+        let refs = refs(&path).await;
+        assert!(repos.bundle(&app, file("full")).await.unwrap());
+
+        let again = Repositories::new(dir.path().join("again"), "main");
+        again.unbundle(&app, &dir.path().join("full")).await.unwrap();
+        assert_eq!(self::refs(&again.path(&app)).await, refs);
+        assert_eq!(refs.lines().count(), 4, "{refs}");
+        assert!(again.path(&app).join("hooks/post-receive").exists());
+        run(&again.path(&app), &["fsck", "--strict", "--no-dangling"]).await.unwrap();
+
+        let mut bytes = std::fs::read(dir.path().join("full")).unwrap();
+        let last = bytes.len() - 30;
+        bytes[last] ^= 1;
+        std::fs::write(dir.path().join("damaged"), bytes).unwrap();
+        let other = Repositories::new(dir.path().join("other"), "main");
+        let damaged = other.unbundle(&app, &dir.path().join("damaged")).await;
+        assert!(matches!(&damaged, Err(GitError::Failed(what, _)) if what == "fetch"), "{damaged:?}");
+    }
+
+    #[tokio::test]
+    async fn root_reads_the_repository_of_somebody_else() {
+        let (dir, repos, app, work) = scratch().await;
+        commit(&work, &repos, &app, "First").await;
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(1234), None).unwrap();
+            std::process::Command::new("chown").arg("-R").arg("1234").arg(dir.path()).status().unwrap();
+        }
+        let bundle = File::create_new(dir.path().join("bundle")).unwrap();
+        assert!(repos.bundle(&app, bundle).await.unwrap());
     }
 }

@@ -8,10 +8,12 @@ mod apps;
 mod deploys;
 mod env;
 mod releases;
+mod schema;
 mod seal;
+mod snapshot;
 mod users;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -21,6 +23,7 @@ use thiserror::Error;
 pub use apps::AppRow;
 pub use deploys::NewDeploy;
 pub use seal::{SealError, Sealer};
+pub use snapshot::Contents;
 
 use crate::domain::deploy::InvalidTransition;
 use crate::domain::{AppName, DeployId, DomainName};
@@ -54,7 +57,28 @@ pub enum StoreError {
     /// A secret could not be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// A schema step failed, or the database is of a newer Windlass.
+    /// A newer Windlass wrote it.
+    #[error(
+        "the database {path} was written by a newer Windlass: its schema is {schema}, and this one, {version}, knows them up to {known}. Nothing was changed. Install the newer version again; or go back by the copy windlass.db.before-{schema:04} beside it, or by a backup: see \"Upgrades\" in docs/operations.md",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        schema: i64,
+        /// The newest schema of this Windlass.
+        known: i64,
+    },
+    /// The copy that an upgrade begins with.
+    #[error(
+        "before its schema is changed the database is copied to {0}, and that failed: {1}. Nothing was changed"
+    )]
+    Copy(PathBuf, std::io::Error),
+    /// SQLite's own check.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// A schema step failed.
     #[error("the database cannot be brought to this version: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// SQLite itself.
@@ -74,8 +98,9 @@ impl Store {
     /// Opens or creates the database at `path` and brings its schema up to date.
     ///
     /// # Errors
-    /// When the file cannot be opened or was written by a newer Windlass.
+    /// When the file cannot be opened, and [`StoreError::Newer`] before anything is changed.
     pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
+        let schema = schema::examine(path).await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -86,7 +111,7 @@ impl Store {
             // The page cache of each connection, in KiB: the server is at home on 1 GB.
             .pragma("cache_size", "-512");
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!("./migrations").run(&writer).await?;
+        schema::bring_up(path, schema, &writer).await?;
         let reader = SqlitePoolOptions::new()
             .max_connections(3)
             .idle_timeout(Duration::from_secs(60))

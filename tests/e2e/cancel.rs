@@ -83,7 +83,7 @@ fn a_cancel_ends_a_deploy_in_every_phase_and_after_the_swap_it_is_swapped_back()
 
 #[test]
 fn a_deploy_has_its_time_and_waiting_for_other_builds_is_not_part_of_it() {
-    let world = World::changed(|config| format!("deploy_timeout = \"4s\"\n{config}"));
+    let world = World::changed(|config| format!("deploy_timeout = \"8s\"\n{config}"));
     let (shop, blog) = (world.app("shop"), world.app("blog"));
     shop.version("one");
     shop.went_live(&shop.push(), "one");
@@ -91,7 +91,7 @@ fn a_deploy_has_its_time_and_waiting_for_other_builds_is_not_part_of_it() {
 
     shop.write("windlass.toml", &format!("{MANIFEST}\n{STUBBORN}"));
     shop.version("holds on");
-    shop.failed(&shop.push(), "gate:hold", "longer than deploy_timeout = 4s", Some("one"));
+    shop.failed(&shop.push(), "gate:hold", "longer than deploy_timeout = 8s", Some("one"));
 
     // A build that takes longer than its deploy may; and one that waits behind it, and goes live.
     shop.write("windlass.toml", MANIFEST);
@@ -103,7 +103,7 @@ fn a_deploy_has_its_time_and_waiting_for_other_builds_is_not_part_of_it() {
     let push = blog.push();
     let live = blog.went_live(&push, "waits");
     push.says("waiting for another build to end");
-    assert!(live["duration_ms"].as_u64().unwrap() > 4000, "{live:#}");
-    shop.failed(&long.end(), "build", "longer than deploy_timeout = 4s", Some("one"));
+    assert!(live["duration_ms"].as_u64().unwrap() > 8000, "{live:#}");
+    shop.failed(&long.end(), "build", "longer than deploy_timeout = 8s", Some("one"));
     assert_eq!(world.containers("windlass.role=gate"), Vec::<String>::new());
 }

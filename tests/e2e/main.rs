@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod backup;
 mod bad_input;
 mod browser;
 mod build;
@@ -13,10 +14,12 @@ mod cancel;
 mod crash;
 mod django;
 mod edge;
+mod engine;
 mod faults;
 mod kill;
 mod load;
 mod outage;
+mod own_engine;
 mod process;
 mod proxy;
 mod refs;
