@@ -88,6 +88,8 @@ if $installs_engine || have dockerd; then
 fi
 if $with_tests; then
   need python3 python3
+  need mount mount
+  need mkfs.ext4 e2fsprogs
   need hey hey
   have chromium || have chromium-browser || packages+=(chromium)
   have chromedriver || packages+=(chromium-driver)

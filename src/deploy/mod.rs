@@ -8,10 +8,12 @@ mod asked;
 mod container;
 mod context;
 mod cutover;
+mod disk;
 mod edge;
 mod error;
 mod follow;
 mod gates;
+mod house;
 mod keep;
 mod output;
 mod pipeline;
@@ -99,7 +101,7 @@ impl Windlass {
                 .then(|| home.caddy().join("data/caddy/pki/authorities/local/root.crt")),
         };
         Ok(Self(Arc::new(Parts {
-            logs: Logs::open(&home.logs())?,
+            logs: Logs::open(&home.logs(), config.keep.log_size.0)?,
             git: Repositories::new(home.repos(), &config.deploy_branch),
             engine: Engine::new(&config.docker.socket, config.docker.timeout.0, instance, home.path())?,
             naming: Naming::new(instance),

@@ -79,7 +79,7 @@ impl<'e> Away<'e> {
 #[test]
 fn restarted_while_containers_go_on() {
     let engine = OwnEngine::take(Containers::GoOn);
-    let world = World::on(&engine);
+    let world = World::with_engine(&engine);
     let app = live(&world, "shop");
     let asking = Asking::begin(&world, &app.domain);
     let away = Away::new(&engine);
@@ -132,7 +132,7 @@ fn restarted_while_containers_go_on() {
 #[test]
 fn killed_hanging_or_without_dns_it_is_missed_by_nobody() {
     let engine = OwnEngine::take(Containers::GoOn);
-    let world = World::on(&engine);
+    let world = World::with_engine(&engine);
     let app = live(&world, "shop");
     let asking = Asking::begin(&world, &app.domain);
     let away = Away::new(&engine);
@@ -173,7 +173,7 @@ fn killed_hanging_or_without_dns_it_is_missed_by_nobody() {
 #[test]
 fn restarted_with_its_containers() {
     let engine = OwnEngine::take(Containers::Stop);
-    let world = World::on(&engine);
+    let world = World::with_engine(&engine);
     let app = live(&world, "shop");
 
     engine.stop();
@@ -210,7 +210,7 @@ fn restarted_with_its_containers() {
 #[test]
 fn while_it_is_away_everything_answers_and_says_so() {
     let engine = OwnEngine::take(Containers::GoOn);
-    let world = World::on(&engine);
+    let world = World::with_engine(&engine);
     let app = live(&world, "shop");
     engine.stop();
 
@@ -283,7 +283,7 @@ impl<'w> Machine<'w> {
 #[test]
 fn after_a_restart_of_the_machine_every_app_serves_again() {
     let engine = OwnEngine::take(Containers::Stop);
-    let world = World::on(&engine);
+    let world = World::with_engine(&engine);
     let machine = Machine::with_apps(&world);
 
     // Shut down in order, and the engine is back first.
