@@ -12,7 +12,7 @@ impl Windlass {
     /// Makes sure that Caddy runs as configured, reaches every app's network and has their routes.
     /// One that does already is left alone: its connections are not touched.
     pub async fn ensure_edge(&self) -> Result<(), Error> {
-        let _alone = self.edge.lock().await;
+        let _alone = self.networks.lock().await;
         let image = &self.config.caddy.image;
         if self.engine.image(image).await?.is_none() {
             tracing::info!(%image, "pulling Caddy's image");
