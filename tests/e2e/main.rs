@@ -28,4 +28,5 @@ mod refs;
 mod storage;
 mod storm;
 mod streams;
+mod upgrade;
 mod world;
