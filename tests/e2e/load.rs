@@ -23,7 +23,6 @@ pub struct Asking {
 #[derive(Debug)]
 pub struct Failure {
     pub begun: Instant,
-    pub ended: Instant,
     /// Nobody took the connection.
     pub refused: bool,
     /// What came instead, and when by the clock.
@@ -105,7 +104,7 @@ fn ask_until(
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             let refused = answer.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
             let what = format!("at {now:?}: {answer:?}");
-            failed.push(Failure { begun, ended: Instant::now(), refused, _what: what });
+            failed.push(Failure { begun, refused, _what: what });
         }
         std::thread::sleep(Duration::from_millis(20));
     }
