@@ -91,6 +91,8 @@ if $with_tests; then
   need mount mount
   need mkfs.ext4 e2fsprogs
   need hey hey
+  # A library that programs load, not a command.
+  dpkg -s libfaketime >/dev/null 2>&1 || packages+=(libfaketime)
   have chromium || have chromium-browser || packages+=(chromium)
   have chromedriver || packages+=(chromium-driver)
 fi

@@ -146,7 +146,7 @@ fn read_manifest(entry: &mut impl Read, sums: &mut String) -> Result<Manifest, B
     sums.push_str(&sum_line(&Member::Manifest.to_string(), entry.sum));
     // A later layout may lack what this one has to have.
     let told: serde_json::Value = serde_json::from_str(&text).map_err(|error| damaged(error.into()))?;
-    let ours = [&told["format"] == &Manifest::FORMAT, told["schema"].as_i64() <= Some(newest_schema())];
+    let ours = [told["format"] == Manifest::FORMAT, told["schema"].as_i64() <= Some(newest_schema())];
     if ours.contains(&false) {
         let version = told["windlass"].as_str().unwrap_or("of a version that is not told");
         return Err(BackupError::Newer(crate::domain::printable(version, 40)));

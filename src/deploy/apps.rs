@@ -21,7 +21,7 @@ impl Windlass {
         if self.config.dashboard_domain.as_ref().is_some_and(|own| domains.contains(own)) {
             return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
         }
-        let _alone = self.making.lock().await;
+        let _alone = self.networks.lock().await;
         let mut refused = None;
         for subnet in self.free_subnets().await? {
             self.store.create_app(name, domains, subnet).await?;
@@ -171,6 +171,7 @@ impl Windlass {
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;
+        self.proxy.forget(name)?;
         for deploy in self.store.deploys(name, u32::MAX, None).await? {
             self.logs.remove(deploy.id)?;
         }

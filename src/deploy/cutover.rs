@@ -1,9 +1,10 @@
 //! Swap, verify, drain, retire: the live name moves to the candidate, and nobody is cut off.
 //!
-//! A swap is two renames. Docker's DNS follows a rename at once and the containers' connections are
-//! not touched; Caddy looks the live name up anew each second, and the fallback alias that both
-//! containers bear covers the milliseconds in which no container has the live name. Until the old
-//! container is stopped, two renames undo it.
+//! A swap is two renames and, between them, the write of a file: names say what is live, the file
+//! tells Caddy where that is, for the next request. A Caddy too old to read files looks the live name
+//! up anew each second; Docker's DNS follows a rename at once, and the fallback alias that both
+//! containers bear covers the milliseconds in which no container has the live name. Nothing of it
+//! touches the containers' connections. Until the old container is stopped, the same undoes it.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -106,7 +107,7 @@ impl Retiring {
 
 /// Takes the live name from whatever has it (which becomes `away`) and gives it to `to`.
 ///
-/// Where the port differs, Caddy reads the new one from a file. A Caddy too old for that has its
+/// Caddy reads address and port from files. One too old for that has, where the port differs, its
 /// route pinned to the new container first and freed again afterwards, by two loads. An app's first
 /// release adds its route by one, before anything moves: should Caddy refuse it, nothing has. No
 /// other deploy loads a configuration.
@@ -124,17 +125,21 @@ async fn hand_over(
         let pinned = Upstream::Pinned { name: windlass.naming.release(app, deploy), port };
         windlass.load_routes(Some((app, pinned))).await?;
     }
+    let new = windlass
+        .engine
+        .container(to)
+        .await?
+        .ok_or_else(|| Error::Refused(format!("the container {to} is gone")))?;
     if route.is_none() {
-        windlass.proxy.write_port(app, port)?;
+        windlass.lead(app, &new, port)?;
         windlass.store.set_port(app, Some(port)).await?;
         windlass.load_routes(None).await?;
     }
     if let Some(away) = away {
         windlass.engine.rename(&live, away).await?;
     }
-    // While no container has the live name a dial that fails is tried again, so none meets the new
-    // port at the old container.
-    windlass.proxy.write_port(app, port)?;
+    // This moves the requests; an older Caddy, which reads no files, follows the name.
+    windlass.lead(app, &new, port)?;
     windlass.engine.rename(to, &live).await?;
     if route.is_some_and(|route| route != port) {
         windlass.store.set_port(app, Some(port)).await?;

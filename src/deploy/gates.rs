@@ -61,7 +61,7 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
         role: Role::Gate,
         ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
     };
-    windlass.run_container(&run.deploy.app, &spec).await?;
+    windlass.run_container(&run.deploy.app, spec).await?;
     let printed = AtomicUsize::new(0);
     let mut printing = std::pin::pin!(print(run, log, name, &printed));
     let wait = || windlass.engine.wait(name);

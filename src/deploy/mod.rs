@@ -72,10 +72,9 @@ pub struct Parts {
     /// Caddy as the public sees it.
     pub door: PublicDoor,
     builds: Semaphore,
-    /// Held while an app is made, so that two never take one subnet.
-    making: tokio::sync::Mutex<()>,
-    /// Held while Caddy is brought in order.
-    edge: tokio::sync::Mutex<()>,
+    /// Held while an app is made, or Caddy and the networks are brought in order: so that no two apps
+    /// take one subnet, and no network is made twice.
+    networks: tokio::sync::Mutex<()>,
     workers: queue::Workers,
     collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
@@ -109,8 +108,7 @@ impl Windlass {
             proxy: Proxy::new(home.caddy())?,
             door,
             builds: Semaphore::new(config.build.concurrency),
-            making: tokio::sync::Mutex::default(),
-            edge: tokio::sync::Mutex::default(),
+            networks: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),

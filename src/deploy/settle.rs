@@ -12,6 +12,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::cutover::Retiring;
+use super::run::pause;
 use super::source::Image;
 use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId, Release};
@@ -37,14 +38,24 @@ impl Windlass {
         [named, routed, removed, branch, images].into_iter().collect()
     }
 
-    /// Settles an app for at most `limit`, where somebody waits for what comes after.
+    /// Settles an app for at most `limit`, where somebody waits for what comes after. `swapped`: another
+    /// release than the live one may have its requests, so it is tried again and again.
     pub(super) async fn settle_within(
         &self,
         limit: Duration,
         app: &AppName,
         ended: Option<DeployId>,
+        swapped: bool,
     ) -> Result<(), Error> {
-        let settled = tokio::time::timeout(limit, self.settle(app, ended)).await;
+        let settled = async {
+            loop {
+                match self.settle(app, ended).await {
+                    Err(_) if swapped => pause(500).await,
+                    settled => return settled,
+                }
+            }
+        };
+        let settled = tokio::time::timeout(limit, settled).await;
         settled.unwrap_or_else(|_| Err(Error::Refused(format!("{app} is not in order yet"))))
     }
 
@@ -65,16 +76,16 @@ impl Windlass {
             None => None,
         };
         let Some(release) = release else { return Ok(self.store.set_port(app, None).await?) };
-        self.proxy.write_port(app, release.port)?;
         self.store.set_port(app, Some(release.port)).await?;
         if !rightful {
             self.give_live_name(&release, &name).await?;
         }
+        self.run_live(&release, &name).await?;
         if usurper.is_some() {
             // What Caddy sends to the usurper by its last look-up may still arrive there.
             tokio::time::sleep(REFRESH).await;
         }
-        self.run_live(&release, &name).await
+        Ok(())
     }
 
     /// Gives the live name to the release's container, whatever it is called now.
@@ -90,8 +101,18 @@ impl Windlass {
     /// The live container runs and is brought back by the engine; one that is gone is made again.
     async fn run_live(&self, release: &Release, name: &str) -> Result<(), Error> {
         let (app, deploy) = (&release.app, release.deploy);
-        match self.engine.container(name).await? {
+        let mut there = self.engine.container(name).await?;
+        if there.as_ref().is_some_and(|c| c.running && !c.addresses.contains_key(&self.naming.network(app))) {
+            warn!(%app, %deploy, "the live container of {app} was taken off its network");
+            self.engine.remove(name).await?;
+            there = None;
+        }
+        match there {
             Some(there) => {
+                if there.paused {
+                    info!(%app, %deploy, "the live container of {app} goes on");
+                    self.engine.unpause(name).await?;
+                }
                 if !there.restart {
                     self.engine.set_restart(name, true).await?;
                 }
@@ -103,15 +124,21 @@ impl Windlass {
             None if self.engine.image(&release.image.0).await?.is_some() => {
                 warn!(%app, %deploy, "the live container of {app} is gone; another takes its place");
                 let image = Image::of(release.clone(), release.env.clone());
-                let spec = self.web_container(app, deploy, &image, release.port);
+                let spec = ContainerSpec {
+                    name: name.into(),
+                    restart: true,
+                    ..self.web_container(app, deploy, &image, release.port)
+                };
                 self.forget_collector(deploy);
-                let spec = ContainerSpec { name: name.into(), restart: true, ..spec };
-                self.run_container(app, &spec).await?;
+                self.run_container(app, spec).await?;
             }
             None => {
                 warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");
                 return Ok(());
             }
+        }
+        if let Some(there) = self.engine.container(name).await? {
+            self.lead(app, &there, release.port)?;
         }
         self.collect(app, name.into(), deploy);
         Ok(())

@@ -39,7 +39,7 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
     let port = choose_port(&image.manifest, &facts)?;
     let spec = run.windlass.web_container(&deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();
-    run.windlass.run_container(&deploy.app, &spec).await?;
+    run.windlass.run_container(&deploy.app, spec).await?;
     run.windlass.collect(&deploy.app, name.clone(), deploy.id);
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {

@@ -9,8 +9,8 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as ApiError;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, HostConfigLogConfig,
-    MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, ExecConfig, HostConfig,
+    HostConfigLogConfig, MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters as query;
 use bytes::Bytes;
@@ -63,8 +63,15 @@ pub struct ContainerSpec {
     pub env: Vec<String>,
     /// Its network.
     pub network: String,
+    /// Its address there, kept as long as it exists; by default the lowest that is free whenever it
+    /// starts.
+    pub address: Option<Ipv4Addr>,
     /// More names it bears there.
     pub aliases: Vec<String>,
+    /// Names without a dot that the engine does not know are unknown: the resolver of the world
+    /// outside, which may be slow or dead, is never asked for them. What is not answered within a
+    /// second is asked again.
+    pub own_names: bool,
     /// Brought back by the engine when it stops by itself.
     pub restart: bool,
     /// `uid:gid` instead of the image's user.
@@ -120,6 +127,8 @@ pub struct ContainerState {
     pub image: String,
     /// Whether its process runs, or is about to again because the engine brings it back.
     pub running: bool,
+    /// Whether somebody paused it: it runs, and does nothing.
+    pub paused: bool,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
     /// Its addresses, by network name.
@@ -196,7 +205,14 @@ impl Engine {
         if let Some((app, deploy)) = &spec.owner {
             labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
         }
-        let endpoint = EndpointSettings { aliases: Some(spec.aliases.clone()), ..Default::default() };
+        let endpoint = EndpointSettings {
+            aliases: Some(spec.aliases.clone()),
+            ipam_config: spec.address.map(|address| EndpointIpamConfig {
+                ipv4_address: Some(address.to_string()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
         let published = spec.ports.iter().map(|port| {
             let binding = PortBinding { host_ip: None, host_port: Some(port.host.to_string()) };
             (format!("{}/tcp", port.container), Some(vec![binding]))
@@ -229,6 +245,10 @@ impl Engine {
                 network_mode: Some(spec.network.clone()),
                 port_bindings: Some(published.collect()),
                 mounts: Some(mounts.collect()),
+                // By default the engine passes every name that it does not know on to the outside.
+                dns_options: spec.own_names.then(|| vec!["ndots:1".into(), "timeout:1".into()]),
+                // Or the machine's own search domains would make a dotted name out of each.
+                dns_search: spec.own_names.then(|| vec![".".into()]),
                 security_opt: Some(vec!["no-new-privileges".into()]),
                 cap_drop: spec.capabilities.as_ref().map(|_| vec!["ALL".into()]),
                 cap_add: spec.capabilities.clone(),
@@ -258,8 +278,12 @@ impl Engine {
         // A container that was made but never started has no end either.
         let ended = !running && state.finished_at.is_some_and(|at| !at.starts_with("0001"));
         let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
-        let addresses =
-            networks.into_iter().filter_map(|(name, at)| Some((name, at.ip_address?.parse().ok()?)));
+        // One that is between two lives has only what it was promised.
+        let address = |at: EndpointSettings| {
+            let promised = at.ipam_config.and_then(|ipam| ipam.ipv4_address);
+            [at.ip_address, promised].into_iter().flatten().find_map(|address| address.parse().ok())
+        };
+        let addresses = networks.into_iter().filter_map(|(name, at)| Some((name, address(at)?)));
         Ok(Some(ContainerState {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -268,6 +292,7 @@ impl Engine {
             deploy: label(DEPLOY).and_then(|id| id.parse().ok()),
             image: found.image.unwrap_or_default(),
             running,
+            paused: state.paused.unwrap_or(false),
             exit: ended.then(|| Exit {
                 status: state.exit_code.unwrap_or(0),
                 out_of_memory: state.oom_killed.unwrap_or(false),
@@ -348,6 +373,12 @@ impl Engine {
             },
             renamed => renamed.map_err(self.failed(format!("rename the container {from} to {to}"))),
         }
+    }
+
+    /// Lets a paused container go on.
+    pub async fn unpause(&self, name: &str) -> Result<(), EngineError> {
+        let unpaused = self.ask(self.docker.unpause_container(name)).await;
+        unpaused.map_err(self.failed(format!("let the container {name} go on")))
     }
 
     /// Whether the engine brings the container back when it stops by itself.

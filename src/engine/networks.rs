@@ -1,6 +1,7 @@
 //! Networks: a small one per app, and the edge that Caddy publishes its ports on.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use bollard::models::{EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
@@ -100,6 +101,16 @@ impl Engine {
         let ours = self.running().await?;
         let names = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.name);
         Ok(names.filter(|name| !ours.contains(name)).collect())
+    }
+
+    /// The addresses in use on a network now, by anybody; none where there is no such network.
+    pub async fn addresses(&self, network: &str) -> Result<Vec<Ipv4Addr>, EngineError> {
+        let inspected = match self.ask(self.docker.inspect_network(network, None)).await {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            other => other.map_err(self.failed(format!("look at the network {network}")))?,
+        };
+        let nets = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.ipv4_address);
+        Ok(nets.filter_map(|net| net.split('/').next()?.parse().ok()).collect())
     }
 
     /// Removes a network.

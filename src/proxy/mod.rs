@@ -8,7 +8,7 @@ mod render;
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,13 +88,13 @@ pub struct Route {
 /// Where a route leads.
 #[derive(Debug, Clone)]
 pub enum Upstream {
-    /// Whatever bears the live name.
+    /// Whatever bears the live name, by its address or, where Caddy reads no files, by that name.
     Live {
         /// The live name.
         name: String,
         /// The alias that every web container of the app bears.
         fallback: String,
-        /// Which app's port file tells the port, where Caddy can read it.
+        /// Which app's files tell address and port, where Caddy can read them.
         app: AppName,
         /// In the container.
         port: u16,
@@ -151,17 +151,32 @@ impl Proxy {
         Ok(())
     }
 
-    /// Tells Caddys that read files which port an app's live container listens on.
-    pub fn write_port(&self, app: &AppName, port: u16) -> Result<(), ProxyError> {
-        let (dir, text) = (self.sockets().join(render::PORTS), port.to_string());
-        // Nearly always it is there already. A swap must then not fail because the disk is full.
-        if fs::read_to_string(dir.join(app.as_str())).is_ok_and(|there| there == text) {
-            return Ok(());
+    /// Leads an app's requests to this address, where it is known, and port: from the next request on,
+    /// with a Caddy that reads files.
+    pub fn lead(&self, app: &AppName, address: Option<Ipv4Addr>, port: u16) -> Result<(), ProxyError> {
+        let (addresses, ports) = (self.file(render::ADDRESSES, app), self.file(render::PORTS, app));
+        let port = port.to_string();
+        if fs::read_to_string(&ports).is_ok_and(|before| before != port) || address.is_none() {
+            // Nobody meets the new port at the old address; meanwhile the fallback is asked.
+            remove(&addresses)?;
         }
-        fs::create_dir_all(&dir)?;
-        let beside = dir.join(format!("{app}.new"));
-        fs::write(&beside, text)?;
-        Ok(fs::rename(beside, dir.join(app.as_str()))?)
+        replace(&ports, &port)?;
+        address.map_or(Ok(()), |address| Ok(replace(&addresses, &address.to_string())?))
+    }
+
+    /// Leads an app's requests nowhere: it is no more.
+    pub fn forget(&self, app: &AppName) -> Result<(), ProxyError> {
+        remove(&self.file(render::ADDRESSES, app))?;
+        Ok(remove(&self.file(render::PORTS, app))?)
+    }
+
+    /// Where an app's requests were last led to.
+    pub fn led_to(&self, app: &AppName) -> Option<Ipv4Addr> {
+        fs::read_to_string(self.file(render::ADDRESSES, app)).ok()?.parse().ok()
+    }
+
+    fn file(&self, folder: &str, app: &AppName) -> PathBuf {
+        self.sockets().join(folder).join(app.as_str())
     }
 
     /// Brings Caddy to these routes. True when that took a load, false when it had them already.
@@ -278,6 +293,25 @@ fn store(path: &Path, config: &Value) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
+/// Written beside and moved into place, so that Caddy never reads half a file. What is there already
+/// is left: swapping back must not fail because the disk is full.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    let beside = path.with_extension("new");
+    fs::write(&beside, text)?;
+    fs::rename(beside, path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +324,26 @@ mod tests {
         assert_eq!(of("v2.11.7 h1:x"), Abilities { stream_close_delay: true, files: true });
         assert!(of("v3.0.0-beta.1").files);
         assert_eq!(of("not a version"), Abilities::default());
+    }
+
+    #[test]
+    fn caddy_is_led_to_an_address_and_a_port() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = Proxy::new(dir.path().into()).unwrap();
+        let app: AppName = "shop".parse().unwrap();
+        let read = |folder: &str| fs::read_to_string(proxy.file(folder, &app)).ok();
+        let led = || (read(render::ADDRESSES), read(render::PORTS));
+        let at = |last| Some(Ipv4Addr::new(10, 0, 0, last));
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(proxy.led_to(&app), None);
+        proxy.lead(&app, at(62), 8000).unwrap();
+        proxy.lead(&app, at(61), 9000).unwrap();
+        assert_eq!((led(), proxy.led_to(&app)), ((text("10.0.0.61"), text("9000")), at(61)));
+        proxy.lead(&app, None, 9000).unwrap();
+        assert_eq!(led(), (None, text("9000")), "nowhere known: by the fallback");
+        proxy.forget(&app).unwrap();
+        assert_eq!(led(), (None, None));
     }
 
     #[test]

@@ -5,8 +5,13 @@ use serde_json::{Value, json};
 use super::{Route, Settings, Upstream};
 use crate::config::Tls;
 
-/// The folder in it with a file an app, holding its live container's port.
+/// The folder with a file an app, holding its live container's address.
+pub const ADDRESSES: &str = "addresses";
+/// The folder with a file an app, holding its live container's port.
 pub const PORTS: &str = "ports";
+/// Caddy's own log in its container. The engine takes standard error through a small pipe, and Caddy
+/// would stand still with it once the engine is away and the pipe is full.
+const LOG: &str = "/data/caddy.log";
 /// Where Caddy's container sees the folder with the sockets.
 pub const SOCKETS: &str = "/run/windlass";
 
@@ -38,7 +43,10 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
             "origins": ["127.0.0.1"],
             "config": { "persist": false },
         },
-        "logging": { "logs": { "default": { "level": "WARN" } } },
+        "logging": { "logs": { "default": {
+            "level": "WARN",
+            "writer": { "output": "file", "filename": LOG, "roll_size_mb": 10, "roll_keep": 2 },
+        } } },
         // No `https_port`: Caddy's redirects leave out a port that is set there.
         "apps": { "http": {
             "http_port": settings.http_port,
@@ -58,14 +66,17 @@ fn host_route(hosts: &[&str], handler: Value) -> Value {
     json!({ "match": [{ "host": hosts }], "handle": [handler], "terminal": true })
 }
 
-/// The live name, looked up anew each second; the fallback serves the few milliseconds between the
-/// two renames of a swap, for every method. A dial that fails is tried again for 5 s.
+/// The live container, by the address in its file: no look-up stands between a request and the app,
+/// and neither the engine nor its DNS has to be there. An older Caddy looks the live name up anew each
+/// second. The fallback serves while the file is missing, and the few milliseconds between the two
+/// renames of a swap, for every method. A dial that fails is tried again for 5 s.
 fn handler(settings: &Settings, route: &Route) -> Value {
     let mut proxy = match &route.upstream {
         Upstream::Live { name, fallback, app, port } => {
-            let port = match settings.can.files {
-                true => format!("{{file.{SOCKETS}/{PORTS}/{app}}}"),
-                false => port.to_string(),
+            let file = |folder| format!("{{file.{SOCKETS}/{folder}/{app}}}");
+            let (name, port) = match settings.can.files {
+                true => (file(ADDRESSES), file(PORTS)),
+                false => (name.clone(), port.to_string()),
             };
             json!({
                 "dynamic_upstreams": { "source": "a", "name": name, "port": port, "refresh": "1s" },
@@ -119,6 +130,7 @@ mod tests {
             config["apps"]["http"]["servers"]["main"]["routes"][1]["handle"][0].clone()
         };
         let files = proxy(Abilities { files: true, ..Default::default() });
+        assert_eq!(files["dynamic_upstreams"]["name"], "{file./run/windlass/addresses/shop}");
         assert_eq!(files["dynamic_upstreams"]["port"], "{file./run/windlass/ports/shop}");
         let proxy = proxy(Abilities::default());
         assert_eq!(proxy["dynamic_upstreams"]["port"], "9000");

@@ -6,12 +6,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::world::{Output, World, docker, run, wait_for};
+use crate::world::{Output, World, run, wait_for};
 
 /// The manifest that the tests' own app begins with.
 pub const MANIFEST: &str = include_str!("app/windlass.toml");
@@ -118,6 +118,12 @@ impl<'w> App<'w> {
     /// Writes the usual manifest and more.
     pub fn manifest(&self, more: &str) {
         self.write("windlass.toml", &format!("{MANIFEST}\n{more}"));
+    }
+
+    /// Writes the usual manifest with something else for `part` of it.
+    pub fn manifest_with(&self, part: &str, instead: &str) {
+        assert!(MANIFEST.contains(part), "no {part:?} in the manifest");
+        self.write("windlass.toml", &MANIFEST.replace(part, instead));
     }
 
     pub fn git_in(folder: &Path, args: &[&str]) -> Command {
@@ -249,9 +255,30 @@ impl<'w> App<'w> {
         assert_eq!(self.branch().as_deref(), live["commit"].as_str(), "the branch names what is live");
         let containers = self.containers();
         assert!(containers.len() == 1 && containers[0].ends_with("_live"), "{containers:?}");
-        let running = docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]]).ok();
+        let running = self.world.place.docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]]).ok();
         assert_eq!(running.trim(), "true");
         assert_eq!(self.world.json(&["app", "show", &self.name])["status"], "serving");
+    }
+
+    /// Within `limit` everything is as [`App::serves`] wants it.
+    pub fn in_order(&self, text: &str, limit: Duration) {
+        let began = Instant::now();
+        let container = format!("{}_live", self.name);
+        let settled = || {
+            let (status, body) = self.get("/");
+            let live = self.world.json(&["app", "show", &self.name]);
+            let containers = self.containers();
+            status == 200
+                && body.contains(text)
+                && live["status"] == "serving"
+                && self.branch().as_deref() == live["live"]["commit"].as_str()
+                && containers.len() == 1
+                && containers[0].ends_with(&container)
+        };
+        while !settled() && began.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.serves(text);
     }
 
     /// Nothing was ever live, and nothing is left of what was tried.

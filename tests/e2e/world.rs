@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::app::App;
+use crate::own_engine::{OwnEngine, Place};
 
 /// Worlds at a time: each has a server, a Caddy and builds.
 const AT_ONCE: usize = 2;
@@ -54,9 +55,9 @@ fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-/// `docker` with these words.
+/// `docker` with these words, on the machine's engine.
 pub fn docker(args: &[&str]) -> Output {
-    run(Command::new("docker").args(args))
+    Place::default().docker(args)
 }
 
 /// A number that no earlier run had: a build step with it in it is in nobody's cache.
@@ -88,6 +89,7 @@ pub struct World {
     pub home: PathBuf,
     pub port: u16,
     pub listen: u16,
+    pub place: Place,
     config: String,
     _slice: File,
     _permit: Permit,
@@ -113,6 +115,13 @@ impl World {
         world
     }
 
+    /// A world with a running server on an engine of the test's own.
+    pub fn with_engine(engine: &OwnEngine) -> Self {
+        let world = Self::idle_at(engine.place().clone(), Disk::Shared);
+        world.start();
+        world
+    }
+
     /// As [`World::with`], its home folder on a file system of its own.
     pub fn on(disk: Disk, more: &str) -> Self {
         let world = Self::idle_on(disk);
@@ -128,17 +137,22 @@ impl World {
 
     /// As [`World::idle`], its home folder on a file system of its own.
     pub fn idle_on(disk: Disk) -> Self {
+        Self::idle_at(Place::default(), disk)
+    }
+
+    fn idle_at(place: Place, disk: Disk) -> Self {
         let permit = Permit::acquire();
         let (number, slice) = take_slice();
         let [port, listen] = free_ports(number);
-        let leftovers = Leftovers::record(&slice);
+        let leftovers = Leftovers::record(&slice, place.clone());
         let home = leftovers.home.clone();
+        let socket = place.socket().map(|socket| format!("socket = {socket:?}\n")).unwrap_or_default();
         disk.make(&home);
         disk.mount(&home);
         let config = format!(
             "listen = \"127.0.0.1:{listen}\"\n\
              [caddy]\nimage = \"windlass-local/caddy\"\nhttp_port = {port}\ntls = \"off\"\n\
-             [docker]\naddress_pool = \"10.214.{}.0/20\"\n",
+             [docker]\n{socket}address_pool = \"10.214.{}.0/20\"\n",
             number * 16
         );
         let world = Self {
@@ -147,6 +161,7 @@ impl World {
             home,
             port,
             listen,
+            place,
             config,
             _slice: slice,
             _permit: permit,
@@ -172,7 +187,12 @@ impl World {
 
     /// Starts the server and waits until it is ready.
     pub fn start(&self) {
-        *self.server() = Some(Server::start(&self.home));
+        self.start_with(&[]);
+    }
+
+    /// As [`World::start`], with more in its environment.
+    pub fn start_with(&self, environment: &[(&str, &str)]) {
+        *self.server() = Some(Server::start(&self.home, &self.place, environment));
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Server>> {
@@ -244,26 +264,31 @@ impl World {
         let home = format!("label=windlass.home={}", self.home.display());
         let label = format!("label={label}");
         let filters = ["ps", "-a", "--filter", &home, "--filter", &label, "--format", "{{.Names}}"];
-        lines(&docker(&filters).ok())
+        lines(&self.place.docker(&filters).ok())
     }
 
     /// This world's images, as `name:tag`, sorted.
     pub fn images(&self) -> Vec<String> {
         let home = format!("label=windlass.home={}", self.home.display());
-        lines(&docker(&["image", "ls", "--filter", &home, "--format", "{{.Repository}}:{{.Tag}}"]).ok())
+        lines(
+            &self
+                .place
+                .docker(&["image", "ls", "--filter", &home, "--format", "{{.Repository}}:{{.Tag}}"])
+                .ok(),
+        )
     }
 
     pub fn networks(&self) -> Vec<String> {
         let home = format!("label=windlass.home={}", self.home.display());
-        lines(&docker(&["network", "ls", "--filter", &home, "--format", "{{.Name}}"]).ok())
+        lines(&self.place.docker(&["network", "ls", "--filter", &home, "--format", "{{.Name}}"]).ok())
     }
 
     /// GETs a page through Caddy: status and body. Status 0 is no answer.
     pub fn get(&self, domain: &str, path: &str) -> (u16, String) {
-        let mut curl = Command::new("curl");
+        let mut curl = self.place.command("curl");
         curl.args(["-sS", "--noproxy", "*", "--max-time", "20", "-w", "\n%{http_code}"]);
         curl.arg("-H").arg(format!("Host: {domain}"));
-        let output = run(curl.arg(format!("http://127.0.0.1:{}{path}", self.port)));
+        let output = run(curl.arg(format!("http://{}:{}{path}", self.place.address(), self.port)));
         let (body, status) = output.stdout.rsplit_once('\n').unwrap_or(("", "0"));
         (status.parse().unwrap(), body.to_owned())
     }
@@ -307,19 +332,20 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = self.server_log();
-            let from = log.lines().count().saturating_sub(60);
-            let end: Vec<&str> = log.lines().skip(from).collect();
-            eprintln!("---- the server's last lines\n{}\n----", end.join("\n"));
-            for caddy in self.containers("windlass.role=caddy") {
-                eprintln!("Caddy's:\n{}\n----", docker(&["logs", "--tail", "40", &caddy]).stderr);
-            }
+            eprintln!("---- the server's last lines\n{}\n----", last_lines(&self.server_log(), 60));
+            let caddy = fs::read_to_string(self.home.join("caddy/data/caddy.log")).unwrap_or_default();
+            eprintln!("Caddy's\n{}\n----", last_lines(&caddy, 40));
         } else if self.server_runs() {
             self.leftovers.remove_databases();
             let remains = self.remains();
             assert!(remains.is_empty(), "left behind after every app was destroyed:\n{remains}");
         }
     }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let from = text.lines().count().saturating_sub(count);
+    text.lines().skip(from).collect::<Vec<_>>().join("\n")
 }
 
 fn lines(text: &str) -> Vec<String> {
@@ -345,11 +371,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(home: &Path) -> Self {
+    fn start(home: &Path, place: &Place, environment: &[(&str, &str)]) -> Self {
         let path = server_log(home);
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let before = log.metadata().unwrap().len() as usize;
-        let mut command = command(home, &["serve"]);
+        let mut command = place.command(env!("CARGO_BIN_EXE_windlass"));
+        command.arg("serve").envs([("WINDLASS_HOME", home.as_os_str()), ("NO_COLOR", "1".as_ref())]);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut server = Self { child: command.spawn().unwrap() };
         wait_for("the server is ready", Duration::from_secs(60), || {
@@ -420,33 +448,34 @@ pub fn mounts(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
 /// Removes what bears the home folder's label, and then the folder.
 struct Leftovers {
     home: PathBuf,
+    place: Place,
 }
 
 impl Leftovers {
     /// Makes a home folder, and writes its name into the slice's file. What was written there before
     /// is that of a run that was killed, and is removed.
-    fn record(mut slice: &File) -> Self {
+    fn record(mut slice: &File, place: Place) -> Self {
         let mut before = String::new();
         slice.read_to_string(&mut before).unwrap();
         if before.starts_with(HOMES) {
-            drop(Self { home: before.into() });
+            drop(Self { home: before.into(), place: Place::default() });
         }
         let dir = tempfile::Builder::new().prefix("wl-e2e.").tempdir_in("/tmp").unwrap().keep();
         let home = dir.join("h");
         slice.set_len(0).unwrap();
         slice.write_all(home.as_os_str().as_bytes()).unwrap();
         fs::create_dir(&home).unwrap();
-        Self { home }
+        Self { home, place }
     }
 
     fn list(&self, args: &[&str]) -> Vec<String> {
         let filter = format!("label=windlass.home={}", self.home.display());
-        lines(&docker(&[args, &["--filter", &filter]].concat()).stdout)
+        lines(&self.place.docker(&[args, &["--filter", &filter]].concat()).stdout)
     }
 
     fn remove_databases(&self) {
         for id in self.list(&["ps", "-aq", "--filter", "label=windlass.test=database"]) {
-            docker(&["rm", "-fv", &id]);
+            self.place.docker(&["rm", "-fv", &id]);
         }
     }
 }
@@ -461,7 +490,7 @@ impl Leftovers {
         ];
         for (list, remove) in all {
             for id in self.list(list) {
-                docker(&[remove, &[&id]].concat());
+                self.place.docker(&[remove, &[&id]].concat());
             }
         }
     }
