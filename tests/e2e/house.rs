@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::app::{App, MANIFEST};
-use crate::world::{World, docker, run, wait_for};
+use crate::world::{World, docker, run, salt, wait_for};
 
 /// What a script of Python's sqlite3 prints, run on the world's database.
 fn sql(world: &World, statement: &str) -> String {
@@ -37,7 +37,7 @@ fn cached(text: &str) -> Vec<String> {
 fn the_build_cache_is_bounded_and_a_revert_needs_none_of_it() {
     let world = World::new();
     let app = world.app("shop");
-    let salt = format!("{:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap());
+    let salt = salt().to_string();
     let docker_file = include_str!("app/Dockerfile");
     let first = format!(
         "FROM windlass-local/python AS made\nRUN echo {salt} && head -c 40000000 /dev/urandom > /big\n"
@@ -205,7 +205,7 @@ fn a_build_that_prints_without_end_is_cut_in_its_log_and_goes_on() {
     let world = World::with("[keep]\nlog_size = \"1m\"\n");
     let app = world.app("shop");
     let docker = include_str!("app/Dockerfile");
-    let noise = "RUN for i in 1 2 3 4 5 6 7 8; do head -c 400000 /dev/zero | tr '\\0' x | fold -w 99; sleep 0.3; done; echo the last $((40+2)) words";
+    let noise = format!("RUN for i in 1 2 3 4 5 6 7 8; do head -c 400000 /dev/zero | tr '\\0' x | fold -w 99; sleep 0.3; done; echo the last $((40+2)) words # {}", salt());
     app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{noise}\nEXPOSE")));
     app.version("one");
     let push = app.push();
@@ -216,7 +216,7 @@ fn a_build_that_prints_without_end_is_cut_in_its_log_and_goes_on() {
     assert!((900_000..1_060_000).contains(&size), "{size}");
 
     // What a failed build printed last is told all the same.
-    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{noise}; exit 3\nEXPOSE")));
+    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{}\nEXPOSE", noise.replace(" # ", "; exit 3 # "))));
     app.version("two");
     let push = app.push();
     app.failed(&push, "build", "exit code: 3", Some("one"));

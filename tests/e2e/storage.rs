@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::{App, MANIFEST};
 use crate::load::Asking;
-use crate::world::{Disk, World, docker, mounts, run, wait_for};
+use crate::world::{Disk, World, docker, mounts, run, salt, wait_for};
 
 /// On a disk of 64 MiB nothing would be built otherwise.
 const SMALL: &str = "[keep]\nfree = \"1m\"\n";
@@ -62,6 +62,13 @@ fn first_release(world: &World) -> (App<'_>, Asking) {
     (app, asking)
 }
 
+/// A build step that prints once a second for five seconds, and is in nobody's cache.
+fn slow_step(app: &App, prints: &str) {
+    let step = format!("RUN for i in 1 2 3 4 5; do sleep 1; {prints}; done; echo {}", salt());
+    let docker = include_str!("app/Dockerfile");
+    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{step}\nEXPOSE")));
+}
+
 /// Lists work while nothing can be written.
 fn can_be_read(world: &World) {
     for words in [&["app", "list"][..], &["deploys", "shop"], &["deploy", "show", "1"], &["logs", "shop"]] {
@@ -97,10 +104,7 @@ fn full_in(phase: &str, prepare: impl FnOnce(&App)) {
 #[test]
 fn a_disk_that_is_full_during_a_build_fails_the_deploy_and_nothing_else() {
     full_in("build", |app| {
-        let docker = include_str!("app/Dockerfile");
-        let noise =
-            "RUN for i in 1 2 3 4 5 6; do sleep 1; head -c 20000 /dev/zero | tr '\\0' x | fold -w 90; done";
-        app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{noise}\nEXPOSE")));
+        slow_step(app, "head -c 20000 /dev/zero | tr '\\0' x | fold -w 90");
     });
 }
 
@@ -252,6 +256,8 @@ fn a_disk_that_turns_read_only_refuses_deploys_and_is_taken_up_again_once_mended
     app.version("two");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("health");
+    // What the disk has not got yet is lost with it.
+    run(Command::new("sync").arg("-f").arg(&world.home)).ok();
     let device = mounts(&world.home)[0].0.clone();
     let errors = Path::new("/sys/fs/ext4").join(device.file_name().unwrap()).join("trigger_fs_error");
     fs::write(errors, "an error for the tests").unwrap();
@@ -397,9 +403,7 @@ fn logs_that_somebody_removes_begin_anew() {
     app.write("extra.py", TALKATIVE);
     app.version("one");
     app.went_live(&app.push(), "one");
-    let docker = include_str!("app/Dockerfile");
-    let slow = "RUN for i in 1 2 3 4 5; do sleep 1; echo count $i; done";
-    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{slow}\nEXPOSE")));
+    slow_step(&app, "echo count $i");
     app.version("two");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("build");

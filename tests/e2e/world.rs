@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -58,6 +58,11 @@ fn code(status: ExitStatus) -> i32 {
 /// `docker` with these words, on the machine's engine.
 pub fn docker(args: &[&str]) -> Output {
     Place::default().docker(args)
+}
+
+/// A number that no earlier run had: a build step with it in it is in nobody's cache.
+pub fn salt() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
 }
 
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.
