@@ -88,7 +88,11 @@ if $installs_engine || have dockerd; then
 fi
 if $with_tests; then
   need python3 python3
+  need mount mount
+  need mkfs.ext4 e2fsprogs
   need hey hey
+  # A library that programs load, not a command.
+  dpkg -s libfaketime >/dev/null 2>&1 || packages+=(libfaketime)
   have chromium || have chromium-browser || packages+=(chromium)
   have chromedriver || packages+=(chromium-driver)
 fi

@@ -142,8 +142,32 @@ pub struct Build {
 pub struct Keep {
     /// Images kept per app for an instant revert.
     pub releases: u32,
+    /// Deploys remembered per app, beside those that a revert needs.
+    pub deploys: u32,
     /// How long logs are kept.
     pub logs: HumanDuration,
+    /// The most that one phase's log takes.
+    pub log_size: Bytes,
+    /// The most that the engine's build cache takes.
+    pub build_cache: Bound,
+    /// What must be free on the disk before a build.
+    pub free: Bytes,
+}
+
+/// A bound that can be taken off: a size, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Bound(pub Option<Bytes>);
+
+impl TryFrom<String> for Bound {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let size = Bytes::try_from(text).map_err(|refused| format!("{refused}, or \"off\""))?;
+        Ok(Self(Some(size)))
+    }
 }
 
 /// A size in bytes, written `512m` or `2g`.
@@ -204,7 +228,14 @@ impl Default for Build {
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { releases: 3, logs: HumanDuration::secs(90 * 24 * 3600) }
+        Self {
+            releases: 3,
+            deploys: 1000,
+            logs: HumanDuration::secs(90 * 24 * 3600),
+            log_size: Bytes(256 << 20),
+            build_cache: Bound(Some(Bytes(5 << 30))),
+            free: Bytes(1 << 30),
+        }
     }
 }
 
@@ -237,6 +268,8 @@ impl Config {
             Some("build.concurrency must be at least 1")
         } else if config.keep.releases == 0 {
             Some("keep.releases must be at least 1: the live release's image is always kept")
+        } else if config.keep.deploys == 0 {
+            Some("keep.deploys must be at least 1: the newest deploy is always remembered")
         } else if config.docker.address_pool.prefix_len() > 24 {
             Some("docker.address_pool must be a /24 or larger: each app takes a /26 of it")
         } else {
@@ -263,9 +296,10 @@ mod tests {
             "listen = \"127.0.0.1:7070\"\ndashboard_domain = \"deploy.example.com\"\n[caddy]\nimage = \"caddy:2\"\n\
              http_port = 80\nhttps_port = 443\ntls = \"auto\"\n[docker]\nsocket = \"/var/run/docker.sock\"\n\
              address_pool = \"10.213.0.0/16\"\n[build]\nconcurrency = 1\nmemory = \"512m\"\ntimeout = \"30m\"\n\
-             [keep]\nreleases = 3\nlogs = \"90d\"\n",
+             [keep]\nreleases = 3\ndeploys = 1000\nlogs = \"90d\"\nlog_size = \"256m\"\nbuild_cache = \"off\"\nfree = \"1g\"\n",
         );
-        assert_eq!(config.unwrap().build.memory, Bytes(512 << 20));
+        let config = config.unwrap();
+        assert_eq!((config.build.memory, config.keep.build_cache), (Bytes(512 << 20), Bound(None)));
         assert_eq!(read("").unwrap().keep.releases, 3);
     }
 
@@ -273,6 +307,8 @@ mod tests {
     fn a_mistake_is_named_with_its_line_or_key() {
         assert!(read("[caddy]\nhtp_port = 80").unwrap_err().contains("line 2"));
         assert!(read("[build]\nmemory = \"lots\"").unwrap_err().contains("512m"));
+        assert!(read("[keep]\nbuild_cache = \"never\"").unwrap_err().contains("or \"off\""));
+        assert!(read("[keep]\ndeploys = 0").unwrap_err().contains("keep.deploys"));
         assert!(read("[build]\nconcurrency = 0").unwrap_err().contains("build.concurrency"));
     }
 }

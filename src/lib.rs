@@ -13,6 +13,7 @@ pub mod git;
 pub mod logs;
 pub mod proxy;
 pub mod serve;
+pub mod space;
 pub mod store;
 pub mod telemetry;
 pub mod web;

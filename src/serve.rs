@@ -97,6 +97,11 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     let since = Timestamp::now();
     // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
     let _ = windlass.learn_version().await;
+    // Before there are new deploys: one of a database that was put back could get the number of logs
+    // that are still there.
+    if let Err(error) = windlass.prune_logs().await {
+        warn!(%error, "old logs are left for the next time");
+    }
     windlass.begin_work().await?;
     let in_order = put_in_order(&windlass).await?;
 
@@ -210,16 +215,17 @@ where
     }
 }
 
-/// Once at the start and then every hour: logs past their time go.
+/// Once at the start and then every hour: what is kept no longer goes.
 async fn keep_house(windlass: Windlass, shutdown: CancellationToken) {
-    loop {
-        if let Err(error) = windlass.prune_logs().await {
-            warn!(%error, "old logs are left for the next time");
+    let hourly = async {
+        loop {
+            windlass.keep_house().await;
+            tokio::time::sleep(Duration::from_secs(3600)).await;
         }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(3600)) => {}
-            () = shutdown.cancelled() => return,
-        }
+    };
+    tokio::select! {
+        () = hourly => {}
+        () = shutdown.cancelled() => {}
     }
 }
 

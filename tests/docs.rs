@@ -57,3 +57,19 @@ fn the_json_shown_is_json() {
         serde_json::from_str::<serde_json::Value>(block).unwrap();
     }
 }
+
+#[test]
+fn every_test_that_the_page_on_reliability_names_is_there() {
+    let page = include_str!("../docs/reliability.md");
+    let named = page.split('`').filter(|word| word.contains("::") && !word.contains(' '));
+    let missing: Vec<&str> = named.filter(|name| !is_test(name)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+/// Whether `file::function` is a test of `tests/e2e`.
+fn is_test(name: &str) -> bool {
+    let Some((file, function)) = name.split_once("::") else { return false };
+    let path = format!("{}/tests/e2e/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split("#[test]").skip(1).any(|test| test.contains(&format!("fn {function}(")))
+}

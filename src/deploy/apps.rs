@@ -21,7 +21,7 @@ impl Windlass {
         if self.config.dashboard_domain.as_ref().is_some_and(|own| domains.contains(own)) {
             return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
         }
-        let _alone = self.making.lock().await;
+        let _alone = self.networks.lock().await;
         let mut refused = None;
         for subnet in self.free_subnets().await? {
             self.store.create_app(name, domains, subnet).await?;

@@ -42,7 +42,7 @@ impl Windlass {
     /// anew then; Caddy is connected to it by [`Windlass::ensure_edge`] at the latest.
     pub(super) async fn run_container(&self, app: &AppName, spec: ContainerSpec) -> Result<(), Error> {
         if !self.engine.networks().await?.contains(&spec.network) {
-            let _alone = self.edge.lock().await;
+            let _alone = self.networks.lock().await;
             let subnet = self.store.app(app).await?.subnet;
             self.engine.ensure_network(&spec.network, Some(subnet), Some(app.as_str())).await?;
             let _ = self.engine.connect(&spec.network, &self.naming.caddy()).await;

@@ -12,7 +12,7 @@ impl Windlass {
     /// Makes sure that Caddy runs as configured, reaches every app's network and has their routes.
     /// One that does already is left alone: its connections are not touched.
     pub async fn ensure_edge(&self) -> Result<(), Error> {
-        let _alone = self.edge.lock().await;
+        let _alone = self.networks.lock().await;
         let image = &self.config.caddy.image;
         if self.engine.image(image).await?.is_none() {
             tracing::info!(%image, "pulling Caddy's image");
@@ -29,8 +29,11 @@ impl Windlass {
             self.engine.remove(&spec.name).await?;
             self.engine.run(&spec).await.map_err(explain_ports)?;
         }
-        let connected = self.engine.container(&spec.name).await?.map(|caddy| caddy.addresses);
-        let connected = connected.unwrap_or_default();
+        let caddy = self.engine.container(&spec.name).await?;
+        if caddy.as_ref().is_some_and(|caddy| caddy.paused) {
+            self.engine.unpause(&spec.name).await?;
+        }
+        let connected = caddy.map(|caddy| caddy.addresses).unwrap_or_default();
         for app in self.store.apps().await?.into_iter().filter(|app| !app.leaving) {
             let network = self.naming.network(&app.name);
             if !networks.contains(&network) {

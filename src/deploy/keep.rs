@@ -1,4 +1,4 @@
-//! What is kept and for how long: logs, and the apps' own output.
+//! The apps' own output, kept beyond the life of their containers.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::run::Run;
 use super::{Error, Windlass};
-use crate::domain::{AppName, DeployId, DeployStatus, Manifest, Timestamp};
+use crate::domain::{AppName, DeployId, Manifest, Timestamp};
 
 impl Windlass {
     /// Stops a container, keeps the rest of its output, and removes it.
@@ -29,31 +29,13 @@ impl Windlass {
         Ok(self.engine.remove(name).await?)
     }
 
-    /// Removes logs that nothing was written to for `keep.logs`, but for those of live deploys.
-    pub async fn prune_logs(&self) -> Result<(), Error> {
-        for app in self.store.apps().await? {
-            for deploy in self.store.deploys(&app.name, u32::MAX, None).await? {
-                let age = self.logs.age(deploy.id)?;
-                let old = age.is_some_and(|age| age > self.config.keep.logs.0);
-                if old && !deploy.status.is_open() && deploy.status != DeployStatus::Live {
-                    self.logs.remove(deploy.id)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps what a web container prints, until it ends.
     pub(super) fn collect(&self, app: &AppName, container: String, deploy: DeployId) {
         let mut collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
         collectors.retain(|_, (_, task)| !task.is_finished());
         collectors.entry(deploy).or_insert_with(|| {
             let windlass = self.clone();
-            let task = tokio::spawn(async move {
-                if let Err(error) = windlass.collect_until_end(&container, deploy).await {
-                    warn!(%deploy, container, %error, "an app's output is not kept");
-                }
-            });
+            let task = tokio::spawn(async move { windlass.collect_until_end(container, deploy).await });
             (app.clone(), task)
         });
     }
@@ -72,19 +54,28 @@ impl Windlass {
         collectors.iter().filter(|(_, (of, _))| of == app).map(|(id, _)| *id).collect()
     }
 
-    async fn collect_until_end(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
-        // By id as soon as it is known: the name changes with the swap.
-        let mut container = container.to_owned();
+    async fn collect_until_end(&self, mut container: String, deploy: DeployId) {
+        let mut told = false;
         loop {
             // The stream ends with the container, and also when the engine restarts or brings the
             // container back; while the engine is away nobody knows.
             match self.engine.container(&container).await {
-                Ok(None) => return Ok(()),
+                Ok(None) => return,
                 Ok(Some(state)) if state.running || container != state.id => {
+                    // By id as soon as it is known: the name changes with the swap.
                     container = state.id;
-                    self.collect_output(&container, deploy, true).await?;
+                    // A disk that is full now is not so for ever, and the engine keeps some of what is
+                    // printed meanwhile.
+                    if let Err(error) = self.collect_output(&container, deploy, true).await {
+                        if !std::mem::replace(&mut told, true) {
+                            warn!(%deploy, %error, "an app's output cannot be kept; trying again");
+                        }
+                        tokio::time::sleep(Duration::from_secs(4)).await;
+                    } else {
+                        told = false;
+                    }
                 }
-                Ok(Some(_)) => return Ok(()),
+                Ok(Some(_)) => return,
                 Err(_) => {}
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

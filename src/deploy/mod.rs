@@ -8,10 +8,12 @@ mod asked;
 mod container;
 mod context;
 mod cutover;
+mod disk;
 mod edge;
 mod error;
 mod follow;
 mod gates;
+mod house;
 mod keep;
 mod output;
 mod pipeline;
@@ -70,10 +72,9 @@ pub struct Parts {
     /// Caddy as the public sees it.
     pub door: PublicDoor,
     builds: Semaphore,
-    /// Held while an app is made, so that two never take one subnet.
-    making: tokio::sync::Mutex<()>,
-    /// Held while Caddy is brought in order.
-    edge: tokio::sync::Mutex<()>,
+    /// Held while an app is made, or Caddy and the networks are brought in order: so that no two apps
+    /// take one subnet, and no network is made twice.
+    networks: tokio::sync::Mutex<()>,
     workers: queue::Workers,
     collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
@@ -100,15 +101,14 @@ impl Windlass {
                 .then(|| home.caddy().join("data/caddy/pki/authorities/local/root.crt")),
         };
         Ok(Self(Arc::new(Parts {
-            logs: Logs::open(&home.logs())?,
+            logs: Logs::open(&home.logs(), config.keep.log_size.0)?,
             git: Repositories::new(home.repos(), &config.deploy_branch),
             engine: Engine::new(&config.docker.socket, config.docker.timeout.0, instance, home.path())?,
             naming: Naming::new(instance),
             proxy: Proxy::new(home.caddy())?,
             door,
             builds: Semaphore::new(config.build.concurrency),
-            making: tokio::sync::Mutex::default(),
-            edge: tokio::sync::Mutex::default(),
+            networks: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),

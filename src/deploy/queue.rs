@@ -198,7 +198,8 @@ async fn plan(run: &Run) -> Result<Plan, Stop> {
 async fn conclude(run: &Run, ended: Result<(), Ended>) {
     let (windlass, id, app) = (&run.windlass, run.deploy.id, &run.deploy.app);
     let row = insist(|| windlass.store.deploy(id)).await;
-    let live = row.is_some_and(|deploy| deploy.status == DeployStatus::Live);
+    let live = row.as_ref().is_some_and(|deploy| deploy.status == DeployStatus::Live);
+    let swapped = row.is_some_and(|deploy| deploy.reached_swap());
     let Err(ended) = ended else {
         info!(%app, deploy = %id, ms = run.elapsed_ms(), "deploy {id} of {app} is live");
         insist(|| windlass.store.finish_deploy(id, run.elapsed_ms())).await;
@@ -213,7 +214,7 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
     let cancelled = matches!(ended.stop, Stop::Cancelled(_));
     let (failure, took) = (ended.failure(), run.elapsed_ms());
     let limit = if cancelled { TIDY_CANCELLED } else { TIDY };
-    if let Err(error) = windlass.settle_within(limit, app, Some(id)).await {
+    if let Err(error) = windlass.settle_within(limit, app, Some(id), swapped).await {
         warn!(%app, deploy = %id, %error, "something of deploy {id} is left; it is removed later");
     }
     if live {

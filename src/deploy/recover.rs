@@ -21,7 +21,7 @@ impl Windlass {
         if let Some(live) = self.store.live_deploy(app).await?.filter(|live| live.finished_at.is_none()) {
             self.close_phases(&live).await?;
             // A pusher who is told of the end finds things as they will stay; not at any price.
-            let _ = self.settle_within(PATIENCE, app, None).await;
+            let _ = self.settle_within(PATIENCE, app, None, false).await;
             self.store.finish_deploy(live.id, age_ms(&live)).await?;
             self.logs.changed(live.id);
         }
@@ -42,7 +42,7 @@ impl Windlass {
             info!(%app, deploy = %id, "deploy {id} runs again");
             self.store.requeue_deploy(id).await?;
         } else {
-            let _ = self.settle_within(PATIENCE, app, Some(id)).await;
+            let _ = self.settle_within(PATIENCE, app, Some(id), deploy.reached_swap()).await;
             let (event, message) = match cancelled {
                 Some(by) => (DeployEvent::Cancel, format!("cancelled by {by}")),
                 None => (DeployEvent::Interrupt, why_not_again(deploy)),

@@ -38,23 +38,25 @@ impl Windlass {
         [named, routed, removed, branch, images].into_iter().collect()
     }
 
-    /// Settles an app, again and again until it works or `limit` is over, where somebody waits for
-    /// what comes after.
+    /// Settles an app for at most `limit`, where somebody waits for what comes after. `swapped`: another
+    /// release than the live one may have its requests, so it is tried again and again.
     pub(super) async fn settle_within(
         &self,
         limit: Duration,
         app: &AppName,
         ended: Option<DeployId>,
+        swapped: bool,
     ) -> Result<(), Error> {
-        let mut last = Error::Refused(format!("{app} is not in order yet"));
         let settled = async {
-            while let Err(error) = self.settle(app, ended).await {
-                last = error;
-                pause(500).await;
+            loop {
+                match self.settle(app, ended).await {
+                    Err(_) if swapped => pause(500).await,
+                    settled => return settled,
+                }
             }
         };
         let settled = tokio::time::timeout(limit, settled).await;
-        settled.map_err(|_| last)
+        settled.unwrap_or_else(|_| Err(Error::Refused(format!("{app} is not in order yet"))))
     }
 
     /// The container of the live deploy has the live name and runs, whoever had the name before.
@@ -99,8 +101,18 @@ impl Windlass {
     /// The live container runs and is brought back by the engine; one that is gone is made again.
     async fn run_live(&self, release: &Release, name: &str) -> Result<(), Error> {
         let (app, deploy) = (&release.app, release.deploy);
-        match self.engine.container(name).await? {
+        let mut there = self.engine.container(name).await?;
+        if there.as_ref().is_some_and(|c| c.running && !c.addresses.contains_key(&self.naming.network(app))) {
+            warn!(%app, %deploy, "the live container of {app} was taken off its network");
+            self.engine.remove(name).await?;
+            there = None;
+        }
+        match there {
             Some(there) => {
+                if there.paused {
+                    info!(%app, %deploy, "the live container of {app} goes on");
+                    self.engine.unpause(name).await?;
+                }
                 if !there.restart {
                     self.engine.set_restart(name, true).await?;
                 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::context;
+use super::disk::make_room;
 use super::run::{Run, Stop};
 use crate::domain::duration::show;
 use crate::domain::manifest::DEFAULT_PORT;
-use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release};
+use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release, Trigger};
 use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop, ImageFacts};
 use crate::git::TreeEntry;
 use crate::logs::PhaseWriter;
@@ -58,6 +59,9 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter) -> Result<Source, Sto
     let (git, app, commit) = (&run.windlass.git, &run.deploy.app, &run.deploy.commit);
     log.say(format!("commit {} {}", commit.short(), run.deploy.subject));
     log.say(format!("by {}, {} by {}", run.deploy.author, run.deploy.trigger, run.deploy.actor));
+    if matches!(run.deploy.trigger, Trigger::Revert | Trigger::Restart) {
+        log.say("the image of this release is not kept any more: it is built again, and runs with today's environment");
+    }
     let mut manifest = match git.entry(app, commit, "windlass.toml").await? {
         None => {
             log.say("no windlass.toml: everything has its default");
@@ -129,6 +133,7 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
     let Source { commit, manifest } = source;
     let name = windlass.naming.image(&deploy.app, deploy.id);
     let facts = windlass.engine.facts().await?;
+    make_room(run, log, &facts.root).await?;
     if let BuildLimit::NotPossible(why) = crate::engine::limit_builds(windlass.config.build.memory.0, &facts)
     {
         log.say(format!("no memory limit for this build: {why}"));

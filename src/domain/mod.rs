@@ -13,6 +13,7 @@ pub mod name;
 pub mod naming;
 pub mod phase;
 pub mod release;
+pub mod size;
 
 pub use app::{App, AppStatus};
 pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};

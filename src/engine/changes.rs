@@ -27,7 +27,8 @@ impl Engine {
     /// Changes since `since`, as they happen, whoever made them. Ends with an error when the engine
     /// goes away. The engine remembers its last 256 events (engine 20.10).
     pub fn changes(&self, since: Timestamp) -> impl Stream<Item = Result<Change, EngineError>> + use<> {
-        let events = ["create", "die", "destroy", "rename", "disconnect"].map(str::to_owned).to_vec();
+        let events =
+            ["create", "die", "destroy", "pause", "rename", "disconnect"].map(str::to_owned).to_vec();
         let kinds = ["container", "network"].map(str::to_owned).to_vec();
         let filters = HashMap::from([("event", events), ("type", kinds)]);
         let since = (since.millis() / 1000).to_string();

@@ -127,6 +127,8 @@ pub struct ContainerState {
     pub image: String,
     /// Whether its process runs, or is about to again because the engine brings it back.
     pub running: bool,
+    /// Whether somebody paused it: it runs, and does nothing.
+    pub paused: bool,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
     /// Its addresses, by network name.
@@ -276,8 +278,12 @@ impl Engine {
         // A container that was made but never started has no end either.
         let ended = !running && state.finished_at.is_some_and(|at| !at.starts_with("0001"));
         let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
-        let addresses =
-            networks.into_iter().filter_map(|(name, at)| Some((name, at.ip_address?.parse().ok()?)));
+        // One that is between two lives has only what it was promised.
+        let address = |at: EndpointSettings| {
+            let promised = at.ipam_config.and_then(|ipam| ipam.ipv4_address);
+            [at.ip_address, promised].into_iter().flatten().find_map(|address| address.parse().ok())
+        };
+        let addresses = networks.into_iter().filter_map(|(name, at)| Some((name, address(at)?)));
         Ok(Some(ContainerState {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -286,6 +292,7 @@ impl Engine {
             deploy: label(DEPLOY).and_then(|id| id.parse().ok()),
             image: found.image.unwrap_or_default(),
             running,
+            paused: state.paused.unwrap_or(false),
             exit: ended.then(|| Exit {
                 status: state.exit_code.unwrap_or(0),
                 out_of_memory: state.oom_killed.unwrap_or(false),
@@ -366,6 +373,12 @@ impl Engine {
             },
             renamed => renamed.map_err(self.failed(format!("rename the container {from} to {to}"))),
         }
+    }
+
+    /// Lets a paused container go on.
+    pub async fn unpause(&self, name: &str) -> Result<(), EngineError> {
+        let unpaused = self.ask(self.docker.unpause_container(name)).await;
+        unpaused.map_err(self.failed(format!("let the container {name} go on")))
     }
 
     /// Whether the engine brings the container back when it stops by itself.

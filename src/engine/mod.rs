@@ -8,9 +8,10 @@ mod changes;
 mod containers;
 mod limits;
 mod networks;
+mod usage;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
@@ -25,6 +26,7 @@ pub use build::{BuildEvent, BuildSpec, BuildStop};
 pub use changes::Change;
 pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
 pub use limits::{BuildLimit, limit_builds};
+pub use usage::{ImageUsage, Usage, usage};
 
 /// The label that tells installations apart.
 pub const INSTANCE: &str = "windlass.instance";
@@ -103,6 +105,8 @@ pub struct EngineFacts {
     pub cgroup_driver: String,
     /// 1 or 2.
     pub cgroup_version: u8,
+    /// Where it keeps images and containers, on its own machine.
+    pub root: PathBuf,
 }
 
 /// A connection to the engine, for one installation. Cheap to clone.
@@ -140,6 +144,7 @@ impl Engine {
             version: info.server_version.unwrap_or_default(),
             cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
             cgroup_version: if version_2 { 2 } else { 1 },
+            root: info.docker_root_dir.unwrap_or_default().into(),
         })
     }
 

@@ -103,10 +103,12 @@ impl Engine {
         Ok(names.filter(|name| !ours.contains(name)).collect())
     }
 
-    /// The addresses in use on a network now, by anybody.
+    /// The addresses in use on a network now, by anybody; none where there is no such network.
     pub async fn addresses(&self, network: &str) -> Result<Vec<Ipv4Addr>, EngineError> {
-        let inspected = self.ask(self.docker.inspect_network(network, None)).await;
-        let inspected = inspected.map_err(self.failed(format!("look at the network {network}")))?;
+        let inspected = match self.ask(self.docker.inspect_network(network, None)).await {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            other => other.map_err(self.failed(format!("look at the network {network}")))?,
+        };
         let nets = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.ipv4_address);
         Ok(nets.filter_map(|net| net.split('/').next()?.parse().ok()).collect())
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::domain::{AppName, CommitId, DeployId};
@@ -175,6 +176,12 @@ impl Repositories {
         run(&self.path(app), &["update-ref", &name, commit.as_str()]).await.map(drop)
     }
 
+    /// Lets go of what [`Repositories::keep`] kept for these deploys: git may then remove their commits.
+    pub async fn forget(&self, app: &AppName, deploys: &[DeployId]) -> Result<(), GitError> {
+        let commands: String = deploys.iter().map(|id| format!("delete refs/deploys/{id}\n")).collect();
+        git(&self.path(app), &["update-ref", "--stdin"], commands.as_bytes(), Stdio::piped()).await.map(drop)
+    }
+
     /// What lies at `path` in a commit.
     pub async fn entry(
         &self,
@@ -240,11 +247,11 @@ impl Repositories {
     /// Pushes may go on meanwhile. False, and nothing written, when the repository is empty.
     pub async fn bundle(&self, app: &AppName, into: File) -> Result<bool, GitError> {
         let path = self.path(app);
-        if git(&path, &["for-each-ref", "--count=1"], Stdio::piped()).await?.is_empty() {
+        if git(&path, &["for-each-ref", "--count=1"], &[], Stdio::piped()).await?.is_empty() {
             return Ok(false);
         }
         let bundle = ["bundle", "create", "--quiet", "-", "--all"];
-        git(&path, &[&SPARING[..], &bundle[..]].concat(), into.into()).await.map(|_| true)
+        git(&path, &[&SPARING[..], &bundle[..]].concat(), &[], into.into()).await.map(|_| true)
     }
 
     /// Makes an app's repository with everything that [`Repositories::bundle`] wrote. Whatever is
@@ -274,17 +281,24 @@ async fn run(dir: &Path, args: &[&str]) -> Result<String, GitError> {
 }
 
 async fn output(dir: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
-    git(dir, args, Stdio::piped()).await
+    git(dir, args, &[], Stdio::piped()).await
 }
 
-/// Runs git to its end, and gives what it printed where that is piped.
-async fn git(dir: &Path, args: &[&str], stdout: Stdio) -> Result<Vec<u8>, GitError> {
+/// Runs git to its end with `input` on its standard input, and gives what it printed where that is
+/// piped.
+async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<Vec<u8>, GitError> {
     let mut command = std::process::Command::new("git");
     command.args(args);
     quiet(&mut command, dir);
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
     let mut command = Command::from(command);
-    command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
-    let output = command.spawn()?.wait_with_output().await?;
+    command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    // It prints little before it has read all.
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input).await?;
+    }
+    let output = child.wait_with_output().await?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -353,6 +367,31 @@ mod tests {
         assert_eq!(repos.branch(&app).await.unwrap(), None);
         repos.keep(&app, DeployId(1), &second).await.unwrap();
         assert_eq!(repos.resolve(&app, second.short()).await.unwrap(), second);
+    }
+
+    #[tokio::test]
+    async fn git_removes_a_commit_only_once_it_was_let_go_of() {
+        let (_dir, repos, app, work) = scratch().await;
+        let mut commits = Vec::new();
+        for number in 1..=3 {
+            let message = format!("Number {number}");
+            run(&work, &["checkout", "-q", "--orphan", &message.replace(' ', "")]).await.unwrap();
+            commits.push(commit(&work, &repos, &app, &message).await);
+            repos.keep(&app, DeployId(number), &commits[number as usize - 1]).await.unwrap();
+        }
+        let collect = ["-c", "gc.reflogExpireUnreachable=now", "gc", "--quiet", "--prune=now"];
+        let there = async || {
+            run(&repos.path(&app), &collect).await.unwrap();
+            let mut there = Vec::new();
+            for commit in &commits {
+                there.push(repos.resolve(&app, commit.as_str()).await.is_ok());
+            }
+            there
+        };
+        assert_eq!(there().await, [true, true, true]);
+        repos.forget(&app, &[DeployId(1), DeployId(3), DeployId(7)]).await.unwrap();
+        assert_eq!(there().await, [false, true, true], "the branch still names the third");
+        repos.forget(&app, &[DeployId(1)]).await.unwrap();
     }
 
     #[tokio::test]

@@ -5,11 +5,11 @@
 //! drops what it has.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::Logs;
 use super::clean::clean_line;
+use super::{Appended, Logs};
 use crate::domain::DeployId;
 
 /// At this size the file moves aside to `app.log.1`, and what was there goes.
@@ -31,9 +31,7 @@ pub struct AppLine {
 /// Appends to one deploy's app log.
 #[derive(Debug)]
 pub struct AppLogWriter {
-    path: PathBuf,
-    file: File,
-    size: u64,
+    file: Appended,
     /// The last line's time when this writer began: what the engine gives again up to there is known.
     known: Option<String>,
 }
@@ -51,27 +49,24 @@ impl AppLogWriter {
         }
         let mark = if stderr { 'e' } else { 'o' };
         let line = format!("{at} {mark} {}\n", clean_line(text));
-        if self.size > ROTATE_AT {
-            fs::rename(&self.path, self.path.with_extension("log.1"))?;
-            self.file = append_to(&self.path)?;
-            self.size = 0;
+        let path = &self.file.path;
+        if self.file.size > ROTATE_AT {
+            fs::rename(path, path.with_extension("log.1"))?;
+            self.file = Appended::open(path.clone())?;
+        } else if self.file.is_gone()? {
+            self.file = Appended::open(path.clone())?;
         }
-        self.file.write_all(line.as_bytes())?;
-        self.size += line.len() as u64;
-        Ok(())
+        self.file.append(line.as_bytes())
     }
 }
 
 impl Logs {
     /// Goes on writing a deploy's app log.
     pub fn write_app(&self, id: DeployId) -> io::Result<AppLogWriter> {
-        let dir = self.deploy_dir(id);
-        fs::create_dir_all(&dir)?;
-        let path = dir.join("app.log");
+        let path = self.deploy_dir(id).join("app.log");
+        end_last_line(&path)?;
         let known = last_lines(&path, id, 1)?.pop().map(|line| line.at);
-        let file = append_to(&path)?;
-        let size = file.metadata()?.len();
-        Ok(AppLogWriter { path, file, size, known })
+        Ok(AppLogWriter { file: Appended::open(path)?, known })
     }
 
     /// The last `count` lines of one deploy's app log.
@@ -131,8 +126,19 @@ impl Logs {
     }
 }
 
-fn append_to(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+/// Takes back a last line that a power cut has left unfinished: the engine gives it again.
+fn end_last_line(path: &PathBuf) -> io::Result<()> {
+    let Some(mut file) = open(path)? else { return Ok(()) };
+    let size = file.metadata()?.len();
+    let from = size.saturating_sub(64 * 1024);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end as u64 + 1);
+    if from + whole == size || from > 0 && whole == 0 {
+        return Ok(());
+    }
+    OpenOptions::new().write(true).open(path)?.set_len(from + whole)
 }
 
 fn open(path: &PathBuf) -> io::Result<Option<File>> {
@@ -175,9 +181,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_line_that_was_cut_short_is_taken_back_and_a_removed_file_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
+        let (id, path) = (DeployId(3), dir.path().join("3/app.log"));
+        let mut writer = logs.write_app(id).unwrap();
+        writer.append("2026-11-21T00:00:01.000000000Z", false, b"whole").unwrap();
+        fs::write(&path, fs::read_to_string(&path).unwrap() + "2026-11-21T00:00:02.000000000Z o cut sh")
+            .unwrap();
+        let mut writer = logs.write_app(id).unwrap();
+        assert_eq!(writer.known_until(), Some("2026-11-21T00:00:01.000000000Z"));
+        writer.append("2026-11-21T00:00:02.000000000Z", false, b"cut short").unwrap();
+        let texts = || logs.app_tail(id, 9).unwrap().into_iter().map(|l| l.text).collect::<Vec<_>>();
+        assert_eq!(texts(), ["whole", "cut short"]);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        writer.append("2026-11-21T00:00:03.000000000Z", false, b"anew").unwrap();
+        assert_eq!(texts(), ["anew"]);
+        fs::write(&path, "no line at all").unwrap();
+        logs.write_app(id).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
     fn a_collector_that_resumes_repeats_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs::open(dir.path()).unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(3);
         let at = |n: usize| format!("2026-11-21T00:00:{:02}.{:09}Z", n / 100, n);
         let mut writer = logs.write_app(id).unwrap();

@@ -4,7 +4,8 @@
 //! a tick; the tick carries no text. So a reader can be slow, leave, or come back with its cursor
 //! and neither loses nor repeats a line, and no reader ever holds the writer up.
 //!
-//! A line in a file is `<milliseconds since the deploy began>\t<text>\n`.
+//! A line in a file is `<milliseconds since the deploy began>\t<text>\n`. A file takes as much as it
+//! may; what a program prints beyond that is counted and left out, and a line says so.
 
 mod app;
 mod clean;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,7 @@ use tokio::sync::watch;
 pub use app::{AppLine, AppLogWriter};
 pub use clean::{LineSplitter, clean_line};
 
+use crate::domain::size::show;
 use crate::domain::{DeployId, Phase, Stopwatch};
 
 /// The most that one read returns, in bytes, give or take a line.
@@ -81,14 +84,17 @@ pub struct Tick {
 #[derive(Debug, Clone)]
 pub struct Logs {
     dir: PathBuf,
+    /// The most that a program's output in one phase may take, in bytes.
+    limit: u64,
     ticks: Arc<Mutex<HashMap<DeployId, watch::Sender<Tick>>>>,
 }
 
 impl Logs {
-    /// Logs below `dir`, which is made if missing.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    /// Logs below `dir`, which is made if missing. A phase's takes at most `limit` bytes, but for a
+    /// few lines of our own.
+    pub fn open(dir: &Path, limit: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), ticks: Arc::default() })
+        Ok(Self { dir: dir.to_owned(), limit, ticks: Arc::default() })
     }
 
     /// Begins, or goes on with, a phase's log.
@@ -99,14 +105,19 @@ impl Logs {
         phase: &Phase,
         clock: Stopwatch,
     ) -> io::Result<PhaseWriter> {
-        let dir = self.deploy_dir(id);
-        fs::create_dir_all(&dir)?;
         let name = format!("{ordinal:02}-{}.log", phase.to_string().replace(':', "-"));
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(dir.join(name))?;
-        end_line(&mut file)?;
-        let out =
-            Mutex::new(PhaseFile { file, splitter: LineSplitter::default(), last: Vec::new(), error: None });
-        Ok(PhaseWriter { out, clock, tick: self.sender(id) })
+        let mut file = Appended::open(self.deploy_dir(id).join(name))?;
+        file.end_line()?;
+        let out = PhaseFile {
+            file,
+            limit: self.limit,
+            full: false,
+            left_out: LeftOut::default(),
+            splitter: LineSplitter::default(),
+            last: Vec::new(),
+            error: None,
+        };
+        Ok(PhaseWriter { out: Mutex::new(out), clock, tick: self.sender(id) })
     }
 
     /// What the log of `id` holds from `cursor` on, whole lines only, at most about 64 KiB, and the
@@ -114,13 +125,15 @@ impl Logs {
     pub fn read(&self, id: DeployId, cursor: Cursor) -> io::Result<(String, Cursor)> {
         let Some(path) = self.phase_file(id, cursor.ordinal)? else { return Ok((String::new(), cursor)) };
         let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(cursor.offset))?;
+        // A file that was removed and begun anew is read from its beginning.
+        let from = if cursor.offset > file.metadata()?.len() { 0 } else { cursor.offset };
+        file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
         file.take(READ_AT_MOST as u64).read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
         bytes.truncate(whole);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok((text, Cursor { offset: cursor.offset + whole as u64, ..cursor }))
+        Ok((text, Cursor { offset: from + whole as u64, ..cursor }))
     }
 
     /// The file of one phase of a deploy, for reading it whole.
@@ -149,18 +162,41 @@ impl Logs {
         self.sender(id).send_modify(|tick| tick.changes += 1);
     }
 
-    /// How long ago anything of a deploy was last written; `None` if it has no logs.
-    pub fn age(&self, id: DeployId) -> io::Result<Option<Duration>> {
-        let entries = match fs::read_dir(self.deploy_dir(id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    /// Deploys that have logs here.
+    pub fn ids(&self) -> io::Result<Vec<DeployId>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut youngest = None;
-        for entry in entries {
-            let age = entry?.metadata()?.modified()?.elapsed().unwrap_or_default();
-            youngest = Some(youngest.map_or(age, |so_far: Duration| so_far.min(age)));
+        let id = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).transpose()
+        };
+        entries.filter_map(id).collect()
+    }
+
+    /// Whether nothing of a deploy was written for `age`; false where there is nothing.
+    pub fn older_than(&self, id: DeployId, age: Duration) -> io::Result<bool> {
+        let folder = self.deploy_dir(id);
+        let old = |path: &Path| -> io::Result<bool> {
+            Ok(path.metadata()?.modified()?.elapsed().unwrap_or_default() > age)
+        };
+        let all_old = || -> io::Result<bool> {
+            // A file is made, which the folder tells, before anything is written to it: most are too
+            // young by that alone.
+            if !old(&folder)? {
+                return Ok(false);
+            }
+            for entry in fs::read_dir(&folder)? {
+                if !old(&entry?.path())? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        match all_old() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other,
         }
-        Ok(youngest)
     }
 
     /// Removes a deploy's logs.
@@ -186,18 +222,54 @@ impl Logs {
     }
 }
 
-/// A server that was killed may have left half a line.
-fn end_line(file: &mut File) -> io::Result<()> {
-    let mut last = [b'\n'];
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-    }
-    if last != [b'\n'] { file.write_all(b"\n") } else { Ok(()) }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that only grows, by whole lines: one that could not be written whole is taken back, so
+/// that the next one does not run into it.
+#[derive(Debug)]
+struct Appended {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Appended {
+    /// Opens the file, or begins it, and the folder it lies in.
+    fn open(path: PathBuf) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { path, file, size })
+    }
+
+    /// Ends half a line, as a server that was killed may have left it.
+    fn end_line(&mut self) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if self.size > 0 {
+            self.file.seek(SeekFrom::End(-1))?;
+            self.file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] { self.append(b"\n") } else { Ok(()) }
+    }
+
+    /// Whether somebody has removed the file: what is written to it then is lost, and takes room
+    /// that nobody finds.
+    fn is_gone(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
+    }
+
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(lines);
+        match written {
+            Ok(()) => self.size += lines.len() as u64,
+            Err(_) => self.file.set_len(self.size)?,
+        }
+        written
+    }
 }
 
 /// Writes one phase's log. Every line is in the file when the call returns.
@@ -210,32 +282,50 @@ pub struct PhaseWriter {
 
 #[derive(Debug)]
 struct PhaseFile {
-    file: File,
+    file: Appended,
+    limit: u64,
+    /// Whether the limit was reached and told of.
+    full: bool,
+    left_out: LeftOut,
     splitter: LineSplitter,
     last: Vec<String>,
     error: Option<io::Error>,
+}
+
+/// What was printed beyond the limit and not told of yet.
+#[derive(Debug, Default)]
+struct LeftOut {
+    lines: u64,
+    bytes: u64,
 }
 
 /// How many last lines a phase keeps at hand for the reason of a failure.
 const LAST_LINES: usize = 20;
 
 impl PhaseWriter {
-    /// Writes text of our own: one line, or several.
+    /// Writes text of our own: one line, or several. There is always room for it.
     pub fn say(&self, text: impl AsRef<str>) {
-        self.put(|_, line| text.as_ref().split('\n').for_each(|l| line(clean_line(l.as_bytes()))));
+        self.put(|out, lines| {
+            lines.extend(out.tell_left_out());
+            let said = text.as_ref().split('\n').map(|line| clean_line(line.as_bytes()));
+            said.for_each(|line| lines.push(out.remember(line)));
+        });
     }
 
     /// Writes what a program printed, as it comes; an unfinished line waits for its end.
     pub fn output(&self, bytes: &[u8]) {
-        self.put(|splitter, line| splitter.push(bytes, line));
+        self.put(|out, lines| out.take_output(lines, |splitter, line| splitter.push(bytes, line)));
     }
 
-    /// Writes a last unfinished line, when the program has ended.
+    /// Writes a last unfinished line, when the program has ended, and what was left out.
     pub fn end_output(&self) {
-        self.put(|splitter, line| splitter.finish(line));
+        self.put(|out, lines| {
+            out.take_output(lines, |splitter, line| splitter.finish(line));
+            lines.extend(out.tell_left_out());
+        });
     }
 
-    /// The last lines written, oldest first, at most `count`.
+    /// The last lines printed, oldest first, at most `count`; also those that were left out.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         let out = lock(&self.out);
         out.last[out.last.len().saturating_sub(count)..].to_vec()
@@ -246,27 +336,78 @@ impl PhaseWriter {
         lock(&self.out).error.take()
     }
 
-    fn put(&self, write: impl FnOnce(&mut LineSplitter, &mut dyn FnMut(String))) {
+    fn put(&self, say: impl FnOnce(&mut PhaseFile, &mut Vec<String>)) {
         let at = self.clock.elapsed().as_millis();
         let mut out = lock(&self.out);
-        let PhaseFile { file, splitter, last, error } = &mut *out;
-        let mut bytes = Vec::new();
-        write(splitter, &mut |line| {
-            bytes.extend_from_slice(format!("{at}\t{line}\n").as_bytes());
-            if last.len() == LAST_LINES {
-                last.remove(0);
-            }
-            last.push(line);
-        });
-        if bytes.is_empty() {
+        let mut lines = Vec::new();
+        say(&mut out, &mut lines);
+        if lines.is_empty() {
             return;
         }
-        match file.write_all(&bytes) {
-            Ok(()) => self.tick.send_modify(|tick| tick.written += bytes.len() as u64),
-            Err(failed) => drop(error.get_or_insert(failed)),
+        let text: String = lines.iter().map(|line| format!("{at}\t{line}\n")).collect();
+        match out.append(at, &text) {
+            Ok(()) => self.tick.send_modify(|tick| tick.written += text.len() as u64),
+            Err(failed) => drop(out.error.get_or_insert(failed)),
         }
     }
 }
+
+impl PhaseFile {
+    /// What a program printed, as far as there is room for it.
+    fn take_output(
+        &mut self,
+        lines: &mut Vec<String>,
+        print: impl FnOnce(&mut LineSplitter, &mut dyn FnMut(String)),
+    ) {
+        let mut splitter = std::mem::take(&mut self.splitter);
+        let mut size = self.file.size;
+        print(&mut splitter, &mut |line| {
+            let bytes = line.len() as u64;
+            size += bytes + BESIDE;
+            let line = self.remember(line);
+            if size <= self.limit && !self.full {
+                lines.push(line);
+                return;
+            }
+            self.left_out.lines += 1;
+            self.left_out.bytes += bytes;
+            if !std::mem::replace(&mut self.full, true) {
+                let limit = show(self.limit);
+                lines.push(format!(
+                    "[this log has reached {limit} (keep.log_size); what is printed from here on is left out]"
+                ));
+            }
+        });
+        self.splitter = splitter;
+    }
+
+    /// Keeps a line at hand for the reason of a failure.
+    fn remember(&mut self, line: String) -> String {
+        if self.last.len() == LAST_LINES {
+            self.last.remove(0);
+        }
+        self.last.push(line.clone());
+        line
+    }
+
+    /// How much was left out since this was last told.
+    fn tell_left_out(&mut self) -> Option<String> {
+        let LeftOut { lines, bytes } = std::mem::take(&mut self.left_out);
+        (lines > 0).then(|| format!("[left out here: {lines} lines, {}]", show(bytes)))
+    }
+
+    fn append(&mut self, at: u128, text: &str) -> io::Result<()> {
+        if self.file.is_gone()? {
+            self.file = Appended::open(self.file.path.clone())?;
+            let told = "[this log was removed while it was written; it goes on here]";
+            self.file.append(format!("{at}\t{told}\n").as_bytes())?;
+        }
+        self.file.append(text.as_bytes())
+    }
+}
+
+/// What a line takes beside its text, about: the time before it.
+const BESIDE: u64 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -274,7 +415,7 @@ mod tests {
 
     fn scratch() -> (tempfile::TempDir, Logs) {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs::open(dir.path()).unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         (dir, logs)
     }
 
@@ -323,6 +464,53 @@ mod tests {
         assert!(lock(&logs.ticks).len() <= 2);
     }
 
+    /// All lines of a deploy's first phase, without their times.
+    fn lines(logs: &Logs, id: DeployId) -> Vec<String> {
+        let (text, _) = logs.read(id, Cursor::default()).unwrap();
+        text.lines().map(|line| line.split_once('\t').unwrap().1.to_owned()).collect()
+    }
+
+    #[test]
+    fn what_a_program_prints_beyond_the_limit_is_counted_and_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path(), 1000).unwrap();
+        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start()).unwrap();
+        (0..50).for_each(|n| writer.output(format!("line {n:02} {}\n", "x".repeat(92)).as_bytes()));
+        writer.output(b"short\nthe last words");
+        writer.end_output();
+        writer.say("#5 done 3s");
+        writer.output(b"more\n");
+        writer.end_output();
+        let read = lines(&logs, DeployId(1));
+        let expected = [
+            "[this log has reached 1000 B (keep.log_size); what is printed from here on is left out]",
+            "[left out here: 43 lines, 4 KiB]",
+            "#5 done 3s",
+            "[left out here: 1 lines, 4 B]",
+        ];
+        assert_eq!(read[9..], expected);
+        assert_eq!(read[8], format!("line 08 {}", "x".repeat(92)));
+        assert_eq!(writer.last_lines(4), ["short", "the last words", "#5 done 3s", "more"]);
+        assert!(writer.take_error().is_none());
+    }
+
+    #[test]
+    fn a_log_that_somebody_removes_goes_on_and_says_so() {
+        let (dir, logs) = scratch();
+        let id = DeployId(1);
+        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap();
+        (0..9).for_each(|n| writer.say(format!("line {n}")));
+        let (_, cursor) = logs.read(id, Cursor::default()).unwrap();
+        fs::remove_dir_all(dir.path()).unwrap();
+        writer.say("again");
+        let expected = ["[this log was removed while it was written; it goes on here]", "again"];
+        assert_eq!(lines(&logs, id), expected);
+        assert!(cursor.offset > 0 && writer.take_error().is_none());
+        fs::remove_dir_all(dir.path()).unwrap();
+        writer.say("x");
+        assert!(logs.read(id, Cursor { offset: 1 << 20, ..cursor }).unwrap().0.ends_with("\tx\n"));
+    }
+
     #[test]
     fn half_a_line_that_a_killed_server_left_ends_before_the_next_one() {
         let (dir, logs) = scratch();
@@ -332,12 +520,33 @@ mod tests {
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("17\thal");
         fs::write(&path, text).unwrap();
-        let again = Logs::open(dir.path()).unwrap();
+        let again = Logs::open(dir.path(), u64::MAX).unwrap();
         again.write(id, 0, &Phase::Build, Stopwatch::showing(Duration::from_secs(9))).unwrap().say("after");
         let (text, _) = again.read(id, Cursor::default()).unwrap();
         let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
         assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["whole", "hal", "after"]);
         assert!(lines[2].0.parse::<u64>().unwrap() >= 9000);
+    }
+
+    #[test]
+    fn logs_are_as_old_as_their_last_line() {
+        let (dir, logs) = scratch();
+        fs::write(dir.path().join("not-a-deploy"), "").unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
+        for id in [1, 2].map(DeployId) {
+            logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap().say("text");
+            logs.write_app(id).unwrap();
+            for path in ["", "00-build.log", "app.log"] {
+                let file = File::open(logs.deploy_dir(id).join(path)).unwrap();
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+        logs.write_app(DeployId(2)).unwrap().append("2026-11-21T00:00:00Z", false, b"late").unwrap();
+        let mut ids = logs.ids().unwrap();
+        ids.sort();
+        assert_eq!(ids, [1, 2].map(DeployId));
+        let old = |id, secs| logs.older_than(DeployId(id), Duration::from_secs(secs)).unwrap();
+        assert_eq!([old(1, 900), old(1, 1100), old(2, 900)], [true, false, false]);
     }
 
     #[test]

@@ -293,8 +293,12 @@ fn store(path: &Path, config: &Value) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// Written beside and moved into place, so that Caddy never reads half a file.
+/// Written beside and moved into place, so that Caddy never reads half a file. What is there already
+/// is left: swapping back must not fail because the disk is full.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     let beside = path.with_extension("new");
     fs::write(&beside, text)?;

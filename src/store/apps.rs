@@ -99,6 +99,10 @@ impl Store {
 
     /// Sets the port that Caddy's route names; `None` while the app has no release.
     pub async fn set_port(&self, name: &AppName, port: Option<u16>) -> Result<(), StoreError> {
+        // Putting names in order must work also while the database cannot be written.
+        if self.app(name).await?.port == port {
+            return Ok(());
+        }
         sqlx::query("UPDATE apps SET port = ? WHERE name = ?")
             .bind(port)
             .bind(name.as_str())

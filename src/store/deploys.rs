@@ -169,13 +169,15 @@ impl Store {
 
     /// Records that a live deploy's last phase has ended.
     pub async fn finish_deploy(&self, id: DeployId, duration_ms: u64) -> Result<(), StoreError> {
+        let (now, mut tx) = (Timestamp::now().millis(), self.begin().await?);
         sqlx::query("UPDATE deploys SET finished_at = ?, duration_ms = ? WHERE id = ?")
-            .bind(Timestamp::now().millis())
+            .bind(now)
             .bind(duration_ms as i64)
             .bind(id.0)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        close_phases(&mut *tx, id, now).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Opens a phase's timing row.
@@ -357,7 +359,27 @@ async fn change(
     .bind(id.0)
     .execute(&mut **tx)
     .await?;
+    if ended {
+        close_phases(&mut **tx, id, now).await?;
+    }
     Ok(next)
+}
+
+/// Nothing of a deploy that has ended runs: the end of its last phase may not have been written.
+async fn close_phases(
+    database: impl sqlx::SqliteExecutor<'_>,
+    id: DeployId,
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE phases SET status = 'failed', duration_ms = max(0, ?2 - started_at) \
+         WHERE deploy_id = ?1 AND status = 'running'",
+    )
+    .bind(id.0)
+    .bind(now)
+    .execute(database)
+    .await
+    .map(drop)
 }
 
 fn read(row: &SqliteRow) -> Result<Deploy, StoreError> {
@@ -466,6 +488,30 @@ pub(crate) mod tests {
         let restart = NewDeploy { trigger: Trigger::Restart, source: Some(third), ..new.clone() };
         assert_eq!(store.queue_deploy(&restart).await.unwrap().1, [], "a restart takes no push's place");
         assert_eq!(store.queue_deploy(&new).await.unwrap().1, [waits], "and a push no restart's");
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_deploy_that_has_ended_runs() {
+        let (_dir, store) = scratch().await;
+        let new = push("shop");
+        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        for event in [DeployEvent::Fail, DeployEvent::GoLive] {
+            let (id, _) = store.queue_deploy(&new).await.unwrap();
+            store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+            store.begin_phase(id, 0, &Phase::Checkout).await.unwrap();
+            store.end_phase(id, 0, PhaseStatus::Ok, 5).await.unwrap();
+            store.begin_phase(id, 1, &Phase::Build).await.unwrap();
+            match event {
+                DeployEvent::GoLive => {
+                    store.go_live(&release(id, &new)).await.unwrap();
+                    store.finish_deploy(id, 9).await.unwrap();
+                }
+                event => drop(store.change_deploy(id, event, None, Some(9)).await.unwrap()),
+            }
+            let phases = store.deploy(id).await.unwrap().phases;
+            let ends: Vec<_> = phases.iter().map(|p| (p.status, p.duration_ms.is_some())).collect();
+            assert_eq!(ends, [(PhaseStatus::Ok, true), (PhaseStatus::Failed, true)]);
+        }
     }
 
     #[tokio::test]

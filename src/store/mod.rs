@@ -7,6 +7,7 @@
 mod apps;
 mod deploys;
 mod env;
+mod house;
 mod releases;
 mod schema;
 mod seal;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use thiserror::Error;
 
 pub use apps::AppRow;
@@ -82,8 +83,30 @@ pub enum StoreError {
     #[error("the database cannot be brought to this version: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// SQLite itself.
-    #[error("the database failed: {0}")]
+    #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
+}
+
+/// Whether a connection can be used again. When the disk is full or fails, SQLite ends a transaction
+/// by itself; sqlx then counts it as open for ever, and begins no other on that connection.
+async fn usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What a transaction left to do when it was dropped is done then.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
+/// SQLite's errors in words that say what to look at.
+fn explain(error: &sqlx::Error) -> String {
+    const LOCKED: &str = "the database is held by another process for too long; see which: fuser -v windlass.db in the home folder";
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    // The low byte is the error's kind.
+    match (code.map(|code| code & 0xff), error) {
+        (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => LOCKED.into(),
+        (Some(8), _) => "the database cannot be written: its file system is read-only".into(),
+        (Some(10 | 14), _) => "the database's file cannot be opened, read or written (I/O error): see the kernel's messages (dmesg) for its disk".into(),
+        (Some(13), _) => "the database cannot be written: the disk is full".into(),
+        _ => format!("the database failed: {error}"),
+    }
 }
 
 /// The database. Cheap to clone.
@@ -110,7 +133,11 @@ impl Store {
             .busy_timeout(Duration::from_secs(5))
             // The page cache of each connection, in KiB: the server is at home on 1 GB.
             .pragma("cache_size", "-512");
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .after_release(|connection, _| Box::pin(usable(connection)))
+            .connect_with(options.clone())
+            .await?;
         schema::bring_up(path, schema, &writer).await?;
         let reader = SqlitePoolOptions::new()
             .max_connections(3)
@@ -146,6 +173,32 @@ pub(crate) mod tests {
         let sealer = Sealer::open(&dir.path().join("secret.key")).unwrap();
         let store = Store::open(&dir.path().join("windlass.db"), sealer).await.unwrap();
         (dir, store)
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_database_says_what_to_look_at() {
+        let (_dir, store) = scratch().await;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        let large = sqlx::query("INSERT INTO meta VALUES ('large', ?)").bind("x".repeat(100_000));
+        let error = large.execute(&store.writer).await.unwrap_err();
+        assert_eq!(explain(&error), "the database cannot be written: the disk is full");
+        let read_only = sqlx::query("DELETE FROM meta").execute(&store.reader).await.unwrap_err();
+        assert!(explain(&read_only).contains("read-only"), "{read_only}");
+        assert!(explain(&sqlx::Error::PoolTimedOut).contains("another process"));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_by_itself_does_not_block_the_next() {
+        let (_dir, store) = scratch().await;
+        let mut tx = store.begin().await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+        assert!(tx.commit().await.is_err());
+        let tx = store.begin().await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     #[tokio::test]

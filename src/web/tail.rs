@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_tail_ends_where_the_rest_begins() {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs::open(dir.path()).unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(1);
         assert_eq!(tail(&logs, id, 0).unwrap().end, Cursor::default());
         let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap();
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn exactly_as_many_lines_as_fit_are_not_cut() {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs::open(dir.path()).unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start()).unwrap();
         (0..LINES).for_each(|n| writer.say(n.to_string()));
         assert!(!tail(&logs, DeployId(1), 0).unwrap().cut);

@@ -134,9 +134,6 @@ fn a_server_that_cannot_start_says_why_and_ends() {
         }
     };
     refused(&config.replace("http_port", "htp_port"), &["config.toml", "line 4", "htp_port"]);
-    let nowhere = config.replace("[docker]", "[docker]\nsocket = \"/nowhere/docker.sock\"");
-    refused(&nowhere, &["/nowhere/docker.sock", "docker.socket"]);
-
     let taken = TcpListener::bind(("0.0.0.0", world.port)).unwrap();
     refused(&config, &["caddy.http_port", &world.port.to_string()]);
     drop(taken);

@@ -458,8 +458,9 @@ fn goes_on_after_the_server_was_killed(app: &App, browser: &Browser) {
     browser.shows("#link", "connecting again…");
     app.world.start();
 
-    browser.shows("#head .badge", "interrupted");
-    browser.shows(".note.bad", "the server stopped during this deploy");
+    // It would run again; but what waits is newer.
+    browser.shows("#head .badge", "superseded");
+    browser.shows("#head .note", &format!("superseded by deploy {waiting}"));
     every_line_once(browser, running);
     assert_eq!(browser.run("return window.loadedOnce"), true);
     browser.to_tab(&second);
@@ -468,7 +469,7 @@ fn goes_on_after_the_server_was_killed(app: &App, browser: &Browser) {
     assert_eq!(browser.text("#head .badge"), "live");
     every_line_once(browser, waiting);
     assert_eq!(browser.run("return window.loadedOnce"), true);
-    assert!(cut_off.end().last().starts_with("INTERRUPTED  "));
+    assert!(cut_off.end().last().starts_with("SUPERSEDED  "));
     app.went_live(&waits.end(), "four");
 }
 

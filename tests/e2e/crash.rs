@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::app::{App, MANIFEST};
+use crate::kill::Rows;
 use crate::load::Asking;
 use crate::world::{World, wait_for};
 
@@ -96,7 +97,8 @@ fn a_cancel_outlives_the_server_that_was_asked() {
     let id = app.wait_for_phase("health");
     let mut cancel = world.command(&["deploy", "cancel", &id.to_string()]).spawn().unwrap();
     // The candidate ignores SIGTERM, so the server is still at it for a second.
-    std::thread::sleep(Duration::from_millis(300));
+    let mut rows = Rows::open(&world);
+    wait_for("the server knows", Duration::from_secs(5), || rows.asked_to_cancel(id).then_some(()));
     world.kill_server();
     cancel.wait().unwrap();
     let deploy = comes_back(&world, &app);

@@ -68,13 +68,13 @@ impl Dice {
 
 /// Reads the server's database beside it, each millisecond if need be: no command is quick enough to
 /// meet the swap.
-struct Rows {
+pub struct Rows {
     runtime: tokio::runtime::Runtime,
     database: SqliteConnection,
 }
 
 impl Rows {
-    fn open(world: &World) -> Self {
+    pub fn open(world: &World) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = SqliteConnectOptions::new().filename(world.home.join("windlass.db")).read_only(true);
         let database = runtime.block_on(SqliteConnection::connect_with(&options)).unwrap();
@@ -91,6 +91,12 @@ impl Rows {
         let query = sqlx::query("SELECT status FROM phases WHERE deploy_id = ? AND phase = ?");
         let row = self.runtime.block_on(query.bind(id).bind(phase).fetch_optional(&mut self.database));
         row.unwrap().map(|row| row.get::<String, _>(0) == "running")
+    }
+
+    /// Whether the database knows that somebody asked for the deploy's end.
+    pub fn asked_to_cancel(&mut self, id: i64) -> bool {
+        let query = sqlx::query_scalar("SELECT cancel_by IS NOT NULL FROM deploys WHERE id = ?");
+        self.runtime.block_on(query.bind(id).fetch_one(&mut self.database)).unwrap()
     }
 
     /// Every row that says of itself that somebody is at it.

@@ -207,3 +207,38 @@ fn a_deploy_that_is_cancelled_after_its_swap_is_swapped_back() {
     app.serves("one");
     asking.all_good(50);
 }
+
+#[test]
+fn an_app_is_made_and_removed_whatever_becomes_of_a_call() {
+    let proxy = Proxy::docker();
+    let world = world(&proxy, "5s");
+    let networks = world.networks();
+    let (create, connect) = ("POST /networks/create", "POST /networks/{}/connect");
+    let (disconnect, remove) = ("POST /networks/{}/disconnect", "DELETE /networks/{}");
+    for (kind, fault) in [
+        (create, Fault::Error),
+        (create, Fault::Lost),
+        (create, Fault::Late(4000)),
+        (connect, Fault::Error),
+        (connect, Fault::Lost),
+        (disconnect, Fault::Error),
+        (remove, Fault::Error),
+        (remove, Fault::Lost),
+    ] {
+        let trap = proxy.trap("", kind, 1, fault);
+        let made = world.windlass(&["app", "create", "shop"]);
+        let listed = world.json(&["app", "list"]).as_array().unwrap().len();
+        assert_eq!(listed, usize::from(made.code == 0), "{kind} {fault:?}: {made:?}");
+        if made.code != 0 {
+            assert!(made.stderr.contains("the Docker engine could not"), "{made:?}");
+            assert!(trap.sprung());
+            world.windlass(&["app", "create", "shop"]).ok();
+        }
+        world.windlass(&["app", "destroy", "shop", "--yes"]);
+        wait_for(&format!("{kind} {fault:?}: the app is gone"), Duration::from_secs(15), || {
+            (world.json(&["app", "list"]) == serde_json::json!([])).then_some(())
+        });
+        assert!(trap.sprung(), "{kind} {fault:?}");
+        assert_eq!(world.networks(), networks, "{kind} {fault:?}");
+    }
+}

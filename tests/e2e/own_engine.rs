@@ -119,7 +119,7 @@ impl OwnEngine {
         let alone = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = ENGINE.get_or_init(OwnEngine::make);
         engine.empty();
-        engine.stop();
+        engine.kill();
         engine.daemon().containers = containers;
         engine.start();
         Turn { engine, _alone: alone }

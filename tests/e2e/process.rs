@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::app::MANIFEST;
+use crate::app::{App, MANIFEST};
 use crate::world::{World, docker, run, wait_for};
 
 #[test]
@@ -165,4 +165,53 @@ fn an_app_without_a_domain_deploys() {
     push.says("no public URL");
     let listed = docker(&["inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", &app.live_container()]).ok();
     assert!(["unless-stopped", "always"].contains(&listed.trim()), "{listed}");
+}
+
+#[test]
+fn a_candidate_that_takes_too_much_memory_is_told_so_and_the_old_one_serves() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+    let asking = crate::load::Asking::begin(&world, &app.domain);
+
+    // It waits for its limit, which the engine is told from here: an app cannot ask for one.
+    let greedy = "import threading, time\n\
+        def take():\n    time.sleep(3)\n    taken = [bytearray(10**6) for _ in range(500)]\n    time.sleep(60)\n\
+        threading.Thread(target=take, daemon=True).start()\n";
+    app.write("extra.py", greedy);
+    app.write("windlass.toml", &MANIFEST.replace("\"1s\"", "\"7s\"").replace("\"8s\"", "\"20s\""));
+    app.version("greedy");
+    let push = app.begin_push(&["main"]);
+    let id = app.wait_for_phase("health");
+    let candidate = app.containers().into_iter().find(|name| name.ends_with(&format!("_d{id}"))).unwrap();
+    docker(&["update", "--memory", "100m", "--memory-swap", "100m", &candidate]).ok();
+    app.failed(&push.end(), "health", "out of memory", Some("one"));
+    asking.all_good(50);
+}
+
+#[test]
+fn the_live_image_removed_by_somebody_is_built_again_when_it_is_needed() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+    let asking = crate::load::Asking::begin(&world, &app.domain);
+    docker(&["rmi", "-f", &world.images()[0]]).ok();
+    app.serves("one");
+    world.windlass(&["restart", "shop", "--wait"]).ok();
+    app.serves("one");
+    let deploy = app.newest();
+    assert_eq!(App::phases(&deploy)[..2], ["checkout:ok", "build:ok"]);
+    let log = world.windlass(&["deploy", "log", &deploy["id"].to_string()]).ok();
+    assert!(log.contains("image of this release is not kept any more: it is built again"), "{log}");
+
+    app.version("two");
+    app.went_live(&app.push(), "two");
+    let kept = world.images().into_iter().find(|name| name.ends_with(&format!(":d{}", deploy["id"])));
+    docker(&["rmi", "-f", &kept.expect("the image before the live one")]).ok();
+    world.windlass(&["revert", "shop", "--wait"]).ok();
+    app.serves("one");
+    assert_eq!(App::phases(&app.newest())[..2], ["checkout:ok", "build:ok"]);
+    asking.all_good(50);
 }

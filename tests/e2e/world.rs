@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -60,6 +60,11 @@ pub fn docker(args: &[&str]) -> Output {
     Place::default().docker(args)
 }
 
+/// A number that no earlier run had: a build step with it in it is in nobody's cache.
+pub fn salt() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+}
+
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.
 pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -98,11 +103,7 @@ impl World {
 
     /// As [`World::new`], with more in its `config.toml`.
     pub fn with(more: &str) -> Self {
-        let mut world = Self::idle();
-        world.config.push_str(more);
-        world.write_config();
-        world.start();
-        world
+        Self::on(Disk::Shared, more)
     }
 
     /// As [`World::new`], with its `config.toml` changed.
@@ -115,24 +116,39 @@ impl World {
     }
 
     /// A world with a running server on an engine of the test's own.
-    pub fn on(engine: &OwnEngine) -> Self {
-        let world = Self::idle_at(engine.place().clone());
+    pub fn with_engine(engine: &OwnEngine) -> Self {
+        let world = Self::idle_at(engine.place().clone(), Disk::Shared);
+        world.start();
+        world
+    }
+
+    /// As [`World::with`], its home folder on a file system of its own.
+    pub fn on(disk: Disk, more: &str) -> Self {
+        let world = Self::idle_on(disk);
+        world.add_config(more);
         world.start();
         world
     }
 
     /// A home folder with a configuration and no server yet.
     pub fn idle() -> Self {
-        Self::idle_at(Place::default())
+        Self::idle_on(Disk::Shared)
     }
 
-    fn idle_at(place: Place) -> Self {
+    /// As [`World::idle`], its home folder on a file system of its own.
+    pub fn idle_on(disk: Disk) -> Self {
+        Self::idle_at(Place::default(), disk)
+    }
+
+    fn idle_at(place: Place, disk: Disk) -> Self {
         let permit = Permit::acquire();
         let (number, slice) = take_slice();
         let [port, listen] = free_ports(number);
         let leftovers = Leftovers::record(&slice, place.clone());
         let home = leftovers.home.clone();
         let socket = place.socket().map(|socket| format!("socket = {socket:?}\n")).unwrap_or_default();
+        disk.make(&home);
+        disk.mount(&home);
         let config = format!(
             "listen = \"127.0.0.1:{listen}\"\n\
              [caddy]\nimage = \"windlass-local/caddy\"\nhttp_port = {port}\ntls = \"off\"\n\
@@ -159,13 +175,24 @@ impl World {
         self.config.clone()
     }
 
+    /// More at the end of `config.toml`, for the next start.
+    pub fn add_config(&self, more: &str) {
+        let mut file = File::options().append(true).open(self.home.join("config.toml")).unwrap();
+        file.write_all(more.as_bytes()).unwrap();
+    }
+
     pub fn write_config(&self) {
         fs::write(self.home.join("config.toml"), &self.config).unwrap();
     }
 
     /// Starts the server and waits until it is ready.
     pub fn start(&self) {
-        *self.server() = Some(Server::start(&self.home, &self.place));
+        self.start_with(&[]);
+    }
+
+    /// As [`World::start`], with more in its environment.
+    pub fn start_with(&self, environment: &[(&str, &str)]) {
+        *self.server() = Some(Server::start(&self.home, &self.place, environment));
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Server>> {
@@ -186,6 +213,10 @@ impl World {
         wait_for("the server stops on SIGTERM", Duration::from_secs(10), || {
             server.child.try_wait().unwrap().map(code)
         })
+    }
+
+    pub fn server_pid(&self) -> u32 {
+        self.server().as_ref().expect("a running server").child.id()
     }
 
     pub fn server_runs(&self) -> bool {
@@ -340,12 +371,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(home: &Path, place: &Place) -> Self {
+    fn start(home: &Path, place: &Place, environment: &[(&str, &str)]) -> Self {
         let path = server_log(home);
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let before = log.metadata().unwrap().len() as usize;
         let mut command = place.command(env!("CARGO_BIN_EXE_windlass"));
         command.arg("serve").envs([("WINDLASS_HOME", home.as_os_str()), ("NO_COLOR", "1".as_ref())]);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut server = Self { child: command.spawn().unwrap() };
         wait_for("the server is ready", Duration::from_secs(60), || {
@@ -363,6 +395,54 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a home folder lies on. Mounting takes root.
+#[derive(Debug, Clone, Copy)]
+pub enum Disk {
+    /// The machine's own.
+    Shared,
+    /// A tmpfs with so many MiB.
+    Memory(u64),
+    /// An ext4 of so many MiB in a file, which turns read-only at its first error, as is usual.
+    Image(u64),
+}
+
+impl Disk {
+    fn image(home: &Path) -> PathBuf {
+        home.with_extension("img")
+    }
+
+    fn make(self, home: &Path) {
+        if let Self::Image(mib) = self {
+            let image = Self::image(home);
+            File::create(&image).unwrap().set_len(mib << 20).unwrap();
+            run(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(image)).ok();
+        }
+    }
+
+    /// Mounts it as the home folder.
+    pub fn mount(self, home: &Path) {
+        let mut mount = Command::new("mount");
+        match self {
+            Self::Shared => return,
+            Self::Memory(mib) => {
+                mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=750"), "windlass-e2e"])
+            }
+            Self::Image(_) => mount.args(["-o", "loop,errors=remount-ro"]).arg(Self::image(home)),
+        };
+        run(mount.arg(home)).ok();
+    }
+}
+
+/// Where file systems are mounted at `folder` and below, the innermost last.
+pub fn mounts(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = table.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        Some((PathBuf::from(words.next()?), PathBuf::from(words.next()?)))
+    });
+    mounts.filter(|(_, at)| at.starts_with(folder)).collect()
 }
 
 /// Removes what bears the home folder's label, and then the folder.
@@ -420,7 +500,11 @@ impl Drop for Leftovers {
     fn drop(&mut self) {
         self.remove_from_engine();
         // The server is gone, and Caddy with it: nothing writes here any more.
-        let _ = fs::remove_dir_all(self.home.parent().expect("the folder made for this world"));
+        let folder = self.home.parent().expect("the folder made for this world");
+        for (_, at) in mounts(folder).into_iter().rev() {
+            run(Command::new("umount").arg("-l").arg(at));
+        }
+        let _ = fs::remove_dir_all(folder);
     }
 }
 

@@ -10,6 +10,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use super::Finding;
 use super::host::version;
 use crate::config::{Config, Home};
+use crate::engine::Usage;
 
 /// Seconds to wait for the engine.
 const PATIENCE: u64 = 10;
@@ -27,6 +28,8 @@ pub struct Engine {
     pub caddy_ports: Vec<u16>,
     /// Where the engine stores images.
     pub root: Option<PathBuf>,
+    /// What takes room there.
+    pub usage: Option<Usage>,
 }
 
 /// Everything about the engine and Caddy.
@@ -44,6 +47,7 @@ pub async fn check(home: &Home, config: &Config) -> Engine {
         engine.findings.extend([drivers(&info), live_restore(&info)]);
         engine.root = info.docker_root_dir.map(PathBuf::from);
     }
+    engine.usage = crate::engine::usage(&config.docker.socket).await.ok();
     engine.findings.extend(build_logs());
     engine.findings.push(image(&docker, &config.caddy.image).await);
     let caddy = container(&docker, home).await;

@@ -1,18 +1,15 @@
-//! The machine: git, ports, disk, memory, network.
+//! The machine: git, ports, memory, network.
 
 use std::fs::read_to_string;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::Command;
 
 use ipnet::Ipv4Net;
 
 use super::Finding;
-use crate::config::{Config, Home, Tls};
+use crate::config::{Config, Tls};
 
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
 /// The oldest git that Windlass is used with.
 const GIT: (u32, u32) = (2, 30);
 
@@ -67,30 +64,6 @@ fn port(number: u16, caddys: bool) -> Finding {
          Stop that, or give Caddy another port in config.toml: [caddy] http_port, https_port"
     );
     Finding::fail(&check, "held by another program: Caddy cannot start", mend)
-}
-
-/// Room under the home folder and in the engine's store.
-pub fn disks(home: &Home, engine_root: Option<&Path>) -> Vec<Finding> {
-    let mut findings = vec![disk("disk", home.path())];
-    findings.extend(engine_root.map(|root| disk("docker disk", root)));
-    findings.into_iter().flatten().collect()
-}
-
-fn disk(check: &str, path: &Path) -> Option<Finding> {
-    let path = path.ancestors().find(|path| path.exists())?;
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(room(check, path, stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
-}
-
-fn room(check: &str, path: &Path, free: u64, whole: u64) -> Finding {
-    let gib = |bytes: u64| format!("{}.{} GiB", bytes / GIB, bytes % GIB * 10 / GIB);
-    let found = format!("{} of {} free at {}", gib(free), gib(whole), path.display());
-    let mend = "Builds and databases stop when it is full. Remove unused images: docker image prune -a; build cache: docker builder prune";
-    match free {
-        _ if free < 200 * MIB => Finding::fail(check, found, mend),
-        _ if free < 2 * GIB || free < whole / 10 => Finding::warn(check, found, mend),
-        _ => Finding::ok(check, found),
-    }
 }
 
 /// Memory that a build or a second container of an app could have.
@@ -187,11 +160,6 @@ mod tests {
 
     #[test]
     fn limits_are_where_they_are_said_to_be() {
-        let at = |free, whole| room("disk", Path::new("/"), free, whole).status;
-        assert_eq!(
-            [at(3 * GIB, 20 * GIB), at(GIB, 5 * GIB), at(3 * GIB, 40 * GIB), at(0, GIB)],
-            [Status::Ok, Status::Warn, Status::Warn, Status::Fail]
-        );
         assert_eq!([enough(200, 0).status, enough(199, 0).status], [Status::Ok, Status::Warn]);
         assert!(enough(10, 0).mend.unwrap().contains("swapon"));
         assert!(

@@ -5,6 +5,7 @@
 mod engine;
 mod files;
 mod host;
+mod space;
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::table::plain;
 use super::{CliError, Outcome, print, print_json};
 use crate::config::{Config, Home};
 use crate::control::Request;
+use crate::domain::size::show;
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -31,17 +33,23 @@ struct Finding {
     found: String,
     /// How to mend it.
     mend: Option<String>,
+    /// Of what takes space: how much.
+    bytes: Option<u64>,
 }
 
 impl Finding {
     fn ok(check: &str, found: impl Into<String>) -> Self {
-        Self { check: check.into(), status: Status::Ok, found: found.into(), mend: None }
+        Self { check: check.into(), status: Status::Ok, found: found.into(), mend: None, bytes: None }
     }
     fn warn(check: &str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { check: check.into(), status: Status::Warn, found: found.into(), mend: Some(mend.into()) }
+        Self { status: Status::Warn, mend: Some(mend.into()), ..Self::ok(check, found) }
     }
     fn fail(check: &str, found: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { status: Status::Fail, ..Self::warn(check, found, mend) }
+    }
+    /// Something that takes space.
+    fn taker(check: &str, bytes: u64, found: impl std::fmt::Display) -> Self {
+        Self { bytes: Some(bytes), ..Self::ok(check, format!("{} {found}", show(bytes))) }
     }
 }
 
@@ -64,8 +72,9 @@ async fn examine(home: &Home) -> Vec<Finding> {
     let engine = engine::check(home, &config).await;
     findings.extend(engine.findings);
     findings.extend(host::ports(&config, &engine.caddy_ports));
-    findings.extend(host::disks(home, engine.root.as_deref()));
+    findings.extend(space::disks(home, &config, engine.root.as_deref()));
     findings.extend([host::memory(), host::mtu(), host::address_pool(&config)].into_iter().flatten());
+    findings.extend(space::takers(home, &config, engine.usage.as_ref()));
     findings
 }
 
@@ -105,7 +114,11 @@ fn worst(findings: &[Finding]) -> Status {
 fn text(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for finding in findings {
+    let first_taker = findings.iter().position(|finding| finding.bytes.is_some());
+    for (number, finding) in findings.iter().enumerate() {
+        if Some(number) == first_taker {
+            text.push_str("\nWhat takes the space:\n");
+        }
         let (mark, word) = match finding.status {
             Status::Ok => ('✓', ""),
             Status::Warn => ('!', "warning: "),
@@ -146,6 +159,11 @@ mod tests {
              Failed: 1; warnings: 1.\n"
         );
         assert_eq!(worst(&findings), Status::Fail);
+        let space = [Finding::ok("git", "2.47"), Finding::taker("logs", 3 << 20, "of 2 deploys")];
+        assert_eq!(
+            text(&space),
+            "✓ git   2.47\n\nWhat takes the space:\n✓ logs  3 MiB of 2 deploys\n\nAll is well.\n"
+        );
     }
 
     #[tokio::test]
