@@ -205,7 +205,10 @@ fn a_build_that_prints_without_end_is_cut_in_its_log_and_goes_on() {
     let world = World::with("[keep]\nlog_size = \"1m\"\n");
     let app = world.app("shop");
     let docker = include_str!("app/Dockerfile");
-    let noise = format!("RUN for i in 1 2 3 4 5 6 7 8; do head -c 400000 /dev/zero | tr '\\0' x | fold -w 99; sleep 0.3; done; echo the last $((40+2)) words # {}", salt());
+    let noise = format!(
+        "RUN for i in 1 2 3 4 5 6 7 8; do head -c 400000 /dev/zero | tr '\\0' x | fold -w 99; sleep 0.3; done; echo the last $((40+2)) words # {}",
+        salt()
+    );
     app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{noise}\nEXPOSE")));
     app.version("one");
     let push = app.push();
@@ -216,7 +219,10 @@ fn a_build_that_prints_without_end_is_cut_in_its_log_and_goes_on() {
     assert!((900_000..1_060_000).contains(&size), "{size}");
 
     // What a failed build printed last is told all the same.
-    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{}\nEXPOSE", noise.replace(" # ", "; exit 3 # "))));
+    app.write(
+        "Dockerfile",
+        &docker.replace("EXPOSE", &format!("{}\nEXPOSE", noise.replace(" # ", "; exit 3 # "))),
+    );
     app.version("two");
     let push = app.push();
     app.failed(&push, "build", "exit code: 3", Some("one"));
