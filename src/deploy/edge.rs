@@ -99,6 +99,10 @@ impl Windlass {
                 Ok(()) => return Ok(()),
                 Err(error) => last = Some(error),
             }
+            // It may have been ending when it was looked at.
+            if !self.engine.container(name).await?.is_some_and(|caddy| caddy.running) {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let printed = self.engine.last_output(name, 5).await.unwrap_or_default().concat();

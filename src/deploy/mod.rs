@@ -39,7 +39,7 @@ pub use follow::{Follower, Progress};
 pub use output::AppOutput;
 
 use crate::config::{Config, Home, Tls};
-use crate::domain::{AppName, DeployId, Environment, Naming};
+use crate::domain::{AppName, DeployId, Environment, Naming, Timestamp};
 use crate::engine::Engine;
 use crate::git::Repositories;
 use crate::logs::{Cursor, Logs};
@@ -79,6 +79,8 @@ pub struct Parts {
     collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
     app_output: watch::Sender<u64>,
     caddy: OnceLock<Abilities>,
+    /// When this server started.
+    since: Timestamp,
 }
 
 impl Deref for Windlass {
@@ -113,6 +115,7 @@ impl Windlass {
             collectors: Mutex::default(),
             app_output: watch::Sender::new(0),
             caddy: OnceLock::new(),
+            since: Timestamp::now(),
             home,
             config,
             store,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -23,6 +23,8 @@ use crate::store::{NewDeploy, StoreError};
 const TIDY: Duration = Duration::from_secs(20);
 /// The same where somebody cancelled: the end is what they wait for.
 const TIDY_CANCELLED: Duration = Duration::from_millis(1500);
+/// How long a deploy from before the server's start waits for the engine.
+const ENGINE_START: Duration = Duration::from_secs(300);
 /// How long a worker that left something in disorder waits before it tries again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -125,8 +127,27 @@ async fn turn(windlass: &Windlass, app: &AppName, worker: &Worker) -> Result<(),
         let Some(next) = open.into_iter().find(|deploy| deploy.status == DeployStatus::Queued) else {
             return settled;
         };
+        if next.queued_at < windlass.since {
+            windlass.let_engine_start(app).await;
+        }
         run_one(windlass, next).await?;
         worker.unsettled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Windlass {
+    /// Waits for an engine that is not there yet. A deploy from before this server's start was asked
+    /// for when there was one: the machine may be starting, and must not fail it. A new one is told at
+    /// once.
+    async fn let_engine_start(&self, app: &AppName) {
+        let began = Instant::now();
+        while let Err(error) = self.reach_engine().await {
+            if began.elapsed() >= ENGINE_START {
+                return;
+            }
+            info!(%app, %error, "a deploy of {app} waits for the engine");
+            pause(2000).await;
+        }
     }
 }
 

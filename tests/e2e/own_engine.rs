@@ -254,7 +254,11 @@ pub struct Frozen<'e>(&'e OwnEngine);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        self.0.signal(self.0.daemon().process.as_ref().unwrap(), Signal::CONT);
+        let daemon = self.0.daemon();
+        let nsenter = daemon.process.as_ref().unwrap();
+        self.0.signal(nsenter, Signal::CONT);
+        // It stops with what it waits for.
+        kill_process(Pid::from_child(nsenter), Signal::CONT).unwrap();
     }
 }
 
