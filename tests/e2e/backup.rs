@@ -88,7 +88,7 @@ fn a_lost_machine_comes_back_from_a_backup_made_during_a_deploy() {
     blog.failed(&blog.push(), "gate:check", "exit status 1", Some("two"));
     blog.git(&["reset", "-q", "--hard", "HEAD~1"]).ok();
     let late = world.app("late");
-    late.write("windlass.toml", &MANIFEST.replace("\"1s\"", "\"8s\""));
+    late.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"60s\"").replace("\"1s\"", "\"12s\""));
     late.version("only just pushed");
     let before = world.json(&["app", "list"]);
     let blogs = world.json(&["deploys", "blog"]);
