@@ -196,7 +196,7 @@ fn stopped_in_the_middle_and_started_again() {
     app.wait_for_phase("health");
     app.version("three");
     let waiting = app.begin_push(&["main"]);
-    wait_for("it is queued", Duration::from_secs(5), || (app.newest()["status"] == "queued").then_some(()));
+    wait_for("it is queued", Duration::from_secs(20), || (app.newest()["status"] == "queued").then_some(()));
     assert_eq!(world.stop_server(), 0);
     world.start();
     // What waited in the queue is in the database and goes on; being newer it takes the other's place.
