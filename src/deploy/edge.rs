@@ -1,12 +1,15 @@
 //! Caddy's container: made, checked, and connected to every app's network.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Error, Windlass};
 use crate::config::Tls;
 use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::proxy::{Abilities, SOCKETS};
+
+/// How long Caddy has for coming up.
+const COMES_UP: Duration = Duration::from_secs(10);
 
 impl Windlass {
     /// Makes sure that Caddy runs as configured, reaches every app's network and has their routes.
@@ -23,17 +26,17 @@ impl Windlass {
             self.engine.ensure_network(&self.naming.edge(), None, None).await?;
         }
         let spec = self.caddy_spec()?;
+        if self.engine.container(&spec.name).await?.is_some_and(|caddy| caddy.paused) {
+            self.engine.unpause(&spec.name).await?;
+        }
         // One that runs and does not answer stands on folders that are gone: the home folder is another.
         if !self.caddy_fits(&spec).await? || self.wait_for_caddy(&spec.name).await.is_err() {
             self.proxy.prepare(&self.proxy_settings(), &self.routes(None).await?).await?;
             self.engine.remove(&spec.name).await?;
             self.engine.run(&spec).await.map_err(explain_ports)?;
         }
-        let caddy = self.engine.container(&spec.name).await?;
-        if caddy.as_ref().is_some_and(|caddy| caddy.paused) {
-            self.engine.unpause(&spec.name).await?;
-        }
-        let connected = caddy.map(|caddy| caddy.addresses).unwrap_or_default();
+        let connected = self.engine.container(&spec.name).await?.map(|caddy| caddy.addresses);
+        let connected = connected.unwrap_or_default();
         for app in self.store.apps().await?.into_iter().filter(|app| !app.leaving) {
             let network = self.naming.network(&app.name);
             if !networks.contains(&network) {
@@ -93,11 +96,12 @@ impl Windlass {
     }
 
     async fn wait_for_caddy(&self, name: &str) -> Result<(), Error> {
-        let mut last = None;
-        for _ in 0..100 {
-            match self.proxy.ping().await {
-                Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
+        let (began, mut last) = (Instant::now(), String::new());
+        while began.elapsed() < COMES_UP {
+            match tokio::time::timeout(Duration::from_secs(1), self.proxy.ping()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => last = error.to_string(),
+                Err(_) => last = "it does not answer".to_owned(),
             }
             // It may have been ending when it was looked at.
             if !self.engine.container(name).await?.is_some_and(|caddy| caddy.running) {
@@ -107,8 +111,7 @@ impl Windlass {
         }
         let printed = self.engine.last_output(name, 5).await.unwrap_or_default().concat();
         let printed = String::from_utf8_lossy(&printed).into_owned();
-        let error = last.map(|error| error.to_string()).unwrap_or_default();
-        Err(Error::Refused(format!("Caddy does not come up: {error}\nIts last lines:\n{printed}")))
+        Err(Error::Refused(format!("Caddy does not come up: {last}\nIts last lines:\n{printed}")))
     }
 
     /// Asks Caddy's container, if it runs, for its version; once.

@@ -160,7 +160,8 @@ fn a_container_that_is_removed_in_the_middle_of_its_deploy_ends_it_and_the_site_
         // Whoever removes a container cuts off who is in it; Caddy asks once more what is safe to ask.
         drop(slow.join().unwrap());
     });
-    asking.all_good(50);
+    // The container that was removed in verify was serving: each of the six clients may have been in it.
+    asking.good_but_for(6, 50);
 }
 
 #[test]
