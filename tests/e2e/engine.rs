@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::app::App;
+use crate::app::{App, MANIFEST};
 use crate::load::{Asking, Failure};
 use crate::own_engine::{Containers, OwnEngine};
 use crate::world::{World, run, wait_for};
@@ -107,7 +107,7 @@ fn restarted_while_containers_go_on() {
     app.wait_for_phase("health");
     away.and_back(&asking);
     app.went_live(&push.end(), "one and a half");
-    undo(&app);
+    app.write("windlass.toml", MANIFEST);
 
     // The public address is asked again until the engine has Caddy's ports back.
     takes_a_while_in(&app, "verify");
@@ -116,7 +116,7 @@ fn restarted_while_containers_go_on() {
     app.wait_for_phase("verify");
     away.and_back(&asking);
     app.went_live(&push.end(), "two");
-    undo(&app);
+    app.write("windlass.toml", MANIFEST);
 
     std::thread::scope(|scope| {
         app.version("three");
@@ -151,7 +151,9 @@ fn killed_hanging_or_without_dns_it_is_missed_by_nobody() {
     let frozen = engine.freeze();
     let before = asking.answered();
     let began = Instant::now();
-    assert_eq!(world.json(&["app", "show", "shop"])["status"], "unknown");
+    wait_for("what runs is unknown", AT_ONCE, || {
+        (world.json(&["app", "show", "shop"])["status"] == "unknown").then_some(())
+    });
     world.windlass(&["app", "list"]).ok();
     assert!(began.elapsed() < AT_ONCE, "commands do not hang with it: {:?}", began.elapsed());
     sleep(Duration::from_secs(2));
