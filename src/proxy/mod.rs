@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
@@ -166,8 +167,11 @@ impl Proxy {
 
     /// Leads an app's requests nowhere: it is no more.
     pub fn forget(&self, app: &AppName) -> Result<(), ProxyError> {
-        remove(&self.file(render::ADDRESSES, app))?;
-        Ok(remove(&self.file(render::PORTS, app))?)
+        for path in [self.file(render::ADDRESSES, app), self.file(render::PORTS, app)] {
+            remove(&path)?;
+            remove(&path.with_extension("new"))?;
+        }
+        Ok(())
     }
 
     /// Where an app's requests were last led to.
@@ -293,16 +297,29 @@ fn store(path: &Path, config: &Value) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// Written beside and moved into place, so that Caddy never reads half a file. What is there already
-/// is left: swapping back must not fail because the disk is full.
+/// Written beside and moved into place, so that Caddy never reads half a file. The two change places
+/// and both stay: what is overwritten has its room already, so that a swap does not need any on a disk
+/// that is full.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+    if fs::read_to_string(path).is_ok_and(|before| before == text) {
         return Ok(());
     }
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     let beside = path.with_extension("new");
-    fs::write(&beside, text)?;
-    fs::rename(beside, path)
+    overwrite(&beside, text)?;
+    let exchanged = renameat_with(CWD, &beside, CWD, path, RenameFlags::EXCHANGE);
+    if exchanged.is_err() {
+        // There is none yet, or this file system cannot do that.
+        fs::rename(&beside, path)?;
+        let _ = overwrite(&beside, text);
+    }
+    Ok(())
+}
+
+fn overwrite(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -338,12 +355,19 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(proxy.led_to(&app), None);
         proxy.lead(&app, at(62), 8000).unwrap();
-        proxy.lead(&app, at(61), 9000).unwrap();
+        for (last, port) in [(61, 9000), (9, 9000), (61, 80), (61, 9000)] {
+            proxy.lead(&app, at(last), port).unwrap();
+            assert_eq!(
+                (led(), proxy.led_to(&app)),
+                ((text(&format!("10.0.0.{last}")), text(&port.to_string())), at(last))
+            );
+        }
         assert_eq!((led(), proxy.led_to(&app)), ((text("10.0.0.61"), text("9000")), at(61)));
         proxy.lead(&app, None, 9000).unwrap();
         assert_eq!(led(), (None, text("9000")), "nowhere known: by the fallback");
         proxy.forget(&app).unwrap();
         assert_eq!(led(), (None, None));
+        assert_eq!(fs::read_dir(proxy.sockets().join(render::PORTS)).unwrap().count(), 0);
     }
 
     #[test]
