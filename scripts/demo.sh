@@ -75,6 +75,8 @@ listen = "127.0.0.1:$dashboard_port"
 image = "windlass-local/caddy"
 http_port = $site_port
 tls = "off"
+[keep]
+build_cache = "off" # of this machine's engine, not the demo's
 TOML
 "$binary" serve >"$home/server.log" 2>&1 </dev/null &
 server=$!
