@@ -27,9 +27,28 @@ pub enum GitError {
     Failed(String, String),
 }
 
-/// The whole of every repository's post-receive hook. Git runs it in the repository's folder; what
-/// it needs to know it reads from where it stands.
-const POST_RECEIVE: &str = "#!/bin/sh\nexec ../../run/windlass hook post-receive\n";
+/// The whole of every repository's post-receive hook, and its file. Git runs it in the repository's
+/// folder; what it needs to know it reads from where it stands.
+const POST_RECEIVE: (&str, &str) =
+    ("hooks/post-receive", "#!/bin/sh\nexec ../../run/windlass hook post-receive\n");
+
+/// Every repository's settings, in a file that its own `config` includes. Objects are checked on
+/// arrival; what deploys keep alive is nobody's to push or delete; `git push -o` works; what a pusher
+/// was told is there outlives a power cut (git by itself leaves small objects to the kernel).
+const SETTINGS: (&str, &str) = (
+    "windlass.config",
+    "[transfer]\n\tfsckObjects = true\n\thideRefs = refs/deploys\n\
+     [receive]\n\tadvertisePushOptions = true\n\tdenyDeleteCurrent = refuse\n\
+     [core]\n\tlogAllRefUpdates = true\n\tfsync = committed,reference\n\tfsyncMethod = batch\n",
+);
+
+/// Whether [`Repositories::create`] has nothing to do.
+fn is_up_to_date(repository: &Path) -> bool {
+    let is = |(name, text): (&str, &str)| {
+        std::fs::read(repository.join(name)).is_ok_and(|there| there == text.as_bytes())
+    };
+    is(SETTINGS) && is(POST_RECEIVE)
+}
 
 /// Objects are copied as they lie, large ones without being held in memory: 400 MB of large files take
 /// 100 MB of it and 18 seconds, where git by itself looks for similar ones with 890 MB and 50 seconds.
@@ -82,9 +101,13 @@ impl Repositories {
         &self.branch
     }
 
-    /// Makes an app's repository, or brings one that is there up to date.
+    /// Makes an app's repository, or brings one that is there up to date. One that is so already is
+    /// only looked at: a server also starts when its disk is full.
     pub async fn create(&self, app: &AppName) -> Result<(), GitError> {
         let path = self.path(app);
+        if is_up_to_date(&path) {
+            return Ok(());
+        }
         let branch = self.branch.trim_start_matches("refs/heads/");
         std::fs::create_dir_all(&self.dir)?;
         let target = path.display().to_string();
@@ -93,22 +116,13 @@ impl Repositories {
             &["init", "--quiet", "--bare", "--template=", "--initial-branch", branch, "--", &target],
         )
         .await?;
-        // Objects are checked on arrival; what deploys keep alive is nobody's to push or delete;
-        // `git push -o` works.
-        for (key, value) in [
-            ("transfer.fsckObjects", "true"),
-            ("transfer.hideRefs", "refs/deploys"),
-            ("receive.advertisePushOptions", "true"),
-            ("receive.denyDeleteCurrent", "refuse"),
-            ("core.logAllRefUpdates", "true"),
-        ] {
-            run(&path, &["config", key, value]).await?;
-        }
+        run(&path, &["config", "include.path", SETTINGS.0]).await?;
         std::fs::create_dir_all(path.join("hooks"))?;
-        let hook = path.join("hooks/post-receive");
-        std::fs::write(&hook, POST_RECEIVE)?;
+        let hook = path.join(POST_RECEIVE.0);
+        std::fs::write(&hook, POST_RECEIVE.1)?;
         std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        Ok(())
+        // Last: it says that all of the above is there.
+        Ok(std::fs::write(path.join(SETTINGS.0), SETTINGS.1)?)
     }
 
     /// Removes an app's repository.
@@ -395,6 +409,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_repository_is_brought_up_to_date_once() {
+        let (_dir, repos, app, _work) = scratch().await;
+        let path = repos.path(&app);
+        assert!(!is_up_to_date(&path), "without its hook");
+        // As an earlier version made it.
+        std::fs::remove_file(path.join(SETTINGS.0)).unwrap();
+        run(&path, &["config", "--unset", "include.path"]).await.unwrap();
+        run(&path, &["config", "transfer.fsckObjects", "false"]).await.unwrap();
+        repos.create(&app).await.unwrap();
+        repos.create(&app).await.unwrap();
+        assert!(is_up_to_date(&path));
+        for (key, value) in [
+            ("transfer.fsckObjects", "true"),
+            ("transfer.hideRefs", "refs/deploys"),
+            ("receive.advertisePushOptions", "true"),
+            ("core.fsync", "committed,reference"),
+            ("core.logAllRefUpdates", "true"),
+        ] {
+            assert_eq!(run(&path, &["config", "--get", key]).await.unwrap().trim(), value, "{key}");
+        }
+        assert_eq!(run(&path, &["config", "--get-all", "include.path"]).await.unwrap(), "windlass.config\n");
+    }
+
+    #[tokio::test]
     async fn hostile_names_resolve_to_nothing() {
         let (_dir, repos, app, work) = scratch().await;
         commit(&work, &repos, &app, "First").await;
@@ -449,7 +487,7 @@ mod tests {
         again.unbundle(&app, &dir.path().join("full")).await.unwrap();
         assert_eq!(self::refs(&again.path(&app)).await, refs);
         assert_eq!(refs.lines().count(), 4, "{refs}");
-        assert!(again.path(&app).join("hooks/post-receive").exists());
+        assert!(is_up_to_date(&again.path(&app)));
         run(&again.path(&app), &["fsck", "--strict", "--no-dangling"]).await.unwrap();
 
         let mut bytes = std::fs::read(dir.path().join("full")).unwrap();
