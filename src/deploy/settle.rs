@@ -25,6 +25,8 @@ impl Windlass {
     /// # Errors
     /// The first of what did not work; what does not depend on it was done all the same.
     pub(super) async fn settle(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
+        // First, as it needs no engine: after a failed deploy the same push is then not "up to date".
+        let branch = self.settle_branch(app, ended).await;
         let named = self.settle_live_name(app).await;
         let routed = self.settle_routes().await;
         // An old Caddy's route may lead to a candidate by its own name while a port changes: nothing
@@ -33,9 +35,8 @@ impl Windlass {
             (Ok(()), Ok(())) => self.remove_other_containers(app).await,
             _ => Ok(()),
         };
-        let branch = self.settle_branch(app, ended).await;
         let images = self.settle_images(app, ended).await;
-        [named, routed, removed, branch, images].into_iter().collect()
+        [branch, named, routed, removed, images].into_iter().collect()
     }
 
     /// Settles an app for at most `limit`, where somebody waits for what comes after. `swapped`: another

@@ -287,12 +287,17 @@ pub fn deepest(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// Written beside and moved into place, so that Caddy never starts with half a file.
+/// Written beside and moved into place, so that Caddy never starts with half a file. What is there
+/// already needs no room on the disk.
 fn store(path: &Path, config: &Value) -> io::Result<()> {
+    let config = config.to_string();
+    if fs::read_to_string(path).is_ok_and(|before| before == config) {
+        return Ok(());
+    }
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     let beside = path.with_extension("new");
     let mut file = fs::File::create(&beside)?;
-    file.write_all(config.to_string().as_bytes())?;
+    file.write_all(config.as_bytes())?;
     file.sync_all()?;
     fs::rename(beside, path)
 }

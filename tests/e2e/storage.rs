@@ -320,6 +320,21 @@ fn what_cannot_be_written_below_the_home_folder_fails_deploys_until_it_can() {
 }
 
 #[test]
+fn a_server_starts_on_a_full_disk_and_tells_what_it_knows() {
+    let world = small_world(Disk::Memory(64));
+    let (app, asking) = first_release(&world);
+    let ballast = Ballast::full(&world);
+    world.kill_server();
+    world.start();
+    can_be_read(&world);
+    app.serves("one");
+    drop(ballast);
+    app.version("two");
+    app.went_live(&app.push(), "two");
+    asking.all_good(50);
+}
+
+#[test]
 fn a_server_does_not_start_on_a_home_folder_that_is_read_only() {
     let world = World::idle_on(Disk::Memory(16));
     run(Command::new("mount").args(["-o", "remount,ro"]).arg(&world.home)).ok();
