@@ -32,6 +32,11 @@ pub enum ServeError {
         "another windlass server runs on {0}; two would undo each other's work. Stop it first, or use another --home"
     )]
     Taken(PathBuf),
+    /// A copy of a home, beside it.
+    #[error(
+        "a server runs on {0}, with the same containers: one of the two home folders is a copy of the other, and each would undo the other's work. Stop that one first; or try a backup out on a machine, or an engine, of its own"
+    )]
+    Twin(PathBuf),
     /// Not yet a home, or no more.
     #[error(
         "a restore works in {0}, or was cut off there. Wait for its end, or run windlass restore again; to begin anew without it, remove that folder"
@@ -93,6 +98,7 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     let store = Store::open(&home.database(), Sealer::open(&home.key())?).await?;
     let instance = store.instance().await?;
     let windlass = Windlass::new(home.clone(), config, store, &instance)?;
+    refuse_twin(&windlass).await?;
     link_binary(home)?;
     let since = Timestamp::now();
     // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
@@ -173,6 +179,18 @@ fn take_home(home: &Home) -> Result<File, ServeError> {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(ServeError::Taken(home.path().to_owned())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// A copy of a home folder has the same mark, and so the same containers. Once the other one's server
+/// has stopped, this one takes them over.
+async fn refuse_twin(windlass: &Windlass) -> Result<(), ServeError> {
+    let Ok(Some(caddy)) = windlass.engine.container(&windlass.naming.caddy()).await else { return Ok(()) };
+    let other = caddy.home.filter(|other| other != windlass.home.path());
+    let lock = other.as_ref().and_then(|other| File::open(other.join("run/lock")).ok());
+    match (other, lock.map(|lock| lock.try_lock())) {
+        (Some(other), Some(Err(TryLockError::WouldBlock))) => Err(ServeError::Twin(other)),
+        _ => Ok(()),
     }
 }
 

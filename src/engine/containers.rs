@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::{APP, DEPLOY, Engine, EngineError, ROLE, SPEC, is_missing, status_of, within};
+use super::{APP, DEPLOY, Engine, EngineError, HOME, ROLE, SPEC, is_missing, status_of, within};
 use crate::domain::{AppName, DeployId};
 
 /// What a container is for.
@@ -123,6 +123,8 @@ pub struct ContainerState {
     pub app: Option<AppName>,
     /// In which deploy.
     pub deploy: Option<DeployId>,
+    /// The home folder of the server that made it.
+    pub home: Option<PathBuf>,
     /// The image's id.
     pub image: String,
     /// Whether its process runs, or is about to again because the engine brings it back.
@@ -298,6 +300,7 @@ impl Engine {
                 out_of_memory: state.oom_killed.unwrap_or(false),
             }),
             addresses: addresses.collect(),
+            home: label(HOME).map(PathBuf::from),
             made_from: label(SPEC).unwrap_or_default().to_owned(),
             restart: policy == Some(RestartPolicyNameEnum::UNLESS_STOPPED),
             restarts: found.restart_count.unwrap_or(0).max(0) as u64,

@@ -261,6 +261,21 @@ impl Bare {
 }
 
 #[test]
+fn a_copy_of_a_home_folder_does_not_serve_beside_it() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+    let copy = world.home.with_extension("copy");
+    run(Command::new("cp").arg("-a").arg(&world.home).arg(&copy)).ok();
+    let serve = run(Command::new(env!("CARGO_BIN_EXE_windlass")).arg("--home").arg(&copy).arg("serve"));
+    fs::remove_dir_all(&copy).unwrap();
+    assert_eq!(serve.code, 1, "{serve:?}");
+    assert!(serve.stderr.contains(&format!("a server runs on {}", world.home.display())), "{serve:?}");
+    app.in_order("one", Duration::from_secs(5));
+}
+
+#[test]
 fn a_passphrase_comes_from_a_file_or_the_environment_and_a_backup_through_a_pipe() {
     let bare = Bare::new();
     let (file, passphrase) = (bare.path("b.age"), bare.path("passphrase"));
