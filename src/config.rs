@@ -54,6 +54,10 @@ impl Home {
     pub fn binary(&self) -> PathBuf {
         self.run().join("windlass")
     }
+    /// Which ssh keys may come in: where sshd looks for it when this folder is the home of its user.
+    pub fn authorized_keys(&self) -> PathBuf {
+        self.0.join(".ssh/authorized_keys")
+    }
     /// Where a restore unpacks a backup until all of it is proved; there is no home meanwhile.
     pub fn restoring(&self) -> PathBuf {
         self.0.join("restoring")

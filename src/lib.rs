@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md is the map of this crate.
 
+pub mod access;
 pub mod backup;
 pub mod cli;
 pub mod config;

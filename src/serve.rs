@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::control::server as control;
 use crate::deploy::Windlass;
 use crate::domain::Timestamp;
 use crate::store::{SealError, Sealer, Store, StoreError};
-use crate::web;
+use crate::web::{self, Behind};
 
 /// Why the server does not run.
 #[derive(Debug, Error)]
@@ -119,16 +120,19 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     let page =
         TcpListener::bind(listen).await.map_err(|error| ServeError::Listen(listen.to_string(), error))?;
     let behind_caddy = open_dashboard_socket(&windlass)?;
-    let router = web::router(windlass.clone(), shutdown.clone());
+    let door = |behind| web::router(windlass.clone(), shutdown.clone(), behind);
     let tasks = [
         tokio::spawn(control::serve(control, windlass.clone(), shutdown.clone())),
-        tokio::spawn(pages(page, router.clone(), shutdown.clone())),
-        tokio::spawn(pages(behind_caddy, router, shutdown.clone())),
+        tokio::spawn(direct_pages(page, door(Behind::Nothing), shutdown.clone())),
+        tokio::spawn(pages(behind_caddy, door(Behind::Caddy), shutdown.clone())),
         tokio::spawn(keep_house(windlass.clone(), shutdown.clone())),
         tokio::spawn(watch(windlass.clone(), in_order, since, shutdown.clone())),
     ];
+    if let Err(error) = windlass.access.write_authorized_keys().await {
+        warn!(%error, "nobody comes in by ssh until that is mended: {error}");
+    }
     // Last, so that no start that fails has used up the one time the password is shown.
-    if let Some(password) = web::first_admin(&windlass.store).await? {
+    if let Some(password) = windlass.access.first_admin().await.map_err(crate::deploy::Error::from)? {
         println!("The dashboard's first user is admin, with the password {password}");
         println!("It is shown this once and stored only as a hash.");
     }
@@ -222,13 +226,20 @@ fn open_dashboard_socket(windlass: &Windlass) -> Result<UnixListener, ServeError
     UnixListener::bind(&path).map_err(|error| ServeError::Listen(path.display().to_string(), error))
 }
 
-async fn pages<L>(listener: L, router: axum::Router, shutdown: CancellationToken)
-where
-    L: axum::serve::Listener,
-    L::Addr: std::fmt::Debug,
-{
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-    if let Err(error) = served.await {
+/// The dashboard for whoever connects by themselves: their address is the connection's.
+async fn direct_pages(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
+    told(served.await);
+}
+
+/// The dashboard behind Caddy.
+async fn pages(listener: UnixListener, router: axum::Router, shutdown: CancellationToken) {
+    told(axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await);
+}
+
+fn told(served: io::Result<()>) {
+    if let Err(error) = served {
         warn!(%error, "the dashboard's listener");
     }
 }

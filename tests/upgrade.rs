@@ -14,13 +14,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, Row};
 use windlass::domain::{
     AppName, DeployEvent, DeployId, DeployStatus, DomainName, Environment, Failure, ImageRef, Manifest,
-    Phase, PhaseStatus, Release, Timestamp, Trigger,
+    Phase, PhaseStatus, Principal, Release, Role, Scope, Timestamp, Trigger, UserName,
 };
-use windlass::store::{NewDeploy, Sealer, Store};
+use windlass::store::{NewDeploy, NewToken, Sealer, Store};
 
 /// The key that seals the secrets of every one of these databases.
 const KEY: [u8; 32] = *b"not a secret: it is in the tests";
-/// The year 2100: sessions of these databases do not end meanwhile.
+/// The year 2100: tokens of these databases do not end meanwhile.
 const LATER: Timestamp = Timestamp::from_millis(4_102_444_800_000);
 
 fn data() -> PathBuf {
@@ -184,8 +184,17 @@ async fn fill(store: &Store) {
     Made::queue(store, '7', Trigger::Push, None).await.runs(&[("checkout", Ok), ("build", Running)]).await;
     Made::queue(store, '1', Trigger::Restart, Some(7)).await;
 
-    store.add_user("admin", "$argon2id$a hash").await.unwrap();
-    store.open_session("admin", b"the hash of a token", LATER).await.unwrap();
+    let [admin, ann]: [UserName; 2] = ["admin", "ann"].map(|name| name.parse().unwrap());
+    store.add_user(&admin, "$argon2id$a hash", Role::Admin, &[]).await.unwrap();
+    store.add_user(&ann, "", Role::Deployer, &[name("shop")]).await.unwrap();
+    store.add_key(&ann, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
+    let (hash, apps, expires) = ([7; 32], vec![name("shop")], Some(LATER));
+    let token = NewToken { user: &ann, name: "ci", hash, scope: Scope::Read, apps: Some(&apps), expires };
+    store.add_token(&token).await.unwrap();
+    store
+        .audit(&Principal::local("root".into()), "env_set", Some(&name("shop")), "TOKEN", false)
+        .await
+        .unwrap();
 }
 
 /// Everything that [`fill`] wrote is there and reads.
@@ -244,9 +253,19 @@ async fn reads(store: &Store) {
     }
     assert_eq!(releases[1].image.0, "windlass-0a1b2c/shop:d2");
 
-    assert_eq!(store.password_hash("admin").await.unwrap().as_deref(), Some("$argon2id$a hash"));
-    let user = store.session_user(b"the hash of a token").await.unwrap();
-    assert_eq!(user.as_deref(), Some("admin"));
+    let admin: UserName = "admin".parse().unwrap();
+    assert_eq!(store.user(&admin).await.unwrap().role, Role::Admin);
+    assert_eq!(store.proof("admin").await.unwrap().unwrap().password_hash, "$argon2id$a hash");
+}
+
+/// What schemas from 0003 on have besides.
+async fn reads_accounts(store: &Store) {
+    let ann = store.user(&"ann".parse().unwrap()).await.unwrap();
+    assert_eq!((ann.role, &ann.apps, ann.password), (Role::Deployer, &vec![name("shop")], false));
+    assert_eq!(store.keys().await.unwrap()[0].user, ann.name);
+    let token = store.token(&[7; 32]).await.unwrap().unwrap();
+    assert_eq!((token.user, token.scope, token.apps), (ann.name, Scope::Read, Some(vec![name("shop")])));
+    assert_eq!(store.audit_entries(None, 5, None).await.unwrap()[0].action, "env_set");
 }
 
 /// A database as SQL text that makes it again.
@@ -302,6 +321,7 @@ async fn what_fills_these_databases_is_what_is_read() {
     let store = open(home.path()).await;
     fill(&store).await;
     reads(&store).await;
+    reads_accounts(&store).await;
     // A copy by its text is the same database.
     let copy = tempfile::tempdir().unwrap();
     let text = dump(&raw(home.path()).await).await;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::account_args::{KeyCommand, TokenCommand, UserCommand};
 use crate::backup::Recipient;
 use crate::domain::{AppName, DeployId, DomainName, HumanDuration, Phase};
 
@@ -113,6 +114,38 @@ Times are UTC. With --json each line is one JSON document.")]
         /// How many of the last lines.
         #[arg(long, value_name = "N", default_value_t = 100)]
         tail: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Add, list, change and remove users.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Add, list and remove ssh keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Create, list and revoke tokens for programs.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List who did what, newest first, and what was refused.
+    #[command(after_help = "Examples:
+  windlass audit --limit 50
+  windlass audit --app shop --json
+
+Rows are only ever added. Never in it: passwords, tokens, values of variables.")]
+    Audit {
+        /// Only with this app.
+        #[arg(long)]
+        app: Option<AppName>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say who you are here, and what you may do.
+    #[command(after_help = "Example:
+  ssh git@deploy.example.com whoami          the same, asked with an ssh key: windlass whoami")]
+    Whoami {
         #[command(flatten)]
         output: Output,
     },

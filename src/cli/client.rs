@@ -11,12 +11,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::CliError;
-use crate::control::{Frame, LONGEST_REQUEST, Request};
+use crate::access::Caller;
+use crate::control::{Envelope, Frame, LONGEST_REQUEST, Request};
 
 /// Knows where the server listens.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    caller: Caller,
 }
 
 /// An answer that is still coming.
@@ -27,14 +29,15 @@ pub struct Answer {
 }
 
 impl Client {
-    /// Speaks to the server that listens on `socket`.
-    pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    /// Speaks for `caller` to the server that listens on `socket`.
+    pub fn new(socket: PathBuf, caller: Caller) -> Self {
+        Self { socket, caller }
     }
 
     /// Sends a request.
     pub fn ask(&self, request: &Request) -> Result<Answer, CliError> {
-        let mut line = serde_json::to_vec(request).map_err(|error| CliError::Usage(error.to_string()))?;
+        let envelope = Envelope { caller: self.caller.clone(), request: request.clone() };
+        let mut line = serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()))?;
         line.push(b'\n');
         if line.len() > LONGEST_REQUEST {
             let most = LONGEST_REQUEST / 1024;
@@ -149,8 +152,8 @@ mod tests {
             stream.write_all(bytes).unwrap();
             request
         });
-        let answer = Client::new(socket).value(&Request::Ping);
-        assert_eq!(server.join().unwrap(), "{\"do\":\"ping\"}\n");
+        let answer = Client::new(socket, Caller::Local("ann".into())).value(&Request::Ping);
+        assert_eq!(server.join().unwrap(), "{\"caller\":{\"local\":\"ann\"},\"do\":\"ping\"}\n");
         answer
     }
 
@@ -173,7 +176,7 @@ mod tests {
     fn an_unreachable_server_is_told_with_its_socket_and_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("control.sock");
-        let said = || match Client::new(socket.clone()).ask(&Request::Ping) {
+        let said = || match Client::new(socket.clone(), Caller::Local(String::new())).ask(&Request::Ping) {
             Err(CliError::Unreachable(text)) => text,
             other => panic!("{other:?}"),
         };

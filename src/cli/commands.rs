@@ -12,7 +12,7 @@ use super::client::{Client, read, strange};
 use super::follow::{Followed, PATIENCE, to_the_end};
 use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
-use super::{CliError, Outcome, actor, print, print_json};
+use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
 use crate::domain::{App, Deploy, DeployId, Environment, Phase};
 use crate::logs::Cursor;
@@ -27,15 +27,15 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             ask(client, &Request::Deploys { app: name, limit }, output.json, deploys)
         }
         Command::Redeploy(again) => {
-            let request = Request::Redeploy { app: again.name, commit: again.commit, actor: actor() };
+            let request = Request::Redeploy { app: again.name, commit: again.commit };
             queue(client, &request, again.wait.wait, again.output.json)
         }
         Command::Revert(again) => {
-            let request = Request::Revert { app: again.name, commit: again.commit, actor: actor() };
+            let request = Request::Revert { app: again.name, commit: again.commit };
             queue(client, &request, again.wait.wait, again.output.json)
         }
         Command::Restart { name, wait, output } => {
-            queue(client, &Request::Restart { app: name, actor: actor() }, wait.wait, output.json)
+            queue(client, &Request::Restart { app: name }, wait.wait, output.json)
         }
         Command::Reload { name } => {
             let done = format!("Sent SIGHUP to {name}'s main process.\n");
@@ -45,6 +45,11 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
             logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, output.json)
         }
+        Command::User(command) => accounts::user(client, command),
+        Command::Key(command) => accounts::key(client, command),
+        Command::Token(command) => accounts::token(client, command),
+        Command::Audit { app, limit, output } => accounts::audit(client, app, limit, output.json),
+        Command::Whoami { output } => accounts::whoami(client, output.json),
         Command::Serve
         | Command::Doctor { .. }
         | Command::Backup(_)
@@ -111,14 +116,14 @@ fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> 
         }
         DeployCommand::Wait { id, output } => wait(client, id, output.json),
         DeployCommand::Cancel { id } => {
-            let ended = last_frame(client, &Request::DeployCancel { id, actor: actor() }, false)?;
+            let ended = last_frame(client, &Request::DeployCancel { id }, false)?;
             Ok(Outcome::done_if(!ended.status.went_live()))
         }
     }
 }
 
 /// Asks a question and shows its answer: as JSON, or as `text` puts it.
-fn ask<T: DeserializeOwned>(
+pub(super) fn ask<T: DeserializeOwned>(
     client: &Client,
     request: &Request,
     json: bool,
@@ -129,7 +134,7 @@ fn ask<T: DeserializeOwned>(
 }
 
 /// Has something done, and says so.
-fn tell(client: &Client, request: &Request, done: &str) -> Result<Outcome, CliError> {
+pub(super) fn tell(client: &Client, request: &Request, done: &str) -> Result<Outcome, CliError> {
     client.value(request)?;
     print(done)
 }
@@ -427,7 +432,7 @@ fn variables(vars: BTreeMap<String, Value>) -> String {
     table.text()
 }
 
-fn list<T: ToString>(words: impl IntoIterator<Item = T>) -> String {
+pub(super) fn list<T: ToString>(words: impl IntoIterator<Item = T>) -> String {
     words.into_iter().map(|word| word.to_string()).collect::<Vec<_>>().join(", ")
 }
 

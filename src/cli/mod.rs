@@ -3,6 +3,8 @@
 //! Everything but `serve`, `doctor`, `backup`, `restore` and `completions` asks the server over its
 //! control socket.
 
+mod account_args;
+mod accounts;
 mod args;
 mod backup;
 mod client;
@@ -20,6 +22,7 @@ use std::process::{self, ExitCode};
 
 use clap::{CommandFactory, Parser};
 
+use crate::access::Caller;
 use crate::config::Home;
 use args::{Cli, Command, HookCommand};
 use client::Client;
@@ -88,7 +91,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Restore(asked) => backup::restore(&home, &asked),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
         Command::Completions { shell } => completions(shell),
-        command => commands::run(&Client::new(home.control_socket()), command),
+        command => commands::run(&Client::new(home.control_socket(), caller()), command),
     }
 }
 
@@ -144,8 +147,24 @@ fn user_name(uid: u32) -> String {
     name.and_then(|line| line.split(':').next()).map_or(id.clone(), str::to_owned)
 }
 
-/// Who asks: whoever the ssh or web layer says it is, else the login name, else the user id.
-fn actor() -> String {
-    let named = ["WINDLASS_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    named.filter(|name| !name.is_empty()).unwrap_or_else(|| user_name(rustix::process::getuid().as_raw()))
+/// Who asks: whoever came in by ssh or HTTPS, as what let them in has said; else the login name, else
+/// the user id.
+fn caller() -> Caller {
+    let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let number = |name: &str| text(name).and_then(|id| id.parse().ok());
+    let from = || text(FROM).unwrap_or_default();
+    match (number(KEY), number(TOKEN)) {
+        (Some(key), _) => Caller::Key(key, from()),
+        (None, Some(token)) => Caller::Token(token, from()),
+        (None, None) => {
+            let named = ["USER", "LOGNAME"].iter().find_map(|name| text(name));
+            Caller::Local(named.unwrap_or_else(|| user_name(rustix::process::getuid().as_raw())))
+        }
+    }
 }
+
+/// By which the ssh command and the hook know for whom they act: the number of a key, or of a token,
+/// and where it came from.
+const KEY: &str = "WINDLASS_KEY";
+const TOKEN: &str = "WINDLASS_TOKEN";
+const FROM: &str = "WINDLASS_FROM";

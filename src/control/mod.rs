@@ -1,21 +1,45 @@
 //! The control socket: how the command line and the hook talk to the server.
 //!
 //! One JSON object a line, over a unix socket that only its owner may open. The client sends one
-//! [`Request`]; the server answers with [`Frame`]s and closes. `curl` cannot speak it, `socat` can.
+//! [`Envelope`]: a [`Request`] and who asks; the server answers with [`Frame`]s and closes. `curl` cannot speak it, `socat` can.
 
+mod rules;
 pub mod server;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AppName, CommitId, Deploy, DeployId, DomainName, Phase, PhaseTiming};
+use crate::access::Caller;
+use crate::domain::{
+    AppName, CommitId, Deploy, DeployId, DomainName, Phase, PhaseTiming, Role, Scope, UserName,
+};
 use crate::logs::Cursor;
 
 /// A request's longest line, in bytes.
 pub const LONGEST_REQUEST: usize = 1024 * 1024;
 
-/// What a client may ask.
+/// What a client sends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Who asks.
+    pub caller: Caller,
+    /// For what.
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// What git is asked to do with a repository over ssh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// `git push`.
+    Push,
+    /// `git fetch` and `git clone`.
+    Fetch,
+}
+
+/// What a client may ask. `rules.rs` says what each needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
@@ -91,8 +115,6 @@ pub enum Request {
     DeployCancel {
         /// Which.
         id: DeployId,
-        /// Who asks.
-        actor: String,
     },
     /// Builds and deploys a commit again; the live one by default. Answers with the deploy.
     Redeploy {
@@ -100,8 +122,6 @@ pub enum Request {
         app: AppName,
         /// Anything git can resolve.
         commit: Option<String>,
-        /// Who asks.
-        actor: String,
     },
     /// Goes back to an earlier release; the one before the live one by default.
     Revert {
@@ -109,15 +129,11 @@ pub enum Request {
         app: AppName,
         /// Anything git can resolve.
         commit: Option<String>,
-        /// Who asks.
-        actor: String,
     },
     /// Brings the live image up again with today's environment.
     Restart {
         /// Which app.
         app: AppName,
-        /// Who asks.
-        actor: String,
     },
     /// SIGHUP to the app's main process.
     Reload {
@@ -141,8 +157,101 @@ pub enum Request {
         app: AppName,
         /// What moved.
         updates: Vec<RefUpdate>,
-        /// Who pushed.
-        actor: String,
+    },
+    /// Who the caller is, and what they may do.
+    Whoami,
+    /// From the ssh command: may the caller use this repository? Answers with its path.
+    Enter {
+        /// Which app's.
+        app: AppName,
+        /// What for.
+        service: Service,
+    },
+    /// Adds a user. Answers with them, and with the password that was made up where none is given.
+    UserAdd {
+        /// Their name.
+        name: UserName,
+        /// What they may do.
+        role: Role,
+        /// In which apps.
+        apps: Vec<AppName>,
+        /// Their password.
+        password: Option<String>,
+    },
+    /// Every user.
+    UserList,
+    /// Changes what a user may do.
+    UserRole {
+        /// Who.
+        name: UserName,
+        /// What they may do.
+        role: Role,
+        /// In which apps.
+        apps: Vec<AppName>,
+    },
+    /// Sets a user's password; their sessions end. Answers with the one that was made up where none is
+    /// given.
+    UserPasswd {
+        /// Who.
+        name: UserName,
+        /// Their password.
+        password: Option<String>,
+        /// Whether their second factor goes as well.
+        without_second_factor: bool,
+    },
+    /// Removes a user with their keys, tokens and sessions.
+    UserRemove {
+        /// Who.
+        name: UserName,
+    },
+    /// Adds an ssh key. Answers with it.
+    KeyAdd {
+        /// Whose; the caller's by default.
+        user: Option<UserName>,
+        /// The line of a `.pub` file.
+        key: String,
+        /// What to call it; its comment by default.
+        name: Option<String>,
+    },
+    /// Ssh keys: an administrator's list has everybody's.
+    KeyList {
+        /// Only those of this user.
+        user: Option<UserName>,
+    },
+    /// Removes an ssh key.
+    KeyRemove {
+        /// Its number.
+        id: i64,
+    },
+    /// Makes a token. Answers with it, and with the secret that is shown this once.
+    TokenCreate {
+        /// Whose; the caller's by default.
+        user: Option<UserName>,
+        /// What to call it.
+        name: String,
+        /// How far it reaches.
+        scope: Scope,
+        /// In which apps; every one of its user's by default.
+        apps: Option<Vec<AppName>>,
+        /// How long it is good, in milliseconds; until it is revoked by default.
+        lasts_ms: Option<u64>,
+    },
+    /// Tokens: an administrator's list has everybody's.
+    TokenList {
+        /// Only those of this user.
+        user: Option<UserName>,
+    },
+    /// Revokes a token.
+    TokenRevoke {
+        /// Its number.
+        id: i64,
+    },
+    /// Who did what, newest first.
+    Audit {
+        /// Only with this app.
+        app: Option<AppName>,
+        /// How many at most.
+        limit: u32,
     },
 }
 

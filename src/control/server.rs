@@ -13,9 +13,10 @@ use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{AppLogLine, Frame, LONGEST_REQUEST, Request};
+use super::{AppLogLine, Envelope, Frame, LONGEST_REQUEST, Request};
+use crate::access::{Caller, NewUser};
 use crate::deploy::{Error, ErrorKind, Progress, Windlass};
-use crate::domain::{AppName, Deploy, DeployId, Environment};
+use crate::domain::{AppName, Deploy, DeployId, Environment, Principal, Role, Timestamp, UserName};
 use crate::logs::{AppLine, Cursor};
 
 /// A client that takes nothing for this long is given up.
@@ -53,13 +54,16 @@ pub async fn serve(listener: UnixListener, windlass: Windlass, shutdown: Cancell
 async fn converse(stream: UnixStream, windlass: Windlass) {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(LONGEST_REQUEST));
     let request = match tokio::time::timeout(STALLED, lines.next()).await {
-        Ok(Some(Ok(line))) => serde_json::from_str::<Request>(&line).map_err(|error| error.to_string()),
+        Ok(Some(Ok(line))) => serde_json::from_str::<Envelope>(&line).map_err(|error| error.to_string()),
         Ok(Some(Err(error))) => Err(error.to_string()),
         Ok(None) | Err(_) => return,
     };
     let mut client = Client { lines };
     let answered = match request {
-        Ok(request) => answer(&windlass, request, &mut client).await,
+        Ok(Envelope { caller, request }) => match allowed(&windlass, caller, &request).await {
+            Ok(who) => answer(&windlass, &who, request, &mut client).await,
+            Err(error) => Err(error.into()),
+        },
         Err(error) => Err(Trouble::Asked(Error::Refused(format!("that request cannot be read: {error}")))),
     };
     match answered {
@@ -111,7 +115,33 @@ impl Client {
     }
 }
 
-async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> Result<(), Trouble> {
+/// Who asks, where that one may ask for this.
+async fn allowed(windlass: &Windlass, caller: Caller, request: &Request) -> Result<Principal, Error> {
+    let access = &windlass.access;
+    let who = access.caller(caller).await?;
+    access.authorise(&who, &request.needs(&who), request.action().as_ref()).await?;
+    Ok(who)
+}
+
+/// Whose account it is about: the caller's where nobody is named.
+fn account(who: &Principal, user: Option<UserName>) -> Result<UserName, Error> {
+    let nobody =
+        |_| Error::Refused(format!("{} is no user of Windlass: say for whom, with --user NAME", who.name));
+    user.map_or_else(|| who.name.parse().map_err(nobody), Ok)
+}
+
+/// An administrator's list has everybody's.
+fn whose(who: &Principal, user: Option<UserName>) -> Option<UserName> {
+    user.or_else(|| if who.role == Role::Admin { None } else { who.name.parse().ok() })
+}
+
+async fn answer(
+    windlass: &Windlass,
+    who: &Principal,
+    request: Request,
+    client: &mut Client,
+) -> Result<(), Trouble> {
+    let (access, actor) = (&windlass.access, who.name.as_str());
     match request {
         Request::Ping => {
             client.value(json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() })).await
@@ -119,7 +149,9 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
         Request::AppCreate { name, domains } => {
             client.value(json!(windlass.create_app(&name, &domains).await?)).await
         }
-        Request::AppList => client.value(json!(windlass.apps().await?)).await,
+        Request::AppList => {
+            client.value(json!(access.seen(who, windlass.apps().await?, |app| &app.name))).await
+        }
         Request::AppShow { name } => client.value(json!(windlass.app(&name).await?)).await,
         Request::AppDestroy { name } => {
             windlass.destroy_app(&name).await?;
@@ -149,14 +181,14 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
         Request::DeployFollow { id, from, follow: true } => follow(windlass, id, from, client).await,
         Request::DeployFollow { id, from, follow: false } => so_far(windlass, id, from, client).await,
         Request::DeployWait { id } => wait(windlass, id, client).await,
-        Request::DeployCancel { id, actor } => cancel(windlass, id, &actor, client).await,
-        Request::Redeploy { app, commit, actor } => {
-            client.value(json!(windlass.redeploy(&app, commit.as_deref(), &actor).await?)).await
+        Request::DeployCancel { id } => cancel(windlass, id, actor, client).await,
+        Request::Redeploy { app, commit } => {
+            client.value(json!(windlass.redeploy(&app, commit.as_deref(), actor).await?)).await
         }
-        Request::Revert { app, commit, actor } => {
-            client.value(json!(windlass.revert(&app, commit.as_deref(), &actor).await?)).await
+        Request::Revert { app, commit } => {
+            client.value(json!(windlass.revert(&app, commit.as_deref(), actor).await?)).await
         }
-        Request::Restart { app, actor } => client.value(json!(windlass.restart(&app, &actor).await?)).await,
+        Request::Restart { app } => client.value(json!(windlass.restart(&app, actor).await?)).await,
         Request::Reload { app } => {
             windlass.reload(&app).await?;
             client.value(json!({ "reloaded": app })).await
@@ -164,9 +196,9 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
         Request::AppLogs { app, follow, since_ms, tail } => {
             app_logs(windlass, &app, follow, since_ms, tail, client).await
         }
-        Request::Pushed { app, updates, actor } => {
+        Request::Pushed { app, updates } => {
             let updates: Vec<_> = updates.into_iter().map(|u| (u.old, u.new, u.name)).collect();
-            let answer = windlass.pushed(&app, &updates, &actor).await?;
+            let answer = windlass.pushed(&app, &updates, actor).await?;
             for text in answer.notes {
                 client.send(&Frame::Note { text }).await?;
             }
@@ -174,6 +206,60 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
                 Some(deploy) => follow(windlass, deploy.id, Cursor::default(), client).await,
                 None => Ok(()),
             }
+        }
+        Request::Whoami => {
+            let apps = access.seen(who, windlass.apps().await?, |app| &app.name);
+            let apps: Vec<_> = apps.into_iter().map(|app| app.name).collect();
+            client
+                .value(
+                    json!({ "name": who.name, "role": who.role, "via": who.via.to_string(), "apps": apps }),
+                )
+                .await
+        }
+        Request::Enter { app, .. } => {
+            windlass.store.app(&app).await?;
+            client.value(json!({ "user": who.name, "path": windlass.git.path(&app) })).await
+        }
+        Request::UserAdd { name, role, apps, password } => {
+            let made = access.add_user(NewUser { name: name.clone(), role, apps, password }).await?;
+            client.value(json!({ "user": access.user(&name).await?, "password": made })).await
+        }
+        Request::UserList => client.value(json!(access.users().await?)).await,
+        Request::UserRole { name, role, apps } => {
+            client.value(json!(access.set_role(&name, role, &apps).await?)).await
+        }
+        Request::UserPasswd { name, password, without_second_factor } => {
+            let made = access.reset_password(&name, password, without_second_factor).await?;
+            client.value(json!({ "user": name, "password": made })).await
+        }
+        Request::UserRemove { name } => {
+            access.remove_user(&name).await?;
+            client.value(json!({ "removed": name })).await
+        }
+        Request::KeyAdd { user, key, name } => {
+            let user = account(who, user)?;
+            client.value(json!(access.add_key(&user, &key, name.as_deref()).await?)).await
+        }
+        Request::KeyList { user } => client.value(json!(access.keys(whose(who, user).as_ref()).await?)).await,
+        Request::KeyRemove { id } => {
+            access.remove_key(id).await?;
+            client.value(json!({ "removed": id })).await
+        }
+        Request::TokenCreate { user, name, scope, apps, lasts_ms } => {
+            let user = account(who, user)?;
+            let end = |ms: u64| Timestamp::from_millis(Timestamp::now().millis().saturating_add_unsigned(ms));
+            let made = access.make_token(&user, &name, scope, apps.as_deref(), lasts_ms.map(end)).await?;
+            client.value(json!({ "token": made.token, "secret": made.secret })).await
+        }
+        Request::TokenList { user } => {
+            client.value(json!(access.tokens(whose(who, user).as_ref()).await?)).await
+        }
+        Request::TokenRevoke { id } => {
+            access.revoke_token(id).await?;
+            client.value(json!({ "revoked": id })).await
+        }
+        Request::Audit { app, limit } => {
+            client.value(json!(windlass.store.audit_entries(app.as_ref(), limit, None).await?)).await
         }
     }
 }

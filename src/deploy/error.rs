@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::access::AccessError;
+use crate::domain::Denied;
 use crate::engine::EngineError;
 use crate::git::GitError;
 use crate::proxy::ProxyError;
@@ -13,6 +15,9 @@ pub enum Error {
     /// It makes no sense as things stand; the text says why and what to do.
     #[error("{0}")]
     Refused(String),
+    /// Who comes in, and what they may.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -33,7 +38,13 @@ pub enum Error {
 /// Whose turn it is after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// There is no such thing.
+    /// Nobody is known who asks.
+    NobodyKnown,
+    /// Whoever asks may not.
+    Forbidden,
+    /// Too often at once.
+    Busy,
+    /// There is no such thing, or whoever asks may not see it.
     NotFound,
     /// The person asking can mend it.
     Refused,
@@ -46,12 +57,29 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Refused(_) => ErrorKind::Refused,
-            Error::Store(StoreError::NoApp(_) | StoreError::NoDeploy(_)) => ErrorKind::NotFound,
-            Error::Store(StoreError::AppExists(_) | StoreError::DomainTaken { .. }) => ErrorKind::Refused,
+            Error::Access(AccessError::Denied(denied)) => match denied {
+                Denied::NobodyKnown => ErrorKind::NobodyKnown,
+                Denied::NoApp(..) | Denied::NoDeploy(..) => ErrorKind::NotFound,
+                Denied::OnlySeen(..) | Denied::NoAdmin(..) => ErrorKind::Forbidden,
+            },
+            Error::Access(AccessError::Refused(_)) => ErrorKind::Refused,
+            Error::Access(AccessError::Busy) => ErrorKind::Busy,
+            Error::Access(AccessError::Store(error)) | Error::Store(error) => of_store(error),
+            Error::Access(AccessError::Keys(..) | AccessError::Machine(_)) => ErrorKind::Broken,
             Error::Git(GitError::NoCommit(_)) => ErrorKind::NotFound,
-            Error::Store(_) | Error::Engine(_) | Error::Git(_) | Error::Proxy(_) | Error::File(_) => {
-                ErrorKind::Broken
-            }
+            Error::Engine(_) | Error::Git(_) | Error::Proxy(_) | Error::File(_) => ErrorKind::Broken,
         }
+    }
+}
+
+fn of_store(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::NoApp(_) | StoreError::NoDeploy(_) | StoreError::NoUser(_) => ErrorKind::NotFound,
+        StoreError::AppExists(_)
+        | StoreError::DomainTaken { .. }
+        | StoreError::UserExists(_)
+        | StoreError::LastAdmin
+        | StoreError::KeyTaken { .. } => ErrorKind::Refused,
+        _ => ErrorKind::Broken,
     }
 }

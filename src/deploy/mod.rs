@@ -38,6 +38,7 @@ pub use error::{Error, ErrorKind};
 pub use follow::{Follower, Progress};
 pub use output::AppOutput;
 
+use crate::access::Access;
 use crate::config::{Config, Home, Tls};
 use crate::domain::{AppName, DeployId, Environment, Naming, Timestamp};
 use crate::engine::Engine;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub home: Home,
     /// The configuration.
     pub config: Config,
+    /// Who comes in, and the gate.
+    pub access: Access,
     /// The database.
     pub store: Store,
     /// The logs.
@@ -116,6 +119,7 @@ impl Windlass {
             app_output: watch::Sender::new(0),
             caddy: OnceLock::new(),
             since: Timestamp::now(),
+            access: Access::new(store.clone(), home.clone()),
             home,
             config,
             store,

@@ -3,6 +3,8 @@
 //! Nothing here does I/O and nothing here imports another part of the crate. Outside text is
 //! parsed into these types once, at the edge; a value of one of them is always valid.
 
+pub mod access;
+pub mod account;
 pub mod app;
 pub mod deploy;
 pub mod duration;
@@ -15,13 +17,15 @@ pub mod phase;
 pub mod release;
 pub mod size;
 
+pub use access::{Denied, Needs, Principal, Reach, Right, Role, Scope, Via};
+pub use account::{AuditEntry, Key, Session, Token, User};
 pub use app::{App, AppStatus};
 pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
 pub use duration::HumanDuration;
 pub use environment::Environment;
 pub use instant::{Stopwatch, Timestamp};
 pub use manifest::{Gate, Manifest, StatusRange};
-pub use name::{AppName, CommitId, DomainName, GateName, InvalidName};
+pub use name::{AppName, CommitId, DomainName, GateName, InvalidName, UserName};
 pub use naming::Naming;
 pub use phase::{Phase, PhaseStatus, PhaseTiming};
 pub use release::{ImageRef, Release};

@@ -96,6 +96,18 @@ name_type!(
     |s| s.len() == 40 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 );
 
+name_type!(
+    /// A user's name.
+    UserName,
+    "the user name",
+    "use 1 to 40 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    |s| {
+        let first = s.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        first && s.len() <= 40 && s.bytes().all(plain)
+    }
+);
+
 impl CommitId {
     /// The first ten digits, for people.
     pub fn short(&self) -> &str {

@@ -106,10 +106,14 @@ impl Store {
         Ok(rows.len())
     }
 
-    /// Forgets sessions that have ended by time.
+    /// Forgets sessions that have ended, by time or for want of use.
     pub async fn forget_sessions(&self) -> Result<(), StoreError> {
         let now = Timestamp::now().millis();
-        sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now).execute(&self.writer).await?;
+        sqlx::query("DELETE FROM sessions WHERE expires_at <= ?1 OR seen_at <= ?1 - ?2")
+            .bind(now)
+            .bind(super::sessions::IDLE)
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 }

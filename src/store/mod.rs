@@ -5,12 +5,15 @@
 //! upgrade a reading transaction that another process has overtaken.
 
 mod apps;
+mod audit;
 mod deploys;
 mod env;
 mod house;
+mod keys;
 mod releases;
 mod schema;
 mod seal;
+mod sessions;
 mod snapshot;
 mod users;
 
@@ -23,11 +26,14 @@ use thiserror::Error;
 
 pub use apps::AppRow;
 pub use deploys::NewDeploy;
+pub use keys::NewToken;
 pub use seal::{SealError, Sealer};
+pub use sessions::NewSession;
 pub use snapshot::Contents;
+pub use users::Proof;
 
 use crate::domain::deploy::InvalidTransition;
-use crate::domain::{AppName, DeployId, DomainName};
+use crate::domain::{AppName, DeployId, DomainName, UserName};
 
 /// Why the store did not do as asked.
 #[derive(Debug, Error)]
@@ -49,6 +55,23 @@ pub enum StoreError {
     /// No deploy of that number.
     #[error("there is no deploy {0}")]
     NoDeploy(DeployId),
+    /// No user of that name.
+    #[error("there is no user named {0}")]
+    NoUser(UserName),
+    /// The name is in use.
+    #[error("a user named {0} exists already")]
+    UserExists(UserName),
+    /// Somebody has to be able to mend things.
+    #[error("that is the last administrator; make another user one first: windlass user role NAME admin")]
+    LastAdmin,
+    /// A key says whose push it is.
+    #[error("the key {fingerprint} is {owner}'s already; a key belongs to one user")]
+    KeyTaken {
+        /// Which key.
+        fingerprint: String,
+        /// Who has it.
+        owner: String,
+    },
     /// A status change that makes no sense.
     #[error(transparent)]
     Transition(#[from] InvalidTransition),

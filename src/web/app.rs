@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::deploy::Windlass;
 use crate::domain::{App, CommitId, Deploy, DeployId, Release};
 
+use super::doors::Who;
 use super::error::Error;
-use super::session::User;
 use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
 use super::{AppPath, Layout, Web, deploy_path, html};
 
@@ -33,6 +33,8 @@ struct AppPage {
     older: Option<DeployId>,
     newest: bool,
     going: bool,
+    /// Whether the one who looks may deploy it.
+    may: bool,
     app: App,
 }
 
@@ -63,7 +65,7 @@ pub(super) struct Target {
 /// The page.
 pub(super) async fn page(
     State(web): State<Web>,
-    user: User,
+    who: Who,
     AppPath(name): AppPath,
     older: Result<Query<Older>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
@@ -72,12 +74,12 @@ pub(super) async fn page(
     let store = &web.windlass.store;
     let deploys = store.deploys(&name, PAGE + 1, before.map(DeployId)).await?;
     let releases = store.releases(&name, PAGE).await?;
-    show(&web.windlass, user, app, deploys, &releases, before.is_none())
+    show(&web.windlass, who, app, deploys, &releases, before.is_none())
 }
 
 pub(super) fn show(
     windlass: &Windlass,
-    user: User,
+    who: Who,
     app: App,
     mut deploys: Vec<Deploy>,
     releases: &[Release],
@@ -87,20 +89,21 @@ pub(super) fn show(
     deploys.truncate(PAGE as usize);
     let scale = deploys.iter().map(length).max().unwrap_or(0);
     let targets = revertible(releases, app.live.as_ref().map(|live| &live.commit));
+    let may = who.may_deploy(&app.name);
     let row = |deploy: &Deploy| Row {
         path: deploy_path(deploy),
         badge: deploy.status.into(),
         when: deploy.queued_at.into(),
         took: Took::deploy(deploy),
         bar: bar(deploy, scale),
-        revert: targets.contains(&deploy.id),
+        revert: may && targets.contains(&deploy.id),
         deploy: deploy.clone(),
     };
     let live = app.live.as_ref().map(|live| {
         (When::from(live.finished_at.or(live.started_at).unwrap_or(live.queued_at)), deploy_path(live))
     });
     html(&AppPage {
-        layout: Layout::new(app.name.as_str(), Some(user)),
+        layout: Layout::new(app.name.as_str(), Some(&who)),
         badge: app.status.into(),
         sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
         live,
@@ -110,6 +113,7 @@ pub(super) fn show(
         going: newest && deploys.iter().any(going),
         deploys: deploys.iter().map(row).collect(),
         newest,
+        may,
         app,
     })
 }
@@ -127,30 +131,30 @@ pub(super) fn revertible(releases: &[Release], live: Option<&CommitId>) -> HashS
 /// Goes back to a release.
 pub(super) async fn revert(
     State(web): State<Web>,
-    User(user): User,
+    Who(who): Who,
     AppPath(app): AppPath,
     Form(target): Form<Target>,
 ) -> Result<Redirect, Error> {
-    Ok(to(&web.windlass.revert(&app, target.commit(), &user).await?))
+    Ok(to(&web.windlass.revert(&app, target.commit(), &who.name).await?))
 }
 
 /// Builds a commit again.
 pub(super) async fn redeploy(
     State(web): State<Web>,
-    User(user): User,
+    Who(who): Who,
     AppPath(app): AppPath,
     Form(target): Form<Target>,
 ) -> Result<Redirect, Error> {
-    Ok(to(&web.windlass.redeploy(&app, target.commit(), &user).await?))
+    Ok(to(&web.windlass.redeploy(&app, target.commit(), &who.name).await?))
 }
 
 /// Brings the live image up again.
 pub(super) async fn restart(
     State(web): State<Web>,
-    User(user): User,
+    Who(who): Who,
     AppPath(app): AppPath,
 ) -> Result<Redirect, Error> {
-    Ok(to(&web.windlass.restart(&app, &user).await?))
+    Ok(to(&web.windlass.restart(&app, &who.name).await?))
 }
 
 impl Target {

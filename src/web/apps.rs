@@ -9,8 +9,8 @@ use axum::response::Html;
 use crate::deploy::Windlass;
 use crate::domain::{App, AppName, Deploy};
 
+use super::doors::Who;
 use super::error::Error;
-use super::session::User;
 use super::view::{Badge, Took, When, going};
 use super::{Layout, Web, deploy_path, html};
 
@@ -55,15 +55,16 @@ impl From<Deploy> for Brief {
 }
 
 /// The page.
-pub(super) async fn page(State(web): State<Web>, user: User) -> Result<Html<String>, Error> {
-    let apps = web.windlass.apps().await?;
-    let latest = web.windlass.store.latest_deploys().await?;
-    show(&web.windlass, user, apps, latest)
+pub(super) async fn page(State(web): State<Web>, who: Who) -> Result<Html<String>, Error> {
+    let access = &web.windlass.access;
+    let apps = access.seen(&who.0, web.windlass.apps().await?, |app| &app.name);
+    let latest = access.seen(&who.0, web.windlass.store.latest_deploys().await?, |deploy| &deploy.app);
+    show(&web.windlass, who, apps, latest)
 }
 
 pub(super) fn show(
     windlass: &Windlass,
-    user: User,
+    who: Who,
     apps: Vec<App>,
     latest: Vec<Deploy>,
 ) -> Result<Html<String>, Error> {
@@ -81,5 +82,5 @@ pub(super) fn show(
         }
     };
     let apps = apps.into_iter().map(row).collect();
-    html(&AppsPage { layout: Layout::new("Apps", Some(user)), apps, going })
+    html(&AppsPage { layout: Layout::new("Apps", Some(&who)), apps, going })
 }

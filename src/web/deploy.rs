@@ -16,8 +16,8 @@ use crate::logs::Cursor;
 use crate::store::Store;
 
 use super::app::revertible;
+use super::doors::Who;
 use super::error::Error;
-use super::session::User;
 use super::tail::{Tail, tail};
 use super::view::{Badge, Segment, Took, When, going, length, phase_badge, segments};
 use super::{DeployPath, Layout, Web, ansi, deploy_path, html};
@@ -204,32 +204,29 @@ impl Section {
 }
 
 impl Actions {
-    /// On a deploy as it stands now.
-    pub(super) async fn new(store: &Store, deploy: &Deploy) -> Result<Self, Error> {
+    /// On a deploy as it stands now, for somebody who may not do all of them.
+    pub(super) async fn new(store: &Store, deploy: &Deploy, who: &Who) -> Result<Self, Error> {
         let live = store.live_deploy(&deploy.app).await?;
         let releases: Vec<_> = store.release(deploy.id).await?.into_iter().collect();
+        let may = who.may_deploy(&deploy.app);
         Ok(Self {
             path: deploy_path(deploy),
-            cancel: deploy.status.is_open(),
-            revert: !revertible(&releases, live.as_ref().map(|live| &live.commit)).is_empty(),
-            redeploy: !going(deploy),
+            cancel: may && deploy.status.is_open(),
+            revert: may && !revertible(&releases, live.as_ref().map(|live| &live.commit)).is_empty(),
+            redeploy: may && !going(deploy),
             deploy: deploy.clone(),
         })
     }
 }
 
 /// The page.
-pub(super) async fn page(
-    State(web): State<Web>,
-    user: User,
-    path: DeployPath,
-) -> Result<Html<String>, Error> {
+pub(super) async fn page(State(web): State<Web>, who: Who, path: DeployPath) -> Result<Html<String>, Error> {
     let deploy = path.deploy(&web).await?;
     let store = &web.windlass.store;
-    let (head, actions) = (Head::new(store, &deploy).await?, Actions::new(store, &deploy).await?);
+    let (head, actions) = (Head::new(store, &deploy).await?, Actions::new(store, &deploy, &who).await?);
     let (sections, cursor) = sections(&web.windlass, &deploy).await?;
     html(&DeployPage {
-        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(user)),
+        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(&who)),
         head,
         timings: Timings::new(&deploy),
         sections,
@@ -291,10 +288,10 @@ fn log_text(windlass: Windlass, deploy: Deploy) -> impl Stream<Item = std::io::R
 /// Stops a deploy.
 pub(super) async fn cancel(
     State(web): State<Web>,
-    User(user): User,
+    Who(who): Who,
     path: DeployPath,
 ) -> Result<Redirect, Error> {
     let deploy = path.deploy(&web).await?;
-    web.windlass.cancel(deploy.id, &user).await?;
+    web.windlass.cancel(deploy.id, &who.name).await?;
     Ok(Redirect::to(&deploy_path(&deploy)))
 }

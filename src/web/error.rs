@@ -6,6 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::access::AccessError;
 use crate::deploy::{self, ErrorKind};
 
 use super::{Layout, html};
@@ -21,8 +22,6 @@ pub(super) enum Error {
     Bad(&'static str),
     /// A state-changing request that another site sent.
     CrossSite,
-    /// Too many at once.
-    Busy,
     /// A defect of ours.
     Defect(String),
 }
@@ -43,6 +42,11 @@ struct ErrorPage {
 }
 
 impl Error {
+    /// What the gate says.
+    pub(super) fn of(error: AccessError) -> Self {
+        Error::Windlass(error.into())
+    }
+
     /// Something that only a defect can bring about.
     pub(super) fn defect(what: impl std::fmt::Display) -> Self {
         Error::Defect(what.to_string())
@@ -56,6 +60,9 @@ impl Error {
         };
         match self {
             Error::Windlass(error) => match error.kind() {
+                ErrorKind::NobodyKnown => (StatusCode::UNAUTHORIZED, "Nobody is known", sentence(error)),
+                ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "Not allowed", sentence(error)),
+                ErrorKind::Busy => (StatusCode::TOO_MANY_REQUESTS, "Too many at once", sentence(error)),
                 ErrorKind::NotFound => (NOT_HERE.0, NOT_HERE.1, sentence(error)),
                 ErrorKind::Refused => (StatusCode::CONFLICT, "Not possible now", sentence(error)),
                 ErrorKind::Broken => broken(),
@@ -66,11 +73,6 @@ impl Error {
                 StatusCode::FORBIDDEN,
                 "Refused",
                 "This request came from another site. Open the dashboard and ask again there.".to_owned(),
-            ),
-            Error::Busy => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many at once",
-                "Many people try to log in at this moment. Wait a little and try again.".to_owned(),
             ),
             Error::Defect(_) => broken(),
         }

@@ -20,6 +20,7 @@ use crate::domain::{Deploy, DeployId, PhaseStatus, PhaseTiming};
 use crate::logs::Cursor;
 
 use super::deploy::{Actions, Head, Section, Summary, Timings};
+use super::doors::Who;
 use super::error::Error;
 use super::view::Took;
 use super::{DeployPath, Web, ansi};
@@ -63,6 +64,7 @@ struct FinishedEvent {
 /// The stream.
 pub(super) async fn stream(
     State(web): State<Web>,
+    who: Who,
     path: DeployPath,
     from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
@@ -72,8 +74,8 @@ pub(super) async fn stream(
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let follower = web.windlass.follow(deploy.id, last.or(from).unwrap_or_default());
     let events = stream::unfold(Some(follower), move |follower| {
-        let web = web.clone();
-        async move { next(&web, follower?, deploy.id).await }
+        let (web, who) = (web.clone(), who.clone());
+        async move { next(&web, &who, follower?, deploy.id).await }
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(events).keep_alive(keep_alive))
@@ -82,7 +84,7 @@ pub(super) async fn stream(
 type Step = (Result<Event, Infallible>, Option<Follower>);
 
 /// The next event; none when the deploy has ended, the server stops or something broke.
-async fn next(web: &Web, mut follower: Follower, id: DeployId) -> Option<Step> {
+async fn next(web: &Web, who: &Who, mut follower: Follower, id: DeployId) -> Option<Step> {
     let progress = tokio::select! {
         () = web.shutdown.cancelled() => return None,
         progress = follower.next() => progress,
@@ -90,7 +92,7 @@ async fn next(web: &Web, mut follower: Follower, id: DeployId) -> Option<Step> {
     let event = match progress {
         Ok(Some(progress)) => {
             let last = matches!(progress, Progress::Finished(_));
-            event(&web.windlass, id, progress).await.map(|event| (event, last))
+            event(&web.windlass, who, id, progress).await.map(|event| (event, last))
         }
         Ok(None) => return None,
         Err(error) => Err(error.into()),
@@ -104,7 +106,7 @@ async fn next(web: &Web, mut follower: Follower, id: DeployId) -> Option<Step> {
     }
 }
 
-async fn event(windlass: &Windlass, id: DeployId, progress: Progress) -> Result<Event, Error> {
+async fn event(windlass: &Windlass, who: &Who, id: DeployId, progress: Progress) -> Result<Event, Error> {
     let store = &windlass.store;
     match progress {
         Progress::Lines { next, text } => {
@@ -126,7 +128,8 @@ async fn event(windlass: &Windlass, id: DeployId, progress: Progress) -> Result<
             Ok(told("phase", &ended)?.id(behind.to_string()))
         }
         Progress::Finished(deploy) => {
-            let (head, actions) = (Head::new(store, &deploy).await?, Actions::new(store, &deploy).await?);
+            let (head, actions) =
+                (Head::new(store, &deploy).await?, Actions::new(store, &deploy, who).await?);
             let finished = FinishedEvent {
                 status: deploy.status.as_str(),
                 head: head.render().map_err(Error::defect)?,

@@ -3,10 +3,14 @@
 use askama::Template;
 use axum::Form;
 use axum::extract::{Query, State};
+use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use crate::access::{LogIn, Opened};
+
+use super::doors::From;
 use super::error::Error;
 use super::{Layout, Web, html, session};
 
@@ -32,6 +36,8 @@ pub(super) struct Credentials {
     name: String,
     password: String,
     #[serde(default)]
+    code: String,
+    #[serde(default)]
     next: String,
 }
 
@@ -39,35 +45,47 @@ pub(super) struct Credentials {
 pub(super) async fn page(
     State(web): State<Web>,
     Query(Next { next }): Query<Next>,
+    From(address): From,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    if session::user(&web.windlass.store, &headers).await?.is_some() {
+    if let Some(token) = session::token(&headers)
+        && web.windlass.access.session(token, &address).await.map_err(Error::of)?.is_some()
+    {
         return Ok(Redirect::to(local(&next)).into_response());
     }
     form(String::new(), next, false)
 }
 
-/// Logs in.
+/// Logs in. The session before, if there is one, ends: a cookie that somebody else planted is worth
+/// nothing.
 pub(super) async fn submit(
     State(web): State<Web>,
+    From(address): From,
     headers: HeaderMap,
-    Form(Credentials { name, password, next }): Form<Credentials>,
+    Form(Credentials { name, password, code, next }): Form<Credentials>,
 ) -> Result<Response, Error> {
-    let store = &web.windlass.store;
-    if !web.passwords.verify(store, &name, password).await? {
+    let access = &web.windlass.access;
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned();
+    let log_in = LogIn { name: name.clone(), password, code, address, agent };
+    let Opened::Session(token) = access.log_in(log_in).await.map_err(Error::of)? else {
         tracing::info!("a log-in failed");
         let page = form(name, next, true)?;
         return Ok((StatusCode::UNAUTHORIZED, page).into_response());
-    }
+    };
     tracing::info!(user = name, "{name} logged in");
-    let cookie = session::open(store, &name, &headers).await?;
+    if let Some(before) = session::token(&headers) {
+        access.log_out(before).await.map_err(Error::of)?;
+    }
+    let cookie = session::opening(&token, &headers)?;
     Ok(([(session::SET, cookie)], Redirect::to(local(&next))).into_response())
 }
 
 /// Logs out.
 pub(super) async fn logout(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Error> {
-    let cookie = session::close(&web.windlass.store, &headers).await?;
-    Ok(([(session::SET, cookie)], Redirect::to("/login")).into_response())
+    if let Some(token) = session::token(&headers) {
+        web.windlass.access.log_out(token).await.map_err(Error::of)?;
+    }
+    Ok(([(session::SET, session::closing(&headers)?)], Redirect::to("/login")).into_response())
 }
 
 fn form(name: String, next: String, failed: bool) -> Result<Response, Error> {

@@ -3,17 +3,17 @@
 //! One file per page; [`error`] is the one place that maps errors to status codes. Three layers
 //! stand around every route, so that none can be forgotten on a new one: headers that forbid
 //! inline script and style, the refusal of state changes that another site sends, and the guard
-//! that wants a session. Nothing here changes anything but by way of [`Windlass`].
+//! ([`doors`]) that lets in who may. Nothing here changes anything but by way of [`Windlass`].
 
 mod ansi;
 mod app;
 mod apps;
 mod assets;
 mod deploy;
+mod doors;
 mod error;
 mod events;
 mod login;
-mod password;
 mod session;
 mod tail;
 #[cfg(test)]
@@ -26,18 +26,17 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response as HttpResponse};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-pub use password::{first_admin, hash_password};
+pub use doors::{Behind, Door, Rule};
 
 use crate::deploy::Windlass;
 use crate::domain::{AppName, Deploy, DeployId, Timestamp};
+use doors::{Doors, Who};
 use error::Error;
-use password::Passwords;
 
 /// What every handler may need. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,31 +44,39 @@ struct Web {
     windlass: Windlass,
     /// Event streams end on it: a server that waited for them would never stop.
     shutdown: CancellationToken,
-    passwords: Passwords,
 }
 
-/// All pages of the dashboard. Event streams end when `shutdown` is cancelled.
-pub fn router(windlass: Windlass, shutdown: CancellationToken) -> Router {
-    let web = Web { windlass, shutdown, passwords: Passwords::new() };
-    Router::new()
-        .route("/login", get(login::page).post(login::submit))
-        .route("/logout", post(login::logout))
-        .route("/static/{file}", get(assets::serve))
-        .route("/", get(apps::page))
-        .route("/apps/{app}", get(app::page))
-        .route("/apps/{app}/revert", post(app::revert))
-        .route("/apps/{app}/redeploy", post(app::redeploy))
-        .route("/apps/{app}/restart", post(app::restart))
-        .route("/apps/{app}/deploys/{id}", get(deploy::page))
-        .route("/apps/{app}/deploys/{id}/events", get(events::stream))
-        .route("/apps/{app}/deploys/{id}/log", get(deploy::log))
-        .route("/apps/{app}/deploys/{id}/cancel", post(deploy::cancel))
+/// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
+/// is cancelled.
+pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
+    let web = Web { windlass, shutdown };
+    table(web.clone())
+        .router()
         .fallback(error::not_found)
-        .layer(from_fn_with_state(web.clone(), session::guard))
         .layer(CsrfLayer::new().with_rejection_response(cross_site))
         .layer(DefaultBodyLimit::max(16 * 1024))
         .layer(map_response(safe_headers))
+        .layer(axum::Extension(behind))
         .with_state(web)
+}
+
+/// Every route, with what it asks for.
+fn table(web: Web) -> Doors {
+    use Rule::{Deploy, Public, User, View};
+    Doors::new(web)
+        .page(Public, "/login", login::page)
+        .form(Public, "log_in", "/login", login::submit)
+        .form(User, "log_out", "/logout", login::logout)
+        .page(Public, "/static/{file}", assets::serve)
+        .page(User, "/", apps::page)
+        .page(View, "/apps/{app}", app::page)
+        .form(Deploy, "revert", "/apps/{app}/revert", app::revert)
+        .form(Deploy, "redeploy", "/apps/{app}/redeploy", app::redeploy)
+        .form(Deploy, "restart", "/apps/{app}/restart", app::restart)
+        .page(View, "/apps/{app}/deploys/{id}", deploy::page)
+        .page(View, "/apps/{app}/deploys/{id}/events", events::stream)
+        .page(View, "/apps/{app}/deploys/{id}/log", deploy::log)
+        .form(Deploy, "cancel", "/apps/{app}/deploys/{id}/cancel", deploy::cancel)
 }
 
 fn cross_site(_: ProtectionError) -> Response {
@@ -102,10 +109,10 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(title: &str, user: Option<session::User>) -> Self {
+    fn new(title: &str, who: Option<&Who>) -> Self {
         Self {
             title: title.to_owned(),
-            user: user.map(|user| user.0),
+            user: who.map(|who| who.0.name.clone()),
             style: assets::style(),
             script: assets::script(),
             icon: assets::icon(),

@@ -12,12 +12,17 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::{Config, Home};
 use crate::domain::{
-    App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release,
-    Stopwatch, Trigger,
+    App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal,
+    Release, Role, Stopwatch, Trigger, UserName, Via,
 };
 use crate::logs::PhaseWriter;
-use crate::store::NewDeploy;
 use crate::store::tests::scratch;
+use crate::store::{NewDeploy, NewSession};
+
+/// Somebody who may do everything.
+pub(super) fn known(name: &str) -> Who {
+    Who(Principal { via: Via::Session, ..Principal::local(name.into()) })
+}
 
 /// A small installation that the tests fill themselves.
 pub(super) struct World {
@@ -35,16 +40,27 @@ impl World {
     }
 
     pub(super) fn router(&self) -> Router {
-        router(self.windlass.clone(), self.shutdown.clone())
+        router(self.windlass.clone(), self.shutdown.clone(), Behind::Nothing)
     }
 
     /// A session of `admin`, as the cookie header that a browser would send.
     pub(super) async fn cookie(&self) -> String {
+        self.cookie_of("admin", Role::Admin, &[]).await
+    }
+
+    /// A session of a user of that role, who is made where there is none.
+    pub(super) async fn cookie_of(&self, name: &str, role: Role, apps: &[&str]) -> String {
         let store = &self.windlass.store;
-        if !store.has_users().await.unwrap() {
-            store.add_user("admin", "no password").await.unwrap();
+        let user: UserName = name.parse().unwrap();
+        if store.user(&user).await.is_err() {
+            let apps: Vec<AppName> = apps.iter().map(|app| app.parse().unwrap()).collect();
+            store.add_user(&user, "no password", role, &apps).await.unwrap();
         }
-        let set = session::open(store, "admin", &Default::default()).await.unwrap();
+        let token = format!("{:064x}", rand::random::<u128>());
+        let (token_hash, id) = (crate::access::hashed(&token), token[32..44].to_owned());
+        let new = NewSession { user: name, token_hash, id, address: "", agent: "" };
+        store.open_session(&new).await.unwrap();
+        let set = session::opening(&token, &Default::default()).unwrap();
         set.to_str().unwrap().split(';').next().unwrap().to_owned()
     }
 
@@ -199,11 +215,15 @@ fn assert_harmless(page: &str) {
 #[tokio::test]
 async fn nobody_gets_in_without_a_session() {
     let world = World::new().await;
-    let pages = ["/apps/shop", "/apps/shop/deploys/1", "/apps/shop/deploys/1/events", "/nowhere", "/static"];
+    let pages = ["/apps/shop", "/apps/shop/deploys/1", "/apps/shop/deploys/1/events"];
     for path in pages {
         let response = world.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
         assert_eq!(response.headers()["location"], format!("/login?next={path}").as_str());
+    }
+    for path in ["/nowhere", "/static", "/apps"] {
+        let response = world.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
     for path in ["/logout", "/apps/shop/revert", "/apps/shop/deploys/1/cancel"] {
         let request =
@@ -229,7 +249,7 @@ async fn log_in(world: &World, password: &str, next: &str) -> Response<Body> {
 #[tokio::test]
 async fn a_password_opens_a_session_and_logging_out_ends_it() {
     let world = World::new().await;
-    let password = first_admin(&world.windlass.store).await.unwrap().unwrap();
+    let password = world.windlass.access.first_admin().await.unwrap().unwrap();
     let wrong = log_in(&world, "guess", "/apps/shop").await;
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
     assert!(!wrong.headers().contains_key("set-cookie"));
@@ -247,7 +267,7 @@ async fn a_password_opens_a_session_and_logging_out_ends_it() {
         let request = Request::builder().method(method).uri(path).header("cookie", cookie);
         world.router().oneshot(request.body(Body::empty()).unwrap())
     };
-    assert_eq!(ask(Method::GET, "/nowhere").await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(ask(Method::GET, "/").await.unwrap().status(), StatusCode::OK);
     assert_eq!(ask(Method::GET, "/login?next=//evil").await.unwrap().headers()["location"], "/");
     assert!(
         ask(Method::POST, "/logout").await.unwrap().headers()["set-cookie"]
@@ -255,7 +275,7 @@ async fn a_password_opens_a_session_and_logging_out_ends_it() {
             .unwrap()
             .contains("Max-Age=0")
     );
-    assert_eq!(ask(Method::GET, "/nowhere").await.unwrap().status(), StatusCode::SEE_OTHER);
+    assert_eq!(ask(Method::GET, "/").await.unwrap().status(), StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
@@ -337,7 +357,7 @@ async fn what_strangers_wrote_stays_text_on_every_page() {
     }
 
     let store = &world.windlass.store;
-    let (app, user) = (world.app("shop").await, || session::User(HOSTILE.into()));
+    let (app, user) = (world.app("shop").await, || known(HOSTILE));
     let deploys = store.deploys(&app.name, 51, None).await.unwrap();
     let windlass = &world.windlass;
     assert_harmless(&app::show(windlass, user(), app.clone(), deploys.clone(), &[], true).unwrap().0);
@@ -359,7 +379,7 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     store.forget_image(DeployId(1)).await.unwrap();
     let failed = world.start("shop", "fourth", "Ada").await;
     world.fail(failed, "build", "no", 5).await;
-    let (app, user, windlass) = (world.app("shop").await, session::User("admin".into()), &world.windlass);
+    let (app, user, windlass) = (world.app("shop").await, known("admin"), &world.windlass);
     let deploys = store.deploys(&app.name, 51, None).await.unwrap();
     let releases = store.releases(&app.name, 50).await.unwrap();
     let second = releases.iter().find(|r| r.deploy == DeployId(2)).unwrap().commit.clone();
@@ -456,4 +476,59 @@ async fn a_stream_ends_with_the_server_and_a_deploy_is_only_its_own_apps() {
     world.shutdown.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(5), events(stream, |_| false)).await;
     assert!(ended.unwrap().is_empty());
+}
+
+/// Whether the guard let a request in.
+fn came_in(response: &Response<Body>) -> bool {
+    let to_login = response.headers().get("location").is_some_and(|to| to.as_bytes().starts_with(b"/login?"))
+        || response.headers().get("location").is_some_and(|to| to == "/login");
+    !to_login && !matches!(response.status().as_u16(), 401 | 403 | 404)
+}
+
+/// Walks every route as nobody and as each role, and holds docs/access.md to what it finds.
+#[tokio::test]
+async fn every_route_lets_in_whom_its_rule_says() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    world.create_app("blog").await;
+    let id = world.start("shop", "first", "Ada").await;
+    let who = [
+        None,
+        Some(world.cookie_of("outsider", Role::Deployer, &["blog"]).await),
+        Some(world.cookie_of("viewer", Role::Viewer, &["shop"]).await),
+        Some(world.cookie_of("deployer", Role::Deployer, &["shop"]).await),
+        Some(world.cookie_of("admin", Role::Admin, &[]).await),
+    ];
+    let web = Web { windlass: world.windlass.clone(), shutdown: world.shutdown.clone() };
+    let mut rows = String::new();
+    for door in table(web).table {
+        // What ends a session, or wants a form, is tried by tests of its own.
+        if matches!(door.path, "/login" | "/logout" | "/static/{file}") {
+            continue;
+        }
+        let path = door.path.replace("{app}", "shop").replace("{id}", &id.to_string());
+        let mut cells = Vec::new();
+        for (n, cookie) in who.iter().enumerate() {
+            let mut request = Request::builder().method(door.method).uri(&path);
+            if let Some(cookie) = cookie {
+                request = request.header("cookie", cookie);
+            }
+            if door.method == "POST" {
+                request = request.header("content-type", "application/x-www-form-urlencoded");
+            }
+            let response = world.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let expected = match door.rule {
+                Rule::Public => true,
+                Rule::User => n > 0,
+                Rule::View => n > 1,
+                Rule::Deploy => n > 2,
+                Rule::Admin => n > 3,
+            };
+            assert_eq!(came_in(&response), expected, "{door:?} as {n}: {}", response.status());
+            cells.push(if expected { "yes" } else { "" });
+        }
+        rows += &format!("| {} | `{}` | {} |\n", door.method, door.path, cells.join(" | "));
+    }
+    let told = include_str!("../../docs/access.md");
+    assert!(told.contains(&rows), "docs/access.md should have:\n{rows}");
 }

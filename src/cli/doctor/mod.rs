@@ -91,7 +91,7 @@ fn configuration(home: &Home) -> (Config, Finding) {
 }
 
 fn server(home: &Home) -> Finding {
-    match Client::new(home.control_socket()).value(&Request::Ping) {
+    match Client::new(home.control_socket(), crate::cli::caller()).value(&Request::Ping) {
         Ok(value) => {
             let version = value["version"].as_str().unwrap_or("of unknown version");
             Finding::ok("server", format!("answers; windlass {version}, process {}", value["pid"]))

@@ -1,0 +1,114 @@
+//! Who did what. The database itself refuses to change or remove a row.
+
+use sqlx::FromRow;
+
+use super::{Store, StoreError};
+use crate::domain::{AppName, AuditEntry, Principal, Timestamp};
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    at: i64,
+    actor: String,
+    via: String,
+    address: String,
+    action: String,
+    app: Option<String>,
+    detail: String,
+    denied: bool,
+}
+
+impl TryFrom<Row> for AuditEntry {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let app = row.app.map(|app| app.parse()).transpose();
+        Ok(Self {
+            id: row.id,
+            at: Timestamp::from_millis(row.at),
+            actor: row.actor,
+            via: row.via,
+            address: row.address,
+            action: row.action,
+            app: app.map_err(|_| StoreError::Unreadable("audit.app"))?,
+            detail: row.detail,
+            denied: row.denied,
+        })
+    }
+}
+
+impl Store {
+    /// Writes down what somebody did, or was refused.
+    pub async fn audit(
+        &self,
+        who: &Principal,
+        action: &str,
+        app: Option<&AppName>,
+        detail: &str,
+        denied: bool,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO audit (at, actor, via, address, action, app, detail, denied) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(Timestamp::now().millis())
+        .bind(&who.name)
+        .bind(who.via.to_string())
+        .bind(&who.address)
+        .bind(action)
+        .bind(app.map(AppName::as_str))
+        .bind(detail)
+        .bind(denied)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// The newest entries before the one numbered `before`, newest first; of one app, where given.
+    pub async fn audit_entries(
+        &self,
+        app: Option<&AppName>,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows: Vec<Row> = match app {
+            Some(app) => {
+                sqlx::query_as("SELECT * FROM audit WHERE app = ? AND id < ? ORDER BY id DESC LIMIT ?")
+                    .bind(app.as_str())
+                    .bind(before.unwrap_or(i64::MAX))
+                    .bind(limit)
+                    .fetch_all(&self.reader)
+                    .await?
+            }
+            None => {
+                sqlx::query_as("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")
+                    .bind(before.unwrap_or(i64::MAX))
+                    .bind(limit)
+                    .fetch_all(&self.reader)
+                    .await?
+            }
+        };
+        rows.into_iter().map(AuditEntry::try_from).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::scratch;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_down_stays() {
+        let (_dir, store) = scratch().await;
+        let who = Principal::local("root".into());
+        let shop: AppName = "shop".parse().unwrap();
+        store.audit(&who, "env_set", Some(&shop), "TOKEN", false).await.unwrap();
+        store.audit(&who, "app_create", None, "blog", true).await.unwrap();
+        for sql in ["DELETE FROM audit", "UPDATE audit SET actor = 'ann'"] {
+            let refused = sqlx::query(sql).execute(&store.writer).await.unwrap_err();
+            assert!(refused.to_string().contains("append-only"), "{refused}");
+        }
+        let all = store.audit_entries(None, 10, None).await.unwrap();
+        assert_eq!(all.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["app_create", "env_set"]);
+        assert_eq!(store.audit_entries(Some(&shop), 10, None).await.unwrap().len(), 1);
+        assert_eq!(store.audit_entries(None, 10, Some(all[0].id)).await.unwrap(), all[1..]);
+    }
+}

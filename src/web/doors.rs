@@ -1,0 +1,232 @@
+//! The one way a route gets into the dashboard: with the rule that it is guarded by.
+//!
+//! [`Doors`] is all that the table of routes has to add one with. A page takes a rule, a form takes a
+//! rule and the word that the audit log has for it; neither can be left out. What asks for an app has
+//! to have one in its path, or the server does not start.
+
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
+use axum::handler::Handler;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use std::net::SocketAddr;
+
+use super::error::Error;
+use super::{Web, session};
+use crate::access::Action;
+use crate::domain::{AppName, Denied, Needs, Principal, Right};
+
+/// What a route asks for before anything of it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Nothing: it tells nothing.
+    Public,
+    /// A user. What is listed is what that one may see.
+    User,
+    /// To see the app of the path.
+    View,
+    /// To deploy the app of the path.
+    Deploy,
+    /// To be an administrator.
+    Admin,
+}
+
+/// A route as it stands in the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Door {
+    /// Its method.
+    pub method: &'static str,
+    /// Its path, with `{app}` and the like.
+    pub path: &'static str,
+    /// What it asks for.
+    pub rule: Rule,
+    /// What the audit log calls it; nothing for what only shows.
+    pub action: Option<&'static str>,
+}
+
+/// The table while it is written.
+pub(super) struct Doors {
+    web: Web,
+    router: Router<Web>,
+    /// What is in it so far.
+    pub(super) table: Vec<Door>,
+}
+
+/// How a browser's requests come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// Through Caddy's socket, which says where they come from; nobody else can open that.
+    Caddy,
+    /// From the connection's own address.
+    Nothing,
+}
+
+impl Doors {
+    pub(super) fn new(web: Web) -> Self {
+        Self { web, router: Router::new(), table: Vec::new() }
+    }
+
+    /// Something to look at.
+    pub(super) fn page<H, T>(self, rule: Rule, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Web>,
+        T: 'static,
+    {
+        self.open(Door { method: "GET", path, rule, action: None }, MethodFilter::GET, handler)
+    }
+
+    /// Something that changes what there is. `action` is its word in the audit log.
+    pub(super) fn form<H, T>(self, rule: Rule, action: &'static str, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Web>,
+        T: 'static,
+    {
+        self.open(Door { method: "POST", path, rule, action: Some(action) }, MethodFilter::POST, handler)
+    }
+
+    fn open<H, T>(mut self, door: Door, method: MethodFilter, handler: H) -> Self
+    where
+        H: Handler<T, Web>,
+        T: 'static,
+    {
+        let of_app = matches!(door.rule, Rule::View | Rule::Deploy);
+        assert!(!of_app || door.path.contains("{app}"), "{door:?} has no app in its path");
+        let guarded = on(method, handler).route_layer(from_fn_with_state((self.web.clone(), door), guard));
+        self.router = self.router.route(door.path, guarded);
+        self.table.push(door);
+        self
+    }
+
+    pub(super) fn router(self) -> Router<Web> {
+        self.router
+    }
+}
+
+/// Who asks. Only the guard makes one, so a handler that takes it cannot be reached without.
+#[derive(Debug, Clone)]
+pub(super) struct Who(pub(super) Principal);
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.get::<Who>().cloned().ok_or_else(|| Error::defect("a page outside the guard"))
+    }
+}
+
+impl Who {
+    /// The user: whoever is logged in is one.
+    pub(super) fn user(&self) -> Result<crate::domain::UserName, Error> {
+        self.0.name.parse().map_err(Error::defect)
+    }
+
+    /// Whether this one may deploy an app.
+    pub(super) fn may_deploy(&self, app: &AppName) -> bool {
+        self.0.may(&Needs::App(Right::Deploy, app.clone()), None).is_ok()
+    }
+
+    /// Whether this one is an administrator.
+    pub(super) fn is_admin(&self) -> bool {
+        self.0.may(&Needs::Admin, None).is_ok()
+    }
+}
+
+/// Where a request comes from: an address, or nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct From(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Ok(origin(&parts.headers, &parts.extensions))
+    }
+}
+
+fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
+    match extensions.get::<Behind>() {
+        // Caddy adds the address that it sees at the end, and drops what a client claims before it.
+        Some(Behind::Caddy) => {
+            let claimed = headers.get_all("x-forwarded-for").iter().next_back();
+            let last = claimed.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+            From(last.map(|address| address.trim().chars().take(45).collect()).unwrap_or_default())
+        }
+        _ => From(
+            extensions
+                .get::<ConnectInfo<SocketAddr>>()
+                .map(|from| from.0.ip().to_string())
+                .unwrap_or_default(),
+        ),
+    }
+}
+
+/// Stands before every route.
+async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: Next) -> Response {
+    match pass(&web, door, request).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Response> {
+    if door.rule == Rule::Public {
+        return Ok(request);
+    }
+    let (mut parts, body) = request.into_parts();
+    let From(address) = origin(&parts.headers, &parts.extensions);
+    let refused = |error: Error| error.into_response();
+    let who = match session::token(&parts.headers) {
+        Some(token) => {
+            let found = web.windlass.access.session(token, &address).await;
+            found.map_err(|error| refused(Error::of(error)))?
+        }
+        None => None,
+    };
+    let Some(who) = who else { return Err(not_known(&parts)) };
+    let needs = match door.rule {
+        Rule::Public => Needs::Nothing,
+        Rule::User => Needs::User,
+        Rule::Admin => Needs::Admin,
+        Rule::View => Needs::App(Right::View, app(&mut parts).await.map_err(refused)?),
+        Rule::Deploy => Needs::App(Right::Deploy, app(&mut parts).await.map_err(refused)?),
+    };
+    let detail = parts.uri.path().to_owned();
+    let action = door.action.map(|name| Action { name, detail });
+    let allowed = web.windlass.access.authorise(&who, &needs, action.as_ref()).await;
+    allowed.map_err(|error| refused(Error::of(error)))?;
+    parts.extensions.insert(Who(who));
+    Ok(Request::from_parts(parts, body))
+}
+
+/// The app of the path. What can be no app's name is simply not found.
+async fn app(parts: &mut Parts) -> Result<AppName, Error> {
+    let params = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| Error::NotFound)?;
+    let name = params.iter().find(|(name, _)| *name == "app").map(|(_, value)| value.parse());
+    name.and_then(Result::ok).ok_or(Error::NotFound)
+}
+
+/// To the log-in page, and back afterwards where that makes sense.
+fn not_known(parts: &Parts) -> Response {
+    if parts.uri.path().starts_with("/api/") {
+        return Error::of(Denied::NobodyKnown.into()).into_response();
+    }
+    session::to_login(&parts.method == Method::GET, &parts.uri).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_address_is_what_caddy_says_and_nobody_else() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "198.51.100.9, 192.0.2.7".parse().unwrap());
+        let mut extensions = axum::http::Extensions::new();
+        extensions.insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))));
+        extensions.insert(Behind::Nothing);
+        assert_eq!(origin(&headers, &extensions).0, "127.0.0.1");
+        extensions.insert(Behind::Caddy);
+        assert_eq!(origin(&headers, &extensions).0, "192.0.2.7");
+    }
+}
