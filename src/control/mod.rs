@@ -3,6 +3,7 @@
 //! One JSON object a line, over a unix socket that only its owner may open. The client sends one
 //! [`Envelope`]: a [`Request`] and who asks; the server answers with [`Frame`]s and closes. `curl` cannot speak it, `socat` can.
 
+pub mod answer;
 mod rules;
 pub mod server;
 

@@ -7,17 +7,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{AppLogLine, Envelope, Frame, LONGEST_REQUEST, Request};
-use crate::access::{Caller, NewUser};
+use super::answer::{self, app_lines};
+use super::{Envelope, Frame, LONGEST_REQUEST, Request};
 use crate::deploy::{Error, ErrorKind, Progress, Windlass};
-use crate::domain::{AppName, Deploy, DeployId, Environment, Principal, Role, Timestamp, UserName};
-use crate::logs::{AppLine, Cursor};
+use crate::domain::{AppName, Deploy, DeployId, Principal};
+use crate::logs::Cursor;
 
 /// A client that takes nothing for this long is given up.
 const STALLED: Duration = Duration::from_secs(60);
@@ -60,9 +60,12 @@ async fn converse(stream: UnixStream, windlass: Windlass) {
     };
     let mut client = Client { lines };
     let answered = match request {
-        Ok(Envelope { caller, request }) => match allowed(&windlass, caller, &request).await {
-            Ok(who) => answer(&windlass, &who, request, &mut client).await,
-            Err(error) => Err(error.into()),
+        Ok(Envelope { caller, request }) => match windlass.access.caller(caller).await {
+            Ok(who) => match answer::allow(&windlass, &who, &request).await {
+                Ok(()) => answer(&windlass, &who, request, &mut client).await,
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(Trouble::Asked(error.into())),
         },
         Err(error) => Err(Trouble::Asked(Error::Refused(format!("that request cannot be read: {error}")))),
     };
@@ -115,86 +118,26 @@ impl Client {
     }
 }
 
-/// Who asks, where that one may ask for this.
-async fn allowed(windlass: &Windlass, caller: Caller, request: &Request) -> Result<Principal, Error> {
-    let access = &windlass.access;
-    let who = access.caller(caller).await?;
-    access.authorise(&who, &request.needs(&who), request.action().as_ref()).await?;
-    Ok(who)
-}
-
-/// Whose account it is about: the caller's where nobody is named.
-fn account(who: &Principal, user: Option<UserName>) -> Result<UserName, Error> {
-    let nobody =
-        |_| Error::Refused(format!("{} is no user of Windlass: say for whom, with --user NAME", who.name));
-    user.map_or_else(|| who.name.parse().map_err(nobody), Ok)
-}
-
-/// An administrator's list has everybody's.
-fn whose(who: &Principal, user: Option<UserName>) -> Option<UserName> {
-    user.or_else(|| if who.role == Role::Admin { None } else { who.name.parse().ok() })
-}
-
 async fn answer(
     windlass: &Windlass,
     who: &Principal,
     request: Request,
     client: &mut Client,
 ) -> Result<(), Trouble> {
-    let (access, actor) = (&windlass.access, who.name.as_str());
+    let actor = who.name.as_str();
     match request {
-        Request::Ping => {
-            client.value(json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() })).await
-        }
-        Request::AppCreate { name, domains } => {
-            client.value(json!(windlass.create_app(&name, &domains).await?)).await
-        }
-        Request::AppList => {
-            client.value(json!(access.seen(who, windlass.apps().await?, |app| &app.name))).await
-        }
-        Request::AppShow { name } => client.value(json!(windlass.app(&name).await?)).await,
-        Request::AppDestroy { name } => {
-            windlass.destroy_app(&name).await?;
-            client.value(json!({ "destroyed": name })).await
-        }
-        Request::EnvSet { app, vars } => {
-            let mut env = Environment::default();
-            for (name, value) in &vars {
-                env.set(name, value).map_err(|error| Error::Refused(error.to_string()))?;
-            }
-            windlass.store.set_env(&app, &env).await?;
-            client.value(json!({ "set": vars.keys().collect::<Vec<_>>() })).await
-        }
-        Request::EnvUnset { app, names } => {
-            let unknown = windlass.store.unset_env(&app, &names).await?;
-            client.value(json!({ "unset": names, "unknown": unknown })).await
-        }
-        Request::EnvList { app, reveal } => {
-            let env = windlass.env(&app).await?;
-            let shown = env.iter().map(|(name, value)| (name.to_owned(), reveal.then(|| value.to_owned())));
-            client.value(json!(shown.collect::<std::collections::BTreeMap<_, _>>())).await
-        }
-        Request::Deploys { app, limit } => {
-            client.value(json!(windlass.store.deploys(&app, limit, None).await?)).await
-        }
-        Request::DeployShow { id } => client.value(json!(windlass.store.deploy(id).await?)).await,
         Request::DeployFollow { id, from, follow: true } => follow(windlass, id, from, client).await,
         Request::DeployFollow { id, from, follow: false } => so_far(windlass, id, from, client).await,
         Request::DeployWait { id } => wait(windlass, id, client).await,
         Request::DeployCancel { id } => cancel(windlass, id, actor, client).await,
-        Request::Redeploy { app, commit } => {
-            client.value(json!(windlass.redeploy(&app, commit.as_deref(), actor).await?)).await
+        Request::AppLogs { app, follow: true, since_ms, tail } => {
+            app_logs(windlass, &app, since_ms, tail, client).await
         }
-        Request::Revert { app, commit } => {
-            client.value(json!(windlass.revert(&app, commit.as_deref(), actor).await?)).await
-        }
-        Request::Restart { app } => client.value(json!(windlass.restart(&app, actor).await?)).await,
-        Request::Reload { app } => {
-            windlass.reload(&app).await?;
-            client.value(json!({ "reloaded": app })).await
-        }
-        Request::AppLogs { app, follow, since_ms, tail } => {
-            app_logs(windlass, &app, follow, since_ms, tail, client).await
+        Request::AppLogs { app, follow: false, since_ms, tail } => {
+            for some in windlass.app_output(&app, since_ms, tail).await?.0.chunks(500) {
+                client.send(&Frame::AppLines { lines: app_lines(some) }).await?;
+            }
+            Ok(())
         }
         Request::Pushed { app, updates } => {
             let updates: Vec<_> = updates.into_iter().map(|u| (u.old, u.new, u.name)).collect();
@@ -207,60 +150,7 @@ async fn answer(
                 None => Ok(()),
             }
         }
-        Request::Whoami => {
-            let apps = access.seen(who, windlass.apps().await?, |app| &app.name);
-            let apps: Vec<_> = apps.into_iter().map(|app| app.name).collect();
-            client
-                .value(
-                    json!({ "name": who.name, "role": who.role, "via": who.via.to_string(), "apps": apps }),
-                )
-                .await
-        }
-        Request::Enter { app, .. } => {
-            windlass.store.app(&app).await?;
-            client.value(json!({ "user": who.name, "path": windlass.git.path(&app) })).await
-        }
-        Request::UserAdd { name, role, apps, password } => {
-            let made = access.add_user(NewUser { name: name.clone(), role, apps, password }).await?;
-            client.value(json!({ "user": access.user(&name).await?, "password": made })).await
-        }
-        Request::UserList => client.value(json!(access.users().await?)).await,
-        Request::UserRole { name, role, apps } => {
-            client.value(json!(access.set_role(&name, role, &apps).await?)).await
-        }
-        Request::UserPasswd { name, password, without_second_factor } => {
-            let made = access.reset_password(&name, password, without_second_factor).await?;
-            client.value(json!({ "user": name, "password": made })).await
-        }
-        Request::UserRemove { name } => {
-            access.remove_user(&name).await?;
-            client.value(json!({ "removed": name })).await
-        }
-        Request::KeyAdd { user, key, name } => {
-            let user = account(who, user)?;
-            client.value(json!(access.add_key(&user, &key, name.as_deref()).await?)).await
-        }
-        Request::KeyList { user } => client.value(json!(access.keys(whose(who, user).as_ref()).await?)).await,
-        Request::KeyRemove { id } => {
-            access.remove_key(id).await?;
-            client.value(json!({ "removed": id })).await
-        }
-        Request::TokenCreate { user, name, scope, apps, lasts_ms } => {
-            let user = account(who, user)?;
-            let end = |ms: u64| Timestamp::from_millis(Timestamp::now().millis().saturating_add_unsigned(ms));
-            let made = access.make_token(&user, &name, scope, apps.as_deref(), lasts_ms.map(end)).await?;
-            client.value(json!({ "token": made.token, "secret": made.secret })).await
-        }
-        Request::TokenList { user } => {
-            client.value(json!(access.tokens(whose(who, user).as_ref()).await?)).await
-        }
-        Request::TokenRevoke { id } => {
-            access.revoke_token(id).await?;
-            client.value(json!({ "revoked": id })).await
-        }
-        Request::Audit { app, limit } => {
-            client.value(json!(windlass.store.audit_entries(app.as_ref(), limit, None).await?)).await
-        }
+        request => client.value(answer::value(windlass, who, request).await?).await,
     }
 }
 
@@ -350,33 +240,19 @@ async fn cancel(windlass: &Windlass, id: DeployId, actor: &str, client: &mut Cli
 async fn app_logs(
     windlass: &Windlass,
     app: &AppName,
-    follow: bool,
     since_ms: Option<u64>,
     tail: usize,
     client: &mut Client,
 ) -> Result<(), Trouble> {
     let (lines, mut output) = windlass.app_output(app, since_ms, tail).await?;
     for some in lines.chunks(500) {
-        client.send(&app_lines(some)).await?;
-    }
-    if !follow {
-        return Ok(());
+        client.send(&Frame::AppLines { lines: app_lines(some) }).await?;
     }
     loop {
         let lines = tokio::select! {
             lines = output.next() => lines?,
             () = client.gone() => return Err(Trouble::Gone),
         };
-        client.send(&app_lines(&lines)).await?;
+        client.send(&Frame::AppLines { lines: app_lines(&lines) }).await?;
     }
-}
-
-fn app_lines(lines: &[AppLine]) -> Frame {
-    let line = |line: &AppLine| AppLogLine {
-        at: line.at.clone(),
-        deploy: line.deploy,
-        stream: if line.stderr { "stderr" } else { "stdout" }.to_owned(),
-        text: line.text.clone(),
-    };
-    Frame::AppLines { lines: lines.iter().map(line).collect() }
 }

@@ -1,0 +1,161 @@
+//! Answering what has one answer: for the control socket, and for the API, which asks the same.
+
+use serde_json::{Value, json};
+
+use super::{AppLogLine, Request};
+use crate::access::NewUser;
+use crate::deploy::{Error, Windlass};
+use crate::domain::{Environment, Needs, Principal, Timestamp, UserName};
+use crate::logs::AppLine;
+
+/// Lets `who` ask for this, or does not.
+///
+/// # Errors
+/// What the gate says.
+pub async fn allow(windlass: &Windlass, who: &Principal, request: &Request) -> Result<(), Error> {
+    let (needs, action) = (request.needs(who), request.action());
+    Ok(windlass.access.authorise(who, &needs, action.as_ref()).await?)
+}
+
+/// Whose account it is about: the caller's where nobody is named.
+fn account(who: &Principal, user: Option<UserName>) -> Result<UserName, Error> {
+    let nobody =
+        |_| Error::Refused(format!("{} is no user of Windlass: say for whom, with --user NAME", who.name));
+    user.map_or_else(|| who.name.parse().map_err(nobody), Ok)
+}
+
+/// An administrator's list has everybody's.
+fn whose(who: &Principal, user: Option<UserName>) -> Result<Option<UserName>, Error> {
+    match user {
+        None if who.may(&Needs::Admin, None).is_ok() => Ok(None),
+        user => account(who, user).map(Some),
+    }
+}
+
+/// The answer to a request that [`allow`] let through, in the shape of `--json`. What is followed over
+/// time has none.
+///
+/// # Errors
+/// What kept it from being done.
+pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Result<Value, Error> {
+    let (access, actor) = (&windlass.access, who.name.as_str());
+    Ok(match request {
+        Request::Ping => {
+            json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() })
+        }
+        Request::AppCreate { name, domains } => {
+            json!(windlass.create_app(&name, &domains).await?)
+        }
+        Request::AppList => {
+            json!(access.seen(who, windlass.apps().await?, |app| &app.name))
+        }
+        Request::AppShow { name } => json!(windlass.app(&name).await?),
+        Request::AppDestroy { name } => {
+            windlass.destroy_app(&name).await?;
+            json!({ "destroyed": name })
+        }
+        Request::EnvSet { app, vars } => {
+            let mut env = Environment::default();
+            for (name, value) in &vars {
+                env.set(name, value).map_err(|error| Error::Refused(error.to_string()))?;
+            }
+            windlass.store.set_env(&app, &env).await?;
+            json!({ "set": vars.keys().collect::<Vec<_>>() })
+        }
+        Request::EnvUnset { app, names } => {
+            let unknown = windlass.store.unset_env(&app, &names).await?;
+            json!({ "unset": names, "unknown": unknown })
+        }
+        Request::EnvList { app, reveal } => {
+            let env = windlass.env(&app).await?;
+            let shown = env.iter().map(|(name, value)| (name.to_owned(), reveal.then(|| value.to_owned())));
+            json!(shown.collect::<std::collections::BTreeMap<_, _>>())
+        }
+        Request::Deploys { app, limit } => {
+            json!(windlass.store.deploys(&app, limit, None).await?)
+        }
+        Request::DeployShow { id } => json!(windlass.store.deploy(id).await?),
+        Request::Redeploy { app, commit } => {
+            json!(windlass.redeploy(&app, commit.as_deref(), actor).await?)
+        }
+        Request::Revert { app, commit } => {
+            json!(windlass.revert(&app, commit.as_deref(), actor).await?)
+        }
+        Request::Restart { app } => json!(windlass.restart(&app, actor).await?),
+        Request::Reload { app } => {
+            windlass.reload(&app).await?;
+            json!({ "reloaded": app })
+        }
+        Request::Whoami => {
+            let apps = access.seen(who, windlass.apps().await?, |app| &app.name);
+            let apps: Vec<_> = apps.into_iter().map(|app| app.name).collect();
+            json!({ "name": who.name, "role": who.role, "via": who.via.to_string(), "apps": apps })
+        }
+        Request::Enter { app, .. } => {
+            windlass.store.app(&app).await?;
+            json!({ "user": who.name, "path": windlass.git.path(&app) })
+        }
+        Request::UserAdd { name, role, apps, password } => {
+            let made = access.add_user(NewUser { name: name.clone(), role, apps, password }).await?;
+            json!({ "user": access.user(&name).await?, "password": made })
+        }
+        Request::UserList => json!(access.users().await?),
+        Request::UserRole { name, role, apps } => {
+            json!(access.set_role(&name, role, &apps).await?)
+        }
+        Request::UserPasswd { name, password, without_second_factor } => {
+            let made = access.reset_password(&name, password, without_second_factor).await?;
+            json!({ "user": name, "password": made })
+        }
+        Request::UserRemove { name } => {
+            access.remove_user(&name).await?;
+            json!({ "removed": name })
+        }
+        Request::KeyAdd { user, key, name } => {
+            let user = account(who, user)?;
+            json!(access.add_key(&user, &key, name.as_deref()).await?)
+        }
+        Request::KeyList { user } => json!(access.keys(whose(who, user)?.as_ref()).await?),
+        Request::KeyRemove { id } => {
+            access.remove_key(id).await?;
+            json!({ "removed": id })
+        }
+        Request::TokenCreate { user, name, scope, apps, lasts_ms } => {
+            let user = account(who, user)?;
+            let end = |ms: u64| Timestamp::from_millis(Timestamp::now().millis().saturating_add_unsigned(ms));
+            let made = access.make_token(&user, &name, scope, apps.as_deref(), lasts_ms.map(end)).await?;
+            json!({ "token": made.token, "secret": made.secret })
+        }
+        Request::TokenList { user } => {
+            json!(access.tokens(whose(who, user)?.as_ref()).await?)
+        }
+        Request::TokenRevoke { id } => {
+            access.revoke_token(id).await?;
+            json!({ "revoked": id })
+        }
+        Request::Audit { app, limit } => {
+            json!(windlass.store.audit_entries(app.as_ref(), limit, None).await?)
+        }
+        Request::DeployCancel { id } => {
+            windlass.cancel(id, actor).await?;
+            json!(windlass.store.deploy(id).await?)
+        }
+        Request::AppLogs { app, since_ms, tail, .. } => {
+            json!(app_lines(&windlass.app_output(&app, since_ms, tail).await?.0))
+        }
+        Request::DeployFollow { .. } | Request::DeployWait { .. } | Request::Pushed { .. } => {
+            return Err(Error::Refused("that is followed over time, and has no single answer".into()));
+        }
+    })
+}
+
+/// Lines that an app printed, as they are sent.
+pub(super) fn app_lines(lines: &[AppLine]) -> Vec<AppLogLine> {
+    let line = |line: &AppLine| AppLogLine {
+        at: line.at.clone(),
+        deploy: line.deploy,
+        stream: if line.stderr { "stderr" } else { "stdout" }.to_owned(),
+        text: line.text.clone(),
+    };
+    lines.iter().map(line).collect()
+}
