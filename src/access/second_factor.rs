@@ -38,7 +38,20 @@ impl Access {
     /// # Errors
     /// Only for a name that no `otpauth:` address can hold.
     pub fn begin_second_factor(&self, user: &UserName) -> Result<Enrolment, AccessError> {
-        let secret = rand::random::<[u8; 20]>().to_vec();
+        self.enrolment(user, rand::random::<[u8; 20]>().to_vec())
+    }
+
+    /// The same secret again, after a code that was not right.
+    ///
+    /// # Errors
+    /// [`AccessError::Refused`] for what is no secret.
+    pub fn same_second_factor(&self, user: &UserName, secret: &str) -> Result<Enrolment, AccessError> {
+        let secret = Secret::try_from_base32(secret.trim());
+        let secret = secret.map_err(|_| AccessError::Refused("that is no key of a second factor".into()))?;
+        self.enrolment(user, AsRef::<[u8]>::as_ref(&secret).to_vec())
+    }
+
+    fn enrolment(&self, user: &UserName, secret: Vec<u8>) -> Result<Enrolment, AccessError> {
         let url = totp(secret.clone(), user.as_str())?.to_url();
         let url = url.map_err(|error| AccessError::Refused(format!("the second factor: {error}")))?;
         Ok(Enrolment { secret: Secret::from(secret).to_base32(), url })

@@ -107,6 +107,22 @@ impl Access {
         }
     }
 
+    /// Has a user who is logged in prove themselves once more, for what outlives the session.
+    ///
+    /// # Errors
+    /// [`AccessError::Refused`] when it is not their password; [`AccessError::Busy`].
+    pub async fn prove(&self, user: &UserName, password: String, address: &str) -> Result<(), AccessError> {
+        if !self.limits.allow(user.as_str(), address, true) {
+            return Err(AccessError::Busy);
+        }
+        let proof = self.store.proof(user.as_str()).await?;
+        if !self.passwords.verify(proof.map(|proof| proof.password_hash), password).await? {
+            tokio::time::sleep(PENALTY).await;
+            return Err(AccessError::Refused("the present password is not right".into()));
+        }
+        Ok(())
+    }
+
     /// Changes a user's password where `now` is the present one; their other sessions end.
     ///
     /// # Errors
@@ -119,14 +135,7 @@ impl Access {
         token: &str,
         address: &str,
     ) -> Result<(), AccessError> {
-        if !self.limits.allow(user.as_str(), address, true) {
-            return Err(AccessError::Busy);
-        }
-        let proof = self.store.proof(user.as_str()).await?;
-        if !self.passwords.verify(proof.map(|proof| proof.password_hash), now).await? {
-            tokio::time::sleep(PENALTY).await;
-            return Err(AccessError::Refused("the present password is not right".into()));
-        }
+        self.prove(user, now, address).await?;
         let hash = self.passwords.hash(super::users::acceptable(new)?).await?;
         Ok(self.store.set_password(user, &hash, Some(&hashed(token))).await?)
     }

@@ -69,7 +69,7 @@ pub(super) async fn page(
     AppPath(name): AppPath,
     older: Result<Query<Older>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(Older { before }) = older.map_err(|_| Error::Bad("before= takes a deploy's number"))?;
+    let Query(Older { before }) = older.map_err(|_| Error::bad("before= takes a deploy's number"))?;
     let app = web.windlass.app(&name).await?;
     let store = &web.windlass.store;
     let deploys = store.deploys(&name, PAGE + 1, before.map(DeployId)).await?;

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use std::net::SocketAddr;
 
+use super::api::{self, Endpoint};
 use super::error::Error;
 use super::{Web, session};
 use crate::access::Action;
@@ -32,6 +33,8 @@ pub enum Rule {
     Deploy,
     /// To be an administrator.
     Admin,
+    /// A user, and then what the request of the control socket that it stands for needs.
+    Request,
 }
 
 /// A route as it stands in the table.
@@ -85,6 +88,19 @@ impl Doors {
         T: 'static,
     {
         self.open(Door { method: "POST", path, rule, action: Some(action) }, MethodFilter::POST, handler)
+    }
+
+    /// What stands for a request of the control socket.
+    pub(super) fn endpoint(self, endpoint: Endpoint) -> Self {
+        let method = match endpoint.method {
+            "POST" => MethodFilter::POST,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        let door = Door { method: endpoint.method, path: endpoint.path, rule: Rule::Request, action: None };
+        self.open(door, method, move |web, who, params, query, headers, body| {
+            api::ask(endpoint, web, who, params, query, headers, body)
+        })
     }
 
     fn open<H, T>(mut self, door: Door, method: MethodFilter, handler: H) -> Self
@@ -165,9 +181,16 @@ fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
 async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: Next) -> Response {
     match pass(&web, door, request).await {
         Ok(request) => next.run(request).await,
-        Err(refusal) => refusal,
+        Err(mut refusal) => {
+            refusal.extensions_mut().insert(AtTheDoor);
+            refusal
+        }
     }
 }
+
+/// Marks what was refused here, before anything of the route ran.
+#[derive(Debug, Clone)]
+pub(super) struct AtTheDoor;
 
 async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Response> {
     if door.rule == Rule::Public {
@@ -175,7 +198,8 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     }
     let (mut parts, body) = request.into_parts();
     let From(address) = origin(&parts.headers, &parts.extensions);
-    let refused = |error: Error| error.into_response();
+    let path = parts.uri.path().to_owned();
+    let refused = |error: Error| error.at(&path);
     let who = match session::token(&parts.headers) {
         Some(token) => {
             let found = web.windlass.access.session(token, &address).await;
@@ -186,7 +210,7 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     let Some(who) = who else { return Err(not_known(&parts)) };
     let needs = match door.rule {
         Rule::Public => Needs::Nothing,
-        Rule::User => Needs::User,
+        Rule::User | Rule::Request => Needs::User,
         Rule::Admin => Needs::Admin,
         Rule::View => Needs::App(Right::View, app(&mut parts).await.map_err(refused)?),
         Rule::Deploy => Needs::App(Right::Deploy, app(&mut parts).await.map_err(refused)?),
@@ -209,7 +233,7 @@ async fn app(parts: &mut Parts) -> Result<AppName, Error> {
 /// To the log-in page, and back afterwards where that makes sense.
 fn not_known(parts: &Parts) -> Response {
     if parts.uri.path().starts_with("/api/") {
-        return Error::of(Denied::NobodyKnown.into()).into_response();
+        return Error::of(Denied::NobodyKnown.into()).problem();
     }
     session::to_login(&parts.method == Method::GET, &parts.uri).into_response()
 }

@@ -3,8 +3,10 @@
 //! What broke is logged and never shown: it may name paths, addresses or what a user typed.
 
 use askama::Template;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use crate::access::AccessError;
 use crate::deploy::{self, ErrorKind};
@@ -19,7 +21,7 @@ pub(super) enum Error {
     /// No such page.
     NotFound,
     /// The request makes no sense; the text says why.
-    Bad(&'static str),
+    Bad(String),
     /// A state-changing request that another site sent.
     CrossSite,
     /// A defect of ours.
@@ -52,6 +54,25 @@ impl Error {
         Error::Defect(what.to_string())
     }
 
+    /// A request that makes no sense, and why.
+    pub(super) fn bad(why: impl Into<String>) -> Self {
+        Error::Bad(why.into())
+    }
+
+    /// As whoever asks at this path reads it.
+    pub(super) fn at(self, path: &str) -> Response {
+        if path.starts_with("/api/") { self.problem() } else { self.into_response() }
+    }
+
+    /// For programs: problem details (RFC 9457).
+    pub(super) fn problem(self) -> Response {
+        self.log();
+        let (status, title, detail) = self.parts();
+        let body =
+            json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    }
+
     fn parts(&self) -> (StatusCode, &'static str, String) {
         const NOT_HERE: (StatusCode, &str) = (StatusCode::NOT_FOUND, "Not here");
         let broken = || {
@@ -68,7 +89,7 @@ impl Error {
                 ErrorKind::Broken => broken(),
             },
             Error::NotFound => (NOT_HERE.0, NOT_HERE.1, "There is no page at this address.".to_owned()),
-            Error::Bad(why) => (StatusCode::BAD_REQUEST, "Not understood", (*why).to_owned()),
+            Error::Bad(why) => (StatusCode::BAD_REQUEST, "Not understood", why.clone()),
             Error::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "Refused",
@@ -112,8 +133,8 @@ impl IntoResponse for Error {
 }
 
 /// Everything that no route leads to.
-pub(super) async fn not_found() -> Error {
-    Error::NotFound
+pub(super) async fn not_found(uri: Uri) -> Response {
+    Error::NotFound.at(uri.path())
 }
 
 #[cfg(test)]

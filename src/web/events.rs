@@ -70,7 +70,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
     let deploy = path.deploy(&web).await?;
-    let Query(From { from }) = from.map_err(|_| Error::Bad("from= takes a log position"))?;
+    let Query(From { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let follower = web.windlass.follow(deploy.id, last.or(from).unwrap_or_default());
     let events = stream::unfold(Some(follower), move |follower| {

@@ -5,10 +5,13 @@
 //! inline script and style, the refusal of state changes that another site sends, and the guard
 //! ([`doors`]) that lets in who may. Nothing here changes anything but by way of [`Windlass`].
 
+mod account;
 mod ansi;
+mod api;
 mod app;
 mod apps;
 mod assets;
+mod audit;
 mod deploy;
 mod doors;
 mod error;
@@ -62,8 +65,9 @@ pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -
 
 /// Every route, with what it asks for.
 fn table(web: Web) -> Doors {
-    use Rule::{Deploy, Public, User, View};
-    Doors::new(web)
+    use Rule::{Admin, Deploy, Public, User, View};
+    let api = api::ENDPOINTS.iter().fold(Doors::new(web), |doors, endpoint| doors.endpoint(*endpoint));
+    api.page(Public, "/api/v1/openapi.json", api::openapi)
         .page(Public, "/login", login::page)
         .form(Public, "log_in", "/login", login::submit)
         .form(User, "log_out", "/logout", login::logout)
@@ -76,6 +80,17 @@ fn table(web: Web) -> Doors {
         .page(View, "/apps/{app}/deploys/{id}", deploy::page)
         .page(View, "/apps/{app}/deploys/{id}/events", events::stream)
         .page(View, "/apps/{app}/deploys/{id}/log", deploy::log)
+        .page(User, "/account", account::page)
+        .form(User, "password", "/account/password", account::password)
+        .form(User, "session_end", "/account/sessions/end", account::end_session)
+        .page(User, "/account/second-factor", account::begin_second_factor)
+        .form(User, "second_factor_on", "/account/second-factor", account::confirm_second_factor)
+        .form(User, "second_factor_off", "/account/second-factor/remove", account::remove_second_factor)
+        .form(User, "key_add", "/account/keys", account::add_key)
+        .form(User, "key_remove", "/account/keys/remove", account::remove_key)
+        .form(User, "token_create", "/account/tokens", account::make_token)
+        .form(User, "token_revoke", "/account/tokens/revoke", account::revoke_token)
+        .page(Admin, "/audit", audit::page)
         .form(Deploy, "cancel", "/apps/{app}/deploys/{id}/cancel", deploy::cancel)
 }
 
