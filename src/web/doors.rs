@@ -7,17 +7,20 @@
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::handler::Handler;
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::net::SocketAddr;
 
 use super::api::{self, Endpoint};
 use super::error::Error;
 use super::{Web, session};
-use crate::access::Action;
+use crate::access::{AccessError, Action};
 use crate::domain::{AppName, Denied, Needs, Principal, Right};
 
 /// What a route asks for before anything of it runs.
@@ -48,6 +51,13 @@ pub struct Door {
     pub rule: Rule,
     /// What the audit log calls it; nothing for what only shows.
     pub action: Option<&'static str>,
+}
+
+impl Door {
+    /// Whether programs come in here, by a token in the `Authorization` header.
+    fn takes_tokens(&self) -> bool {
+        ["/api/", "/git/"].iter().any(|start| self.path.starts_with(start))
+    }
 }
 
 /// The table while it is written.
@@ -200,13 +210,15 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     let From(address) = origin(&parts.headers, &parts.extensions);
     let path = parts.uri.path().to_owned();
     let refused = |error: Error| error.at(&path);
-    let who = match session::token(&parts.headers) {
-        Some(token) => {
-            let found = web.windlass.access.session(token, &address).await;
-            found.map_err(|error| refused(Error::of(error)))?
+    let found = match (parts.headers.get(AUTHORIZATION), session::token(&parts.headers)) {
+        (Some(header), _) if door.takes_tokens() => {
+            let secret = token(header).unwrap_or_default();
+            known(web.windlass.access.token(&secret, &address).await)
         }
-        None => None,
+        (_, Some(token)) => web.windlass.access.session(token, &address).await,
+        _ => Ok(None),
     };
+    let who = found.map_err(|error| refused(Error::of(error)))?;
     let Some(who) = who else { return Err(not_known(&parts)) };
     let needs = match door.rule {
         Rule::Public => Needs::Nothing,
@@ -221,6 +233,25 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     allowed.map_err(|error| refused(Error::of(error)))?;
     parts.extensions.insert(Who(who));
     Ok(Request::from_parts(parts, body))
+}
+
+/// The token of an `Authorization` header: as it is, or as the password of whatever user name.
+fn token(header: &HeaderValue) -> Option<String> {
+    let (scheme, value) = header.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    let basic = scheme.eq_ignore_ascii_case("basic").then_some(value)?;
+    let pair = String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?;
+    Some(pair.split_once(':')?.1.to_owned())
+}
+
+/// A token that is none is nobody's.
+fn known(found: Result<Principal, AccessError>) -> Result<Option<Principal>, AccessError> {
+    match found {
+        Err(AccessError::Denied(Denied::NobodyKnown)) => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// The app of the path. What can be no app's name is simply not found.
@@ -241,6 +272,18 @@ fn not_known(parts: &Parts) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_a_bearers_or_a_password() {
+        let of = |text: &str| token(&HeaderValue::from_str(text).unwrap());
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        assert_eq!(of("Bearer wlt_1").as_deref(), Some("wlt_1"));
+        assert_eq!(of("bearer  wlt_1 ").as_deref(), Some("wlt_1"));
+        assert_eq!(of(&basic("ann:wlt_1:2")).as_deref(), Some("wlt_1:2"));
+        for bad in ["wlt_1", "Basic wlt_1", "Basic ", "Digest wlt_1", &basic("wlt_1")] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn the_clients_address_is_what_caddy_says_and_nobody_else() {

@@ -502,7 +502,13 @@ async fn with_apps() -> (World, DeployId) {
     (world, id)
 }
 
-async fn ask_as(world: &World, cookie: Option<&String>, method: &str, path: &str, body: &str) -> Response<Body> {
+async fn ask_as(
+    world: &World,
+    cookie: Option<&String>,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Response<Body> {
     let mut request = Request::builder().method(method).uri(path);
     if let Some(cookie) = cookie {
         request = request.header("cookie", cookie);
@@ -561,7 +567,12 @@ async fn every_endpoint_lets_in_whom_its_request_says() {
             let who = everybody(&world).await;
             let admin: UserName = "admin".parse().unwrap();
             world.windlass.store.add_key(&admin, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
-            world.windlass.access.make_token(&admin, "ci", crate::domain::Scope::Read, None, None).await.unwrap();
+            world
+                .windlass
+                .access
+                .make_token(&admin, "ci", crate::domain::Scope::Read, None, None)
+                .await
+                .unwrap();
             let named = if endpoint.path.contains("/users/") { "viewer" } else { "shop" };
             let path = endpoint.path.replace("{app}", "shop").replace("{name}", named);
             let path = path.replace("{id}", &id.to_string());
