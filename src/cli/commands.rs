@@ -77,7 +77,7 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
     match command {
         EnvCommand::Set { name, vars } => {
             let vars = assignments(&vars, io::stdin().lock()).map_err(CliError::Usage)?;
-            let done = format!("Set {}. {}", list(vars.keys()), counts(&name));
+            let done = format!("Set {}. {}", list(vars.iter().map(|(name, _)| name)), counts(&name));
             tell(client, &Request::EnvSet { app: name, vars }, &done)
         }
         EnvCommand::Unset { name, names } => {
@@ -286,7 +286,7 @@ impl AppOutput {
 
 /// `NAME=value` words; `-` stands for such lines on standard input, where empty lines and those
 /// that begin with `#` do not count. What is wrong is named by its place: it may hold a secret.
-fn assignments(words: &[String], input: impl BufRead) -> Result<BTreeMap<String, String>, String> {
+fn assignments(words: &[String], input: impl BufRead) -> Result<Environment, String> {
     let mut env = Environment::default();
     let mut input = Some(input);
     for (n, word) in words.iter().enumerate() {
@@ -301,8 +301,7 @@ fn assignments(words: &[String], input: impl BufRead) -> Result<BTreeMap<String,
             }
         }
     }
-    let vars: BTreeMap<_, _> = env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    if vars.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(vars) }
+    if env.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(env) }
 }
 
 fn assign(env: &mut Environment, text: &str, place: &str) -> Result<(), String> {
@@ -442,8 +441,7 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let input = &b"# secrets\nTOKEN=a=b\n\nEMPTY=\n"[..];
         let vars = assignments(&words(&["A=1", "-", "B=x y"]), input).unwrap();
-        let shown: Vec<String> = vars.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        assert_eq!(shown, ["A=1", "B=x y", "EMPTY=", "TOKEN=a=b"]);
+        assert_eq!(vars.assignments(), ["A=1", "B=x y", "EMPTY=", "TOKEN=a=b"]);
 
         let refused = |word: &str, input: &[u8]| assignments(&words(&[word]), input).unwrap_err();
         assert_eq!(refused("s3cret", b""), "variable 1 is not NAME=value: it has no '='");

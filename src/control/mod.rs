@@ -5,11 +5,9 @@
 
 pub mod server;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AppName, CommitId, Deploy, DeployId, DomainName, Phase, PhaseTiming};
+use crate::domain::{AppName, CommitId, Deploy, DeployId, DomainName, Environment, Phase, PhaseTiming};
 use crate::logs::Cursor;
 
 /// A request's longest line, in bytes.
@@ -45,7 +43,7 @@ pub enum Request {
         /// Whose.
         app: AppName,
         /// Names and values.
-        vars: BTreeMap<String, String>,
+        vars: Environment,
     },
     /// Removes variables.
     EnvUnset {

@@ -127,11 +127,11 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
         }
         Request::EnvSet { app, vars } => {
             let mut env = Environment::default();
-            for (name, value) in &vars {
+            for (name, value) in vars.iter() {
                 env.set(name, value).map_err(|error| Error::Refused(error.to_string()))?;
             }
             windlass.store.set_env(&app, &env).await?;
-            client.value(json!({ "set": vars.keys().collect::<Vec<_>>() })).await
+            client.value(json!({ "set": vars.iter().map(|(name, _)| name).collect::<Vec<_>>() })).await
         }
         Request::EnvUnset { app, names } => {
             let unknown = windlass.store.unset_env(&app, &names).await?;

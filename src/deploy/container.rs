@@ -28,7 +28,7 @@ impl Windlass {
             owner: Some((app.clone(), deploy)),
             image: image.name.to_string(),
             command: image.manifest.web.command.clone().map(|command| command.0),
-            env: environment(&image.env, image, port).assignments(),
+            env: environment(&image.env, image, port),
             network: self.naming.network(app),
             restart: false,
             user: None,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::duration::HumanDuration;
+use super::environment::{Environment, InvalidVariable};
 use super::name::GateName;
 
 /// The port an app is expected on when neither manifest nor image says one.
@@ -45,6 +46,8 @@ pub struct Build {
     pub context: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// Variables of the app that a step may mount, as `RUN --mount=type=secret,id=NAME`.
+    pub secrets: Vec<String>,
 }
 
 /// `[web]`
@@ -112,7 +115,12 @@ pub struct Drain {
 
 impl Default for Build {
     fn default() -> Self {
-        Self { dockerfile: "Dockerfile".into(), context: ".".into(), args: BTreeMap::new() }
+        Self {
+            dockerfile: "Dockerfile".into(),
+            context: ".".into(),
+            args: BTreeMap::new(),
+            secrets: Vec::new(),
+        }
     }
 }
 
@@ -180,6 +188,9 @@ pub enum InvalidManifest {
     /// A pause of nothing between probes.
     #[error("{0} = \"0ms\" makes no sense: give a time above zero")]
     Zero(&'static str),
+    /// Not the name of a variable.
+    #[error("build.secrets: {0}")]
+    Secret(InvalidVariable),
     /// No port is numbered 0.
     #[error("web.port = 0 is no port: give the one the app listens on inside its container")]
     PortZero,
@@ -195,6 +206,9 @@ impl Manifest {
         repository_path("build.context", &self.build.context)?;
         url_path("health.path", &self.health.path)?;
         url_path("verify.path", &self.verify.path)?;
+        for name in &self.build.secrets {
+            Environment::check_name(name).map_err(InvalidManifest::Secret)?;
+        }
         if self.web.port == Some(0) {
             return Err(InvalidManifest::PortZero);
         }
@@ -387,6 +401,7 @@ mod tests {
             ("[health]\nmin_healthy = \"301s\"", "no candidate could ever pass"),
             ("[health]\nstatus = \"399-200\"", "200-399"),
             ("[web]\nport = 0", "web.port"),
+            ("[build]\nsecrets = [\"A-B\"]", "build.secrets: \"A-B\""),
             ("[web]\ncommand = []", "empty"),
             ("[[gates]]\nname=\"a\"\nrun=[\"x\"]\n[[gates]]\nname=\"a\"\nrun=[\"y\"]", "two gates"),
         ] {

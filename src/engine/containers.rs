@@ -18,7 +18,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::{APP, DEPLOY, Engine, EngineError, HOME, ROLE, SPEC, is_missing, status_of, within};
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Environment};
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,8 @@ pub struct ContainerSpec {
     pub image: String,
     /// Instead of the image's command.
     pub command: Option<Vec<String>>,
-    /// `NAME=value` lines.
-    pub env: Vec<String>,
+    /// Its environment.
+    pub env: Environment,
     /// Its network.
     pub network: String,
     /// Its address there, kept as long as it exists; by default the lowest that is free whenever it
@@ -87,7 +87,7 @@ pub struct ContainerSpec {
 impl ContainerSpec {
     /// Differs when anything of the container would: 16 hex digits. Says nothing about the values.
     pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(format!("{self:?}"));
+        let digest = Sha256::digest(format!("{self:?}{:?}", self.env.assignments()));
         digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -235,7 +235,7 @@ impl Engine {
         ContainerCreateBody {
             image: Some(spec.image.clone()),
             cmd: spec.command.clone(),
-            env: Some(spec.env.clone()),
+            env: Some(spec.env.assignments()),
             user: spec.user.clone(),
             labels: Some(self.labels(&labels)),
             exposed_ports: Some(spec.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),

@@ -8,6 +8,7 @@ mod changes;
 mod containers;
 mod limits;
 mod networks;
+mod session;
 mod usage;
 
 use std::collections::HashMap;
