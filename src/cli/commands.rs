@@ -14,7 +14,7 @@ use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, actor, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
-use crate::domain::{App, Deploy, DeployId, Environment, Phase};
+use crate::domain::{Allowance, App, Deploy, DeployId, Environment, Limits, Phase};
 use crate::logs::Cursor;
 
 /// Runs a command that asks the server.
@@ -61,6 +61,14 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
         }
         AppCommand::List { output } => ask(client, &Request::AppList, output.json, apps),
         AppCommand::Show { name, output } => ask(client, &Request::AppShow { name }, output.json, one_app),
+        AppCommand::Allow { name, memory, pids, cpus, capabilities, reset, output } => {
+            let more = Allowance { limits: Limits { memory, pids, cpus }, capabilities };
+            if more == Allowance::default() && !reset {
+                let options = "--memory, --pids, --cpus, --capability or --reset";
+                return Err(CliError::Usage(format!("say what to allow {name}: {options}")));
+            }
+            ask(client, &Request::AppAllow { name, more, reset }, output.json, allowed)
+        }
         AppCommand::Destroy { name, yes: true } => {
             let done = format!("Removed {name} with everything of it.\n");
             tell(client, &Request::AppDestroy { name }, &done)
@@ -329,6 +337,17 @@ fn created(app: App) -> String {
     )
 }
 
+fn allowed(app: App) -> String {
+    if app.allowed == Allowance::default() {
+        return format!("{} is allowed what every app is.\n", app.name);
+    }
+    format!(
+        "{name} is allowed: {}. Its windlass.toml asks for it, and it counts from the next deploy on.\n",
+        app.allowed,
+        name = app.name
+    )
+}
+
 fn apps(apps: Vec<App>) -> String {
     if apps.is_empty() {
         return "There is no app yet: windlass app create NAME --domain HOST\n".into();
@@ -366,6 +385,9 @@ fn one_app(app: App) -> String {
     ]);
     table.row(["since".into(), since(live)]);
     table.row(["domains".into(), list(&app.domains)]);
+    if app.allowed != Allowance::default() {
+        table.row(["allowed".into(), app.allowed.to_string()]);
+    }
     table.row(["remote".into(), app.remote]);
     table.text()
 }
@@ -470,12 +492,15 @@ mod tests {
             remote: "ssh://deploy@host/shop".into(),
             status: AppStatus::Serving,
             restarts: Some(2),
+            allowed: Allowance { capabilities: vec!["NET_RAW".parse().unwrap()], ..Allowance::default() },
             live: Some(live.clone()),
         };
         let listed = apps(vec![app.clone()]);
         assert!(listed.contains("shop  serving  12 1a2b3c4d5e \"Say hello  [2J\""), "{listed}");
         assert!(listed.contains("a.example.com, b.example.com\n"), "{listed}");
         assert!(one_app(app.clone()).contains("serving, brought back 2 times after it ended by itself"));
+        assert!(one_app(app.clone()).contains("allowed  NET_RAW\n"));
+        assert!(allowed(app.clone()).starts_with("shop is allowed: NET_RAW. Its windlass.toml"));
         assert!(one_app(app.clone()).contains("remote   ssh://deploy@host/shop\n"));
         assert!(
             created(app).contains("  git remote add prod ssh://deploy@host/shop\n  git push prod main\n")

@@ -7,7 +7,9 @@ pub mod server;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AppName, CommitId, Deploy, DeployId, DomainName, Environment, Phase, PhaseTiming};
+use crate::domain::{
+    Allowance, AppName, CommitId, Deploy, DeployId, DomainName, Environment, Phase, PhaseTiming,
+};
 use crate::logs::Cursor;
 
 /// A request's longest line, in bytes.
@@ -32,6 +34,15 @@ pub enum Request {
     AppShow {
         /// Which.
         name: AppName,
+    },
+    /// Allows an app more than every app may. Answers with it.
+    AppAllow {
+        /// Which.
+        name: AppName,
+        /// What: it takes the place of what was allowed of its kind.
+        more: Allowance,
+        /// Whether all that was allowed before is taken back.
+        reset: bool,
     },
     /// Removes an app with its containers, images, repository, logs and rows.
     AppDestroy {

@@ -121,6 +121,9 @@ async fn answer(windlass: &Windlass, request: Request, client: &mut Client) -> R
         }
         Request::AppList => client.value(json!(windlass.apps().await?)).await,
         Request::AppShow { name } => client.value(json!(windlass.app(&name).await?)).await,
+        Request::AppAllow { name, more, reset } => {
+            client.value(json!(windlass.allow(&name, more, reset).await?)).await
+        }
         Request::AppDestroy { name } => {
             windlass.destroy_app(&name).await?;
             client.value(json!({ "destroyed": name })).await

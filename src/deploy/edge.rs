@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Error, Windlass};
 use crate::config::Tls;
-use crate::domain::Environment;
+use crate::domain::{Environment, Limits};
 use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::proxy::{Abilities, SOCKETS};
 
@@ -90,7 +90,8 @@ impl Windlass {
             mounts: vec![mount("config", "/config"), mount("data", "/data"), mount("run", SOCKETS)],
             ports,
             // The official binary carries this capability and does not start without.
-            capabilities: Some(vec!["NET_BIND_SERVICE".into()]),
+            capabilities: vec!["NET_BIND_SERVICE".into()],
+            limits: Limits::default(),
         })
     }
 

@@ -204,6 +204,10 @@ async fn plan(run: &Run) -> Result<Plan, Stop> {
         Some(release) => Plan::Reuse { env: release.env.clone(), release },
         None => Plan::Build { env: today },
     };
+    if let Plan::Reuse { release, .. } = &plan {
+        // What was allowed then may not be now.
+        run.windlass.expect_allowed(app, &release.manifest).await?;
+    }
     run.keep_quiet_of(run.windlass.redactor(app, plan.env()).await?);
     Ok(plan)
 }

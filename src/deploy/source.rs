@@ -96,6 +96,7 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> 
     };
     let django = matches!(git.entry(app, commit, "manage.py").await?, Some(TreeEntry::File(_)));
     manifest.settle_gates(django);
+    run.windlass.expect_allowed(app, &manifest).await?;
     let secrets = build_secrets(&manifest.build.secrets, app, &env)?;
     expect_dockerfile(run, &manifest).await?;
     for path in git.submodules(app, commit).await? {

@@ -66,6 +66,7 @@ impl World {
             remote: format!("ssh://server/{name}.git"),
             status,
             restarts: None,
+            allowed: Default::default(),
             live,
         }
     }
