@@ -1,13 +1,14 @@
 //! `config.toml` under the home folder, every key optional, and where things lie in that folder.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::domain::{DomainName, HumanDuration};
+use crate::domain::{Bytes, Cpus, DomainName, HumanDuration, Limits};
 
 /// The home folder: where everything that Windlass keeps lies.
 #[derive(Debug, Clone)]
@@ -86,6 +87,8 @@ pub struct Config {
     pub docker: Docker,
     /// Builds.
     pub build: Build,
+    /// Apps' containers.
+    pub apps: Apps,
     /// What is kept, and for how long.
     pub keep: Keep,
 }
@@ -140,6 +143,25 @@ pub struct Build {
     pub timeout: HumanDuration,
 }
 
+/// `[apps]`: what each container of an app may take, unless its manifest says something else.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Apps {
+    /// Memory; swap does not add to it.
+    pub memory: Bytes,
+    /// Processes and threads.
+    pub pids: NonZeroU32,
+    /// Processors; by default all there are.
+    pub cpus: Option<Cpus>,
+}
+
+impl Apps {
+    /// As limits.
+    pub fn limits(&self) -> Limits {
+        Limits { memory: Some(self.memory), pids: Some(self.pids), cpus: self.cpus }
+    }
+}
+
 /// `[keep]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -174,28 +196,6 @@ impl TryFrom<String> for Bound {
     }
 }
 
-/// A size in bytes, written `512m` or `2g`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Bytes(pub u64);
-
-impl TryFrom<String> for Bytes {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let refused =
-            || format!("{text:?} is not a size: write a whole number and k, m or g, as in \"512m\"");
-        let unit = text.chars().last().map(|c| c.to_ascii_lowercase());
-        let shift = match unit {
-            Some('k') => 10,
-            Some('m') => 20,
-            Some('g') => 30,
-            _ => return Err(refused()),
-        };
-        let number: u64 = text[..text.len() - 1].parse().map_err(|_| refused())?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(refused)
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -206,6 +206,7 @@ impl Default for Config {
             caddy: Caddy::default(),
             docker: Docker::default(),
             build: Build::default(),
+            apps: Apps::default(),
             keep: Keep::default(),
         }
     }
@@ -227,6 +228,13 @@ impl Default for Docker {
 impl Default for Build {
     fn default() -> Self {
         Self { concurrency: 1, memory: Bytes(512 << 20), timeout: HumanDuration::secs(30 * 60) }
+    }
+}
+
+impl Default for Apps {
+    fn default() -> Self {
+        const PIDS: NonZeroU32 = NonZeroU32::new(512).expect("not zero");
+        Self { memory: Bytes(512 << 20), pids: PIDS, cpus: None }
     }
 }
 
@@ -274,6 +282,8 @@ impl Config {
             Some("keep.releases must be at least 1: the live release's image is always kept")
         } else if config.keep.deploys == 0 {
             Some("keep.deploys must be at least 1: the newest deploy is always remembered")
+        } else if config.apps.memory < Limits::LEAST_MEMORY {
+            Some("apps.memory must be at least 6m: Docker takes no less")
         } else if config.docker.address_pool.prefix_len() > 24 {
             Some("docker.address_pool must be a /24 or larger: each app takes a /26 of it")
         } else {
@@ -300,7 +310,7 @@ mod tests {
             "listen = \"127.0.0.1:7070\"\ndashboard_domain = \"deploy.example.com\"\n[caddy]\nimage = \"caddy:2\"\n\
              http_port = 80\nhttps_port = 443\ntls = \"auto\"\n[docker]\nsocket = \"/var/run/docker.sock\"\n\
              address_pool = \"10.213.0.0/16\"\n[build]\nconcurrency = 1\nmemory = \"512m\"\ntimeout = \"30m\"\n\
-             [keep]\nreleases = 3\ndeploys = 1000\nlogs = \"90d\"\nlog_size = \"256m\"\nbuild_cache = \"off\"\nfree = \"1g\"\n",
+             [apps]\nmemory = \"1g\"\npids = 100\ncpus = 1\n[keep]\nreleases = 3\ndeploys = 1000\nlogs = \"90d\"\nlog_size = \"256m\"\nbuild_cache = \"off\"\nfree = \"1g\"\n",
         );
         let config = config.unwrap();
         assert_eq!((config.build.memory, config.keep.build_cache), (Bytes(512 << 20), Bound(None)));
@@ -312,6 +322,8 @@ mod tests {
         assert!(read("[caddy]\nhtp_port = 80").unwrap_err().contains("line 2"));
         assert!(read("[build]\nmemory = \"lots\"").unwrap_err().contains("512m"));
         assert!(read("[keep]\nbuild_cache = \"never\"").unwrap_err().contains("or \"off\""));
+        assert!(read("[apps]\nmemory = \"1m\"").unwrap_err().contains("apps.memory"));
+        assert!(read("[apps]\ncpus = 0").unwrap_err().contains("line 2"));
         assert!(read("[keep]\ndeploys = 0").unwrap_err().contains("keep.deploys"));
         assert!(read("[build]\nconcurrency = 0").unwrap_err().contains("build.concurrency"));
     }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, Row};
 use windlass::domain::{
-    AppName, DeployEvent, DeployId, DeployStatus, DomainName, Environment, Failure, ImageRef, Manifest,
-    Phase, PhaseStatus, Principal, Release, Role, Scope, Timestamp, Trigger, UserName,
+    Allowance, AppName, DeployEvent, DeployId, DeployStatus, DomainName, Environment, Failure, ImageRef,
+    Limits, Manifest, Phase, PhaseStatus, Principal, Release, Role, Scope, Timestamp, Trigger, UserName,
 };
 use windlass::store::{NewDeploy, NewToken, Sealer, Store};
 
@@ -183,6 +183,12 @@ async fn fill(store: &Store) {
     live.goes_live().await;
     Made::queue(store, '7', Trigger::Push, None).await.runs(&[("checkout", Ok), ("build", Running)]).await;
     Made::queue(store, '1', Trigger::Restart, Some(7)).await;
+
+    let allowance = Allowance {
+        limits: Limits { memory: Some("2g".parse().unwrap()), ..Limits::default() },
+        capabilities: vec!["NET_RAW".parse().unwrap()],
+    };
+    store.allow(&name("empty"), &allowance).await.unwrap();
 
     let [admin, ann]: [UserName; 2] = ["admin", "ann"].map(|name| name.parse().unwrap());
     store.add_user(&admin, "$argon2id$a hash", Role::Admin, &[]).await.unwrap();

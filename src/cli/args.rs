@@ -1,5 +1,6 @@
 //! The command line: what may be written, with help that teaches by example.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,7 +8,7 @@ use clap_complete::Shell;
 
 use super::account_args::{KeyCommand, TokenCommand, UserCommand};
 use crate::backup::Recipient;
-use crate::domain::{AppName, DeployId, DomainName, HumanDuration, Phase};
+use crate::domain::{AppName, Bytes, Capability, Cpus, DeployId, DomainName, HumanDuration, Phase};
 
 /// A git-push mini PaaS for one Linux server.
 #[derive(Debug, Parser)]
@@ -261,6 +262,34 @@ pub enum AppCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Allow an app more than every app may; its manifest then asks for it.
+    #[command(after_help = "Examples:
+  windlass app allow shop --memory 2g --cpus 1.5
+  windlass app allow shop --capability NET_RAW --capability SYS_NICE
+  windlass app allow shop --reset                takes all of it back
+
+What is given takes the place of what was allowed of its kind. It counts from the next deploy on.")]
+    Allow {
+        /// Which app.
+        name: AppName,
+        /// Up to so much memory, as in 2g.
+        #[arg(long, value_name = "SIZE")]
+        memory: Option<Bytes>,
+        /// Up to so many processes and threads.
+        #[arg(long, value_name = "N")]
+        pids: Option<NonZeroU32>,
+        /// Up to so many processors, as in 0.5 or 2.
+        #[arg(long, value_name = "N")]
+        cpus: Option<Cpus>,
+        /// This Linux capability; may be given several times.
+        #[arg(long = "capability", value_name = "CAP")]
+        capabilities: Vec<Capability>,
+        /// First take back all that was allowed before.
+        #[arg(long)]
+        reset: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove an app with its containers, images, repository, logs and environment.
     #[command(after_help = "Example:
   windlass app destroy shop --yes")]
@@ -465,6 +494,8 @@ mod tests {
             "serve",
             "app create shop --domain a.example.com --domain b.example.com",
             "app show shop --json",
+            "app allow shop --memory 2g --pids 600 --cpus 1.5 --capability NET_RAW --capability cap_sys_nice",
+            "app allow shop --reset --json",
             "app destroy shop --yes",
             "env set shop A=1 B=x=y",
             "env set shop -",
@@ -500,6 +531,9 @@ mod tests {
         for (line, says) in [
             ("app create Shop_1", "use 1 to 40 of a-z, 0-9 and '-'"),
             ("app create shop --domain https://a.b", "without scheme or port"),
+            ("app allow shop --memory lots", "as in \"512m\""),
+            ("app allow shop --cpus 0", "as in 0.5 or 2"),
+            ("app allow shop --capability SYS_ADMIN", "no capability that an app may have"),
             ("deploy show twelve", "named by its number, as in 12"),
             ("deploy show 0", "named by its number, as in 12"),
             ("logs shop --since 10", "as in \"500ms\", \"10s\" or \"2m\""),

@@ -14,7 +14,7 @@ use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
-use crate::domain::{App, Deploy, DeployId, Environment, Phase};
+use crate::domain::{Allowance, App, Deploy, DeployId, Environment, Limits, Phase};
 use crate::logs::Cursor;
 
 /// Runs a command that asks the server.
@@ -66,6 +66,14 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
         }
         AppCommand::List { output } => ask(client, &Request::AppList, output.json, apps),
         AppCommand::Show { name, output } => ask(client, &Request::AppShow { name }, output.json, one_app),
+        AppCommand::Allow { name, memory, pids, cpus, capabilities, reset, output } => {
+            let more = Allowance { limits: Limits { memory, pids, cpus }, capabilities };
+            if more == Allowance::default() && !reset {
+                let options = "--memory, --pids, --cpus, --capability or --reset";
+                return Err(CliError::Usage(format!("say what to allow {name}: {options}")));
+            }
+            ask(client, &Request::AppAllow { name, more, reset }, output.json, allowed)
+        }
         AppCommand::Destroy { name, yes: true } => {
             let done = format!("Removed {name} with everything of it.\n");
             tell(client, &Request::AppDestroy { name }, &done)
@@ -82,7 +90,7 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
     match command {
         EnvCommand::Set { name, vars } => {
             let vars = assignments(&vars, io::stdin().lock()).map_err(CliError::Usage)?;
-            let done = format!("Set {}. {}", list(vars.keys()), counts(&name));
+            let done = format!("Set {}. {}", list(vars.iter().map(|(name, _)| name)), counts(&name));
             tell(client, &Request::EnvSet { app: name, vars }, &done)
         }
         EnvCommand::Unset { name, names } => {
@@ -291,7 +299,7 @@ impl AppOutput {
 
 /// `NAME=value` words; `-` stands for such lines on standard input, where empty lines and those
 /// that begin with `#` do not count. What is wrong is named by its place: it may hold a secret.
-fn assignments(words: &[String], input: impl BufRead) -> Result<BTreeMap<String, String>, String> {
+fn assignments(words: &[String], input: impl BufRead) -> Result<Environment, String> {
     let mut env = Environment::default();
     let mut input = Some(input);
     for (n, word) in words.iter().enumerate() {
@@ -306,8 +314,7 @@ fn assignments(words: &[String], input: impl BufRead) -> Result<BTreeMap<String,
             }
         }
     }
-    let vars: BTreeMap<_, _> = env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    if vars.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(vars) }
+    if env.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(env) }
 }
 
 fn assign(env: &mut Environment, text: &str, place: &str) -> Result<(), String> {
@@ -332,6 +339,17 @@ fn created(app: App) -> String {
         "Created {name}. It deploys what is pushed to it:\n  git remote add prod {remote}\n  git push prod main\n",
         name = app.name,
         remote = plain(&app.remote)
+    )
+}
+
+fn allowed(app: App) -> String {
+    if app.allowed == Allowance::default() {
+        return format!("{} is allowed what every app is.\n", app.name);
+    }
+    format!(
+        "{name} is allowed: {}. Its windlass.toml asks for it, and it counts from the next deploy on.\n",
+        app.allowed,
+        name = app.name
     )
 }
 
@@ -372,6 +390,9 @@ fn one_app(app: App) -> String {
     ]);
     table.row(["since".into(), since(live)]);
     table.row(["domains".into(), list(&app.domains)]);
+    if app.allowed != Allowance::default() {
+        table.row(["allowed".into(), app.allowed.to_string()]);
+    }
     table.row(["remote".into(), app.remote]);
     table.text()
 }
@@ -447,8 +468,7 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let input = &b"# secrets\nTOKEN=a=b\n\nEMPTY=\n"[..];
         let vars = assignments(&words(&["A=1", "-", "B=x y"]), input).unwrap();
-        let shown: Vec<String> = vars.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        assert_eq!(shown, ["A=1", "B=x y", "EMPTY=", "TOKEN=a=b"]);
+        assert_eq!(vars.assignments(), ["A=1", "B=x y", "EMPTY=", "TOKEN=a=b"]);
 
         let refused = |word: &str, input: &[u8]| assignments(&words(&[word]), input).unwrap_err();
         assert_eq!(refused("s3cret", b""), "variable 1 is not NAME=value: it has no '='");
@@ -477,12 +497,15 @@ mod tests {
             remote: "ssh://deploy@host/shop".into(),
             status: AppStatus::Serving,
             restarts: Some(2),
+            allowed: Allowance { capabilities: vec!["NET_RAW".parse().unwrap()], ..Allowance::default() },
             live: Some(live.clone()),
         };
         let listed = apps(vec![app.clone()]);
         assert!(listed.contains("shop  serving  12 1a2b3c4d5e \"Say hello  [2J\""), "{listed}");
         assert!(listed.contains("a.example.com, b.example.com\n"), "{listed}");
         assert!(one_app(app.clone()).contains("serving, brought back 2 times after it ended by itself"));
+        assert!(one_app(app.clone()).contains("allowed  NET_RAW\n"));
+        assert!(allowed(app.clone()).starts_with("shop is allowed: NET_RAW. Its windlass.toml"));
         assert!(one_app(app.clone()).contains("remote   ssh://deploy@host/shop\n"));
         assert!(
             created(app).contains("  git remote add prod ssh://deploy@host/shop\n  git push prod main\n")

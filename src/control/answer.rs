@@ -50,17 +50,18 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
             json!(access.seen(who, windlass.apps().await?, |app| &app.name))
         }
         Request::AppShow { name } => json!(windlass.app(&name).await?),
+        Request::AppAllow { name, more, reset } => json!(windlass.allow(&name, more, reset).await?),
         Request::AppDestroy { name } => {
             windlass.destroy_app(&name).await?;
             json!({ "destroyed": name })
         }
         Request::EnvSet { app, vars } => {
             let mut env = Environment::default();
-            for (name, value) in &vars {
+            for (name, value) in vars.iter() {
                 env.set(name, value).map_err(|error| Error::Refused(error.to_string()))?;
             }
             windlass.store.set_env(&app, &env).await?;
-            json!({ "set": vars.keys().collect::<Vec<_>>() })
+            json!({ "set": vars.iter().map(|(name, _)| name).collect::<Vec<_>>() })
         }
         Request::EnvUnset { app, names } => {
             let unknown = windlass.store.unset_env(&app, &names).await?;

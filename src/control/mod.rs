@@ -7,13 +7,12 @@ pub mod answer;
 mod rules;
 pub mod server;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::domain::{
-    AppName, CommitId, Deploy, DeployId, DomainName, Phase, PhaseTiming, Role, Scope, UserName,
+    Allowance, AppName, CommitId, Deploy, DeployId, DomainName, Environment, Phase, PhaseTiming, Role, Scope,
+    UserName,
 };
 use crate::logs::Cursor;
 
@@ -60,6 +59,15 @@ pub enum Request {
         /// Which.
         name: AppName,
     },
+    /// Allows an app more than every app may. Answers with it.
+    AppAllow {
+        /// Which.
+        name: AppName,
+        /// What: it takes the place of what was allowed of its kind.
+        more: Allowance,
+        /// Whether all that was allowed before is taken back.
+        reset: bool,
+    },
     /// Removes an app with its containers, images, repository, logs and rows.
     AppDestroy {
         /// Which.
@@ -70,7 +78,7 @@ pub enum Request {
         /// Whose.
         app: AppName,
         /// Names and values.
-        vars: BTreeMap<String, String>,
+        vars: Environment,
     },
     /// Removes variables.
     EnvUnset {

@@ -18,7 +18,7 @@ impl Request {
         match self {
             Request::Ping | Request::Whoami => Needs::Nothing,
             Request::AppList => Needs::User,
-            Request::AppCreate { .. } | Request::AppDestroy { .. } => Needs::Admin,
+            Request::AppCreate { .. } | Request::AppAllow { .. } | Request::AppDestroy { .. } => Needs::Admin,
             Request::AppShow { name } => view(name),
             Request::EnvList { app, reveal: false } => view(app),
             Request::EnvList { app, reveal: true }
@@ -74,8 +74,12 @@ impl Request {
             | Request::Enter { service: Service::Push, .. } => return None,
             Request::Enter { service: Service::Fetch, .. } => ("fetch", String::new()),
             Request::AppCreate { name, .. } => ("app_create", name.to_string()),
+            Request::AppAllow { name, more, reset } => {
+                let before = if *reset { "instead of what was allowed" } else { "" };
+                ("app_allow", format!("{name} {more} {before}").trim().to_owned())
+            }
             Request::AppDestroy { name } => ("app_destroy", name.to_string()),
-            Request::EnvSet { vars, .. } => ("env_set", vars.keys().cloned().collect::<Vec<_>>().join(" ")),
+            Request::EnvSet { vars, .. } => ("env_set", vars.iter().map(|(name, _)| name).collect::<Vec<_>>().join(" ")),
             Request::EnvUnset { names, .. } => ("env_unset", names.join(" ")),
             Request::EnvList { reveal: true, .. } => ("env_reveal", String::new()),
             Request::DeployCancel { id } => ("cancel", id.to_string()),

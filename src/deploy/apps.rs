@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::{Error, Windlass};
-use crate::domain::{App, AppName, AppStatus, DeployId, DomainName};
+use crate::domain::{Allowance, App, AppName, AppStatus, DeployId, DomainName};
 use crate::proxy::{Route, Settings, Upstream};
 use crate::store::{AppRow, StoreError};
 
@@ -104,7 +104,16 @@ impl Windlass {
             (Some(_), Some(_)) => AppStatus::Down,
         };
         let remote = self.git.path(&row.name).display().to_string();
-        Ok(App { name: row.name, domains: row.domains, remote, status, restarts: None, live })
+        let allowed = self.store.allowance(&row.name).await?;
+        Ok(App { name: row.name, domains: row.domains, remote, status, restarts: None, allowed, live })
+    }
+
+    /// Allows an app more than every app may: what `more` says takes the place of what was allowed of
+    /// its kind, or of all of it. It counts from the next deploy on.
+    pub async fn allow(&self, name: &AppName, more: Allowance, reset: bool) -> Result<App, Error> {
+        let before = if reset { Allowance::default() } else { self.store.allowance(name).await? };
+        self.store.allow(name, &before.with(more)).await?;
+        self.app(name).await
     }
 
     /// Where the public finds a domain: `https://shop.example.com`.

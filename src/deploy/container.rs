@@ -1,11 +1,14 @@
 //! The containers of an app: the same image, environment and network for its gates and for what
 //! serves.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use super::run::Stop;
 use super::source::Image;
 use super::{Error, Windlass};
-use crate::domain::{AppName, DeployId, Environment};
+use crate::domain::limits::{Security, USUAL};
+use crate::domain::{AppName, Capability, DeployId, Environment, Manifest};
 use crate::engine::{ContainerSpec, ContainerState, Role};
 
 impl Windlass {
@@ -28,14 +31,29 @@ impl Windlass {
             owner: Some((app.clone(), deploy)),
             image: image.name.to_string(),
             command: image.manifest.web.command.clone().map(|command| command.0),
-            env: environment(&image.env, image, port).assignments(),
+            env: environment(&image.env, image, port),
             network: self.naming.network(app),
             restart: false,
             user: None,
             mounts: Vec::new(),
             ports: Vec::new(),
-            capabilities: None,
+            capabilities: capabilities(&image.manifest.security),
+            limits: image.manifest.limits.or(self.config.apps.limits()),
         }
+    }
+
+    /// Refuses a manifest that asks for more than the app may have.
+    pub(super) async fn expect_allowed(&self, app: &AppName, manifest: &Manifest) -> Result<(), Stop> {
+        let allowed = self.store.allowance(app).await?;
+        let usual = self.config.apps.limits();
+        let Some(excess) = allowed.excess(&manifest.limits, &manifest.security, &usual) else {
+            return Ok(());
+        };
+        Err(Stop::NotGood(format!(
+            "windlass.toml asks for more than {app} is allowed: {}. An admin can allow it: windlass app allow {app} {}",
+            excess.asked.join(", "),
+            excess.options.join(" ")
+        )))
     }
 
     /// Runs a container of an app. Its network may be gone with the machine that had it, and is made
@@ -70,6 +88,14 @@ impl Windlass {
         let address = to.addresses.get(&self.naming.network(app)).copied();
         Ok(self.proxy.lead(app, address, port)?)
     }
+}
+
+/// What every app's containers have, and what the manifest asks for: that was allowed when it was
+/// deployed.
+fn capabilities(security: &Security) -> Vec<String> {
+    let asked = security.capabilities.iter().map(Capability::as_str);
+    let all: BTreeSet<&str> = USUAL.into_iter().chain(asked).collect();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 /// The app's variables over Windlass's own: an app may set `PORT` itself.

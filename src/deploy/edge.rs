@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Error, Windlass};
 use crate::config::Tls;
+use crate::domain::{Environment, Limits};
 use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::proxy::{Abilities, SOCKETS};
 
@@ -65,6 +66,11 @@ impl Windlass {
             ports.push(port(self.config.caddy.https_port));
         }
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mut env = Environment::default();
+        for (name, folder) in [("XDG_CONFIG_HOME", "/config"), ("XDG_DATA_HOME", "/data")] {
+            // Both are valid names.
+            let _ = env.set(name, folder);
+        }
         let command = ["caddy", "run", "--config", "/config/windlass.json"];
         Ok(ContainerSpec {
             name: self.naming.caddy(),
@@ -72,7 +78,7 @@ impl Windlass {
             owner: None,
             image: self.config.caddy.image.clone(),
             command: Some(command.map(str::to_owned).to_vec()),
-            env: vec!["XDG_CONFIG_HOME=/config".into(), "XDG_DATA_HOME=/data".into()],
+            env,
             network: self.naming.edge(),
             address: None,
             aliases: Vec::new(),
@@ -84,7 +90,8 @@ impl Windlass {
             mounts: vec![mount("config", "/config"), mount("data", "/data"), mount("run", SOCKETS)],
             ports,
             // The official binary carries this capability and does not start without.
-            capabilities: Some(vec!["NET_BIND_SERVICE".into()]),
+            capabilities: vec!["NET_BIND_SERVICE".into()],
+            limits: Limits::default(),
         })
     }
 

@@ -4,11 +4,21 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::run::Run;
 use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId, Manifest, Timestamp};
+use crate::logs::Redactor;
+
+/// Keeps what the container of a deploy prints.
+#[derive(Debug)]
+pub(super) struct Collector {
+    app: AppName,
+    redactor: Redactor,
+    task: JoinHandle<()>,
+}
 
 impl Windlass {
     /// Stops a container, keeps the rest of its output, and removes it.
@@ -29,32 +39,33 @@ impl Windlass {
         Ok(self.engine.remove(name).await?)
     }
 
-    /// Keeps what a web container prints, until it ends.
-    pub(super) fn collect(&self, app: &AppName, container: String, deploy: DeployId) {
+    /// Keeps what a web container prints, but for its secrets, until it ends.
+    pub(super) fn collect(&self, app: &AppName, container: String, deploy: DeployId, redactor: Redactor) {
         let mut collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        collectors.retain(|_, (_, task)| !task.is_finished());
+        collectors.retain(|_, collector| !collector.task.is_finished());
         collectors.entry(deploy).or_insert_with(|| {
-            let windlass = self.clone();
-            let task = tokio::spawn(async move { windlass.collect_until_end(container, deploy).await });
-            (app.clone(), task)
+            let (windlass, secrets) = (self.clone(), redactor.clone());
+            let task =
+                tokio::spawn(async move { windlass.collect_until_end(container, deploy, &secrets).await });
+            Collector { app: app.clone(), redactor, task }
         });
     }
 
     /// Stops keeping the output of a deploy's container, as another takes its place.
     pub(super) fn forget_collector(&self, deploy: DeployId) {
         let collectors = &mut *self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, task)) = collectors.remove(&deploy) {
-            task.abort();
+        if let Some(collector) = collectors.remove(&deploy) {
+            collector.task.abort();
         }
     }
 
     /// The deploys of an app whose containers' output is being kept.
     pub(super) fn collected(&self, app: &AppName) -> Vec<DeployId> {
         let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        collectors.iter().filter(|(_, (of, _))| of == app).map(|(id, _)| *id).collect()
+        collectors.iter().filter(|(_, collector)| collector.app == *app).map(|(id, _)| *id).collect()
     }
 
-    async fn collect_until_end(&self, mut container: String, deploy: DeployId) {
+    async fn collect_until_end(&self, mut container: String, deploy: DeployId, redactor: &Redactor) {
         let mut told = false;
         loop {
             // The stream ends with the container, and also when the engine restarts or brings the
@@ -66,7 +77,7 @@ impl Windlass {
                     container = state.id;
                     // A disk that is full now is not so for ever, and the engine keeps some of what is
                     // printed meanwhile.
-                    if let Err(error) = self.collect_output(&container, deploy, true).await {
+                    if let Err(error) = self.collect_output(&container, deploy, redactor, true).await {
                         if !std::mem::replace(&mut told, true) {
                             warn!(%deploy, %error, "an app's output cannot be kept; trying again");
                         }
@@ -83,18 +94,26 @@ impl Windlass {
     }
 
     /// Appends what a container printed since the last line kept, and what comes if `follow`.
-    async fn collect_output(&self, container: &str, deploy: DeployId, follow: bool) -> Result<(), Error> {
-        let mut log = self.logs.write_app(deploy)?;
+    async fn collect_output(
+        &self,
+        container: &str,
+        deploy: DeployId,
+        redactor: &Redactor,
+        follow: bool,
+    ) -> Result<(), Error> {
+        let mut log = self.logs.write_app(deploy, redactor.clone())?;
         let since = log.known_until().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
         let mut output = std::pin::pin!(self.engine.output(container, follow, Some(since)));
         while let Some(line) = output.next().await {
-            let Ok(line) = line else { break };
+            // What is half a line now is given again, whole.
+            let Ok(line) = line else { return Ok(()) };
             let mut parts = line.bytes.splitn(2, |b| *b == b' ');
             let at = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
             let text = parts.next().unwrap_or_default();
-            log.append(&at, line.stderr, text.strip_suffix(b"\n").unwrap_or(text))?;
+            log.append(&at, line.stderr, text)?;
             self.app_output.send_modify(|lines| *lines += 1);
         }
+        log.finish()?;
         Ok(())
     }
 
@@ -102,10 +121,10 @@ impl Windlass {
     /// follows one, so the rest is read anew.
     async fn finish_collecting(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
         let task = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).remove(&deploy);
-        let Some((_, task)) = task else { return Ok(()) };
+        let Some(Collector { redactor, task, .. }) = task else { return Ok(()) };
         task.abort();
         let _ = task.await;
-        self.collect_output(container, deploy, false).await
+        self.collect_output(container, deploy, &redactor, false).await
     }
 }
 

@@ -21,6 +21,7 @@ mod probe;
 mod queue;
 mod recover;
 mod run;
+mod secrets;
 mod settle;
 mod source;
 mod start;
@@ -31,7 +32,6 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 pub use asked::PushAnswer;
 pub use error::{Error, ErrorKind};
@@ -79,7 +79,7 @@ pub struct Parts {
     /// take one subnet, and no network is made twice.
     networks: tokio::sync::Mutex<()>,
     workers: queue::Workers,
-    collectors: Mutex<HashMap<DeployId, (AppName, JoinHandle<()>)>>,
+    collectors: Mutex<HashMap<DeployId, keep::Collector>>,
     app_output: watch::Sender<u64>,
     caddy: OnceLock<Abilities>,
     /// When this server started.

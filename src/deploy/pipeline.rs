@@ -13,8 +13,8 @@ use crate::domain::Phase;
 /// Puts the deploy's commit live, or says in which phase and why not.
 pub(super) async fn deploy(run: &Run, plan: Plan) -> Result<(), Ended> {
     let image = match plan {
-        Plan::Build => {
-            let source = run.phase(Phase::Checkout, async |log| checkout(run, log).await).await?;
+        Plan::Build { env } => {
+            let source = run.phase(Phase::Checkout, async |log| checkout(run, log, env).await).await?;
             run.phase(Phase::Build, async |log| build(run, log, source).await).await?
         }
         Plan::Reuse { release, env } => {

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::run::{Cancel, Ended, Run, Stop, pause};
 use super::source::Plan;
 use super::{Error, Windlass, pipeline};
-use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
+use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Release, Trigger};
 use crate::store::{NewDeploy, StoreError};
 
 /// How long the end of a deploy waits for what it left to be removed, so that who is told of the end
@@ -195,24 +195,37 @@ async fn begin(windlass: &Windlass, deploy: Deploy) -> Result<Deploy, StoreError
     store.deploy(deploy.id).await
 }
 
-/// A revert and a restart take a kept image; everything else, and a revert whose image is gone,
-/// builds.
+/// What is to be done, and with which environment: from here on nothing prints a value of that.
 async fn plan(run: &Run) -> Result<Plan, Stop> {
+    let app = &run.deploy.app;
+    let today = run.windlass.store.env(app).await?;
+    let plan = match kept(run).await? {
+        Some(release) if run.deploy.trigger == Trigger::Restart => Plan::Reuse { release, env: today },
+        Some(release) => Plan::Reuse { env: release.env.clone(), release },
+        None => Plan::Build { env: today },
+    };
+    if let Plan::Reuse { release, .. } = &plan {
+        // What was allowed then may not be now.
+        run.windlass.expect_allowed(app, &release.manifest).await?;
+    }
+    run.keep_quiet_of(run.windlass.redactor(app, plan.env()).await?);
+    Ok(plan)
+}
+
+/// The release whose kept image a revert or a restart takes; everything else, and a revert whose
+/// image is gone, builds.
+async fn kept(run: &Run) -> Result<Option<Box<Release>>, Stop> {
     let store = &run.windlass.store;
     if matches!(run.deploy.trigger, Trigger::Push | Trigger::Redeploy) {
-        return Ok(Plan::Build);
+        return Ok(None);
     }
-    let Some(source) = store.source_release(run.deploy.id).await? else { return Ok(Plan::Build) };
-    let Some(release) = store.release(source).await? else { return Ok(Plan::Build) };
+    let Some(source) = store.source_release(run.deploy.id).await? else { return Ok(None) };
+    let Some(release) = store.release(source).await? else { return Ok(None) };
     if !release.image_kept || run.windlass.engine.image(&release.image.0).await?.is_none() {
         store.forget_image(source).await?;
-        return Ok(Plan::Build);
+        return Ok(None);
     }
-    let env = match run.deploy.trigger {
-        Trigger::Restart => store.env(&run.deploy.app).await?,
-        _ => release.env.clone(),
-    };
-    Ok(Plan::Reuse { release: Box::new(release), env })
+    Ok(Some(Box::new(release)))
 }
 
 /// Writes a deploy's outcome, once what it left is removed and names and branch are where they belong.
@@ -226,14 +239,14 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
         insist(|| windlass.store.finish_deploy(id, run.elapsed_ms())).await;
         return;
     };
+    let (failure, took) = (run.redacted(ended.failure()), run.elapsed_ms());
     match &ended.stop {
-        Stop::Broken(error) => {
-            warn!(%app, deploy = %id, phase = ended.phase, %error, "deploy {id} of {app} broke")
+        Stop::Broken(_) => {
+            warn!(%app, deploy = %id, phase = ended.phase, error = failure.message, "deploy {id} of {app} broke")
         }
         _ => info!(%app, deploy = %id, phase = ended.phase, "deploy {id} of {app} did not go live"),
     }
     let cancelled = matches!(ended.stop, Stop::Cancelled(_));
-    let (failure, took) = (ended.failure(), run.elapsed_ms());
     let limit = if cancelled { TIDY_CANCELLED } else { TIDY };
     if let Err(error) = windlass.settle_within(limit, app, Some(id), swapped).await {
         warn!(%app, deploy = %id, %error, "something of deploy {id} is left; it is removed later");

@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::{Error, Windlass};
 use crate::domain::{AppName, Deploy, DeployEvent, DeployStatus, Failure, PhaseStatus, Stopwatch, Timestamp};
+use crate::logs::Redactor;
 
 /// How long somebody who waits for a deploy's end waits for what it left to be in order.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -62,7 +63,8 @@ impl Windlass {
             if phase.status == PhaseStatus::Running {
                 // A log that cannot be written is no reason to leave a deploy where it is.
                 let clock = Stopwatch::showing(age(deploy));
-                if let Ok(log) = self.logs.write(deploy.id, ordinal, &phase.phase, clock) {
+                if let Ok(log) = self.logs.write(deploy.id, ordinal, &phase.phase, clock, Redactor::default())
+                {
                     log.say("the server stopped here");
                 }
                 let ms = (Timestamp::now().millis() - phase.started_at.millis()).max(0) as u64;

@@ -10,7 +10,7 @@ use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
 use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp};
-use crate::logs::PhaseWriter;
+use crate::logs::{LineSplitter, PhaseWriter, Redactor};
 
 /// Why a deploy stopped. The first two are outcomes, the last is a defect of the machine.
 #[derive(Debug)]
@@ -95,6 +95,8 @@ pub(super) struct Run {
     clock: Stopwatch,
     deadline: watch::Sender<Deadline>,
     ordinal: AtomicUsize,
+    /// Knows the secrets of what is deployed, once that is known.
+    redactor: OnceLock<Redactor>,
     /// Whether the log says what attempt this is.
     told: AtomicBool,
 }
@@ -112,6 +114,7 @@ impl Run {
             clock,
             deadline: watch::Sender::new(deadline),
             ordinal,
+            redactor: OnceLock::new(),
             told: AtomicBool::default(),
         }
     }
@@ -119,6 +122,16 @@ impl Run {
     /// Milliseconds since the deploy began.
     pub fn elapsed_ms(&self) -> u64 {
         self.clock.elapsed().as_millis() as u64
+    }
+
+    /// Keeps these secrets out of all that this deploy prints from here on.
+    pub fn keep_quiet_of(&self, redactor: Redactor) {
+        let _ = self.redactor.set(redactor);
+    }
+
+    /// Takes this deploy's secrets out of a text.
+    pub fn redactor(&self) -> Redactor {
+        self.redactor.get().cloned().unwrap_or_default()
     }
 
     /// Waits for what other deploys hold. That is not this one's time: its deadline stands still.
@@ -175,7 +188,7 @@ impl Run {
     ) -> Result<T, Stop> {
         let (id, ordinal) = (self.deploy.id, self.ordinal.fetch_add(1, Ordering::Relaxed));
         let (store, logs) = (&self.windlass.store, &self.windlass.logs);
-        let log = logs.write(id, ordinal, &phase, self.clock).map_err(Error::from)?;
+        let log = logs.write(id, ordinal, &phase, self.clock, self.redactor()).map_err(Error::from)?;
         store.begin_phase(id, ordinal, &phase).await?;
         logs.changed(id);
         if self.deploy.attempts > 1 && !self.told.swap(true, Ordering::Relaxed) {
@@ -232,7 +245,7 @@ impl Run {
             Err(error) => return format!("\nWhat it printed cannot be read: {error}"),
         };
         let mut text = String::new();
-        let mut splitter = crate::logs::LineSplitter::default();
+        let mut splitter = LineSplitter::new(self.redactor());
         let mut line = |line: String| text.push_str(&format!("\n    {line}"));
         for bytes in printed {
             splitter.push(&bytes, &mut line);

@@ -141,7 +141,8 @@ impl Windlass {
         if let Some(there) = self.engine.container(name).await? {
             self.lead(app, &there, release.port)?;
         }
-        self.collect(app, name.into(), deploy);
+        let redactor = self.redactor(app, &release.env).await?;
+        self.collect(app, name.into(), deploy, redactor);
         Ok(())
     }
 

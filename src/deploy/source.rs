@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::context;
 use super::disk::make_room;
 use super::run::{Run, Stop};
+use super::secrets::build_secrets;
 use crate::domain::duration::show;
 use crate::domain::manifest::DEFAULT_PORT;
 use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release, Trigger};
@@ -14,8 +15,11 @@ use crate::logs::PhaseWriter;
 
 /// Where a deploy's image comes from.
 pub(super) enum Plan {
-    /// From the commit.
-    Build,
+    /// From the commit, run with this environment.
+    Build {
+        /// Today's.
+        env: Environment,
+    },
     /// From a release whose image is kept, run with this environment.
     Reuse {
         /// That release.
@@ -25,10 +29,22 @@ pub(super) enum Plan {
     },
 }
 
+impl Plan {
+    /// What the image is run with.
+    pub fn env(&self) -> &Environment {
+        match self {
+            Plan::Build { env } | Plan::Reuse { env, .. } => env,
+        }
+    }
+}
+
 /// A commit that can be built.
 pub(super) struct Source {
     commit: CommitId,
     manifest: Manifest,
+    env: Environment,
+    /// What of it the build may mount.
+    secrets: Environment,
 }
 
 /// An image that nothing has proved yet.
@@ -55,7 +71,7 @@ impl Image {
 const LONGEST_MANIFEST: u64 = 256 * 1024;
 
 /// Resolves the commit and reads its manifest.
-pub(super) async fn checkout(run: &Run, log: &PhaseWriter) -> Result<Source, Stop> {
+pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> Result<Source, Stop> {
     let (git, app, commit) = (&run.windlass.git, &run.deploy.app, &run.deploy.commit);
     log.say(format!("commit {} {}", commit.short(), run.deploy.subject));
     log.say(format!("by {}, {} by {}", run.deploy.author, run.deploy.trigger, run.deploy.actor));
@@ -80,13 +96,15 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter) -> Result<Source, Sto
     };
     let django = matches!(git.entry(app, commit, "manage.py").await?, Some(TreeEntry::File(_)));
     manifest.settle_gates(django);
+    run.windlass.expect_allowed(app, &manifest).await?;
+    let secrets = build_secrets(&manifest.build.secrets, app, &env)?;
     expect_dockerfile(run, &manifest).await?;
     for path in git.submodules(app, commit).await? {
         log.say(format!(
             "warning: the submodule {path} is an empty folder in the build: submodules are not fetched"
         ));
     }
-    Ok(Source { commit: commit.clone(), manifest })
+    Ok(Source { commit: commit.clone(), manifest, env, secrets })
 }
 
 fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {
@@ -130,7 +148,7 @@ pub(super) async fn build(run: &Run, log: &PhaseWriter, source: Source) -> Resul
 
 async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image, Stop> {
     let (windlass, deploy) = (&run.windlass, &run.deploy);
-    let Source { commit, manifest } = source;
+    let Source { commit, manifest, env, secrets } = source;
     let name = windlass.naming.image(&deploy.app, deploy.id);
     let facts = windlass.engine.facts().await?;
     make_room(run, log, &facts.root).await?;
@@ -143,6 +161,7 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         image: name.to_string(),
         dockerfile: manifest.build.dockerfile.clone(),
         args: manifest.build.args.clone(),
+        secrets,
         app: deploy.app.to_string(),
         deploy: deploy.id.to_string(),
         commit: commit.to_string(),
@@ -150,7 +169,7 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         timeout,
     };
     let (context, told) = context::stream(&windlass.git, &deploy.app, &commit, &manifest.build).await?;
-    let mut printer = Printer { log, numbers: HashMap::new() };
+    let mut printer = Printer { log, numbers: HashMap::new(), printed: HashMap::new() };
     let building = windlass.engine.build(&spec, context, |event| printer.print(event));
     let built = tokio::time::timeout(timeout, building).await;
     log.end_output();
@@ -161,10 +180,7 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         Err(_) => Err(Stop::NotGood(format!("the build took longer than build.timeout = {}", show(timeout)))),
         Ok(Err(BuildStop::Engine(error))) => Err(error.into()),
         Ok(Err(BuildStop::Failed(message))) => Err(Stop::NotGood(format!("the build failed: {message}"))),
-        Ok(Ok(())) => {
-            let env = windlass.store.env(&deploy.app).await?;
-            Ok(Image { name, commit, manifest, env })
-        }
+        Ok(Ok(())) => Ok(Image { name, commit, manifest, env }),
     }
 }
 
@@ -185,6 +201,8 @@ pub(super) fn choose_port(manifest: &Manifest, image: &ImageFacts) -> Result<u16
 struct Printer<'a> {
     log: &'a PhaseWriter,
     numbers: HashMap<String, usize>,
+    /// Steps that have printed something, in that order.
+    printed: HashMap<String, usize>,
 }
 
 impl Printer<'_> {
@@ -194,15 +212,18 @@ impl Printer<'_> {
                 let number = self.number(step);
                 self.log.say(format!("#{number} {name}"));
             }
-            BuildEvent::Output { bytes, .. } => self.log.output(&bytes),
+            BuildEvent::Output { step, stderr, bytes } => {
+                let [stdout, complaints] = self.sources(step);
+                self.log.output_of(if stderr { complaints } else { stdout }, &bytes);
+            }
             BuildEvent::Done { step, name, cached, took, error } => {
                 if name.starts_with("[internal]") && error.is_none() {
                     return;
                 }
+                self.sources(step.clone()).into_iter().for_each(|source| self.log.end_output_of(source));
                 let told = self.numbers.contains_key(&step);
                 let number = self.number(step);
                 let name = if told { String::new() } else { format!(" {name}") };
-                self.log.end_output();
                 self.log.say(match (error, cached) {
                     (Some(error), _) => format!("#{number}{name} FAILED after {}: {error}", show(took)),
                     (None, true) => format!("#{number}{name} CACHED"),
@@ -212,6 +233,13 @@ impl Printer<'_> {
             BuildEvent::Warning(text) => self.log.say(format!("warning: {text}")),
             BuildEvent::Step { .. } => {}
         }
+    }
+
+    /// What a step prints to standard output and to standard error, apart from all other steps.
+    fn sources(&mut self, step: String) -> [usize; 2] {
+        let next = self.printed.len();
+        let place = *self.printed.entry(step).or_insert(next);
+        [2 * place, 2 * place + 1]
     }
 
     fn number(&mut self, step: String) -> usize {

@@ -40,7 +40,7 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
     let spec = run.windlass.web_container(&deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();
     run.windlass.run_container(&deploy.app, spec).await?;
-    run.windlass.collect(&deploy.app, name.clone(), deploy.id);
+    run.windlass.collect(&deploy.app, name.clone(), deploy.id, run.redactor());
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
         let last = run.last_words(&name).await;
@@ -144,7 +144,8 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
     match run.windlass.engine.exec(&candidate.name, command, limit).await {
         Ok((0, _)) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
         Ok((code, said)) => {
-            let said = crate::domain::printable(said.lines().last().unwrap_or(""), 200);
+            let said = run.redactor().clean(said.lines().last().unwrap_or("").as_bytes());
+            let said = crate::domain::printable(&said, 200);
             Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
         }
         Err(error) => Err(error.to_string()),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::deploy::Deploy;
+use super::limits::Allowance;
 use super::name::{AppName, DomainName};
 
 /// Whether an app serves.
@@ -51,6 +52,9 @@ pub struct App {
     /// How often the engine brought its live container back; not told in lists, nor when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u64>,
+    /// What an admin allows it beyond what every app may.
+    #[serde(default)]
+    pub allowed: Allowance,
     /// The deploy whose release serves.
     pub live: Option<Deploy>,
 }

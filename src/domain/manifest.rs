@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::duration::HumanDuration;
+use super::environment::{Environment, InvalidVariable};
+use super::limits::{Limits, Security};
 use super::name::GateName;
 
 /// The port an app is expected on when neither manifest nor image says one.
@@ -33,6 +35,10 @@ pub struct Manifest {
     pub verify: Verify,
     /// How the old container goes.
     pub drain: Drain,
+    /// What a container may take.
+    pub limits: Limits,
+    /// What its processes may do.
+    pub security: Security,
 }
 
 /// `[build]`
@@ -45,6 +51,8 @@ pub struct Build {
     pub context: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// Variables of the app that a step may mount, as `RUN --mount=type=secret,id=NAME`.
+    pub secrets: Vec<String>,
 }
 
 /// `[web]`
@@ -112,7 +120,12 @@ pub struct Drain {
 
 impl Default for Build {
     fn default() -> Self {
-        Self { dockerfile: "Dockerfile".into(), context: ".".into(), args: BTreeMap::new() }
+        Self {
+            dockerfile: "Dockerfile".into(),
+            context: ".".into(),
+            args: BTreeMap::new(),
+            secrets: Vec::new(),
+        }
     }
 }
 
@@ -180,6 +193,12 @@ pub enum InvalidManifest {
     /// A pause of nothing between probes.
     #[error("{0} = \"0ms\" makes no sense: give a time above zero")]
     Zero(&'static str),
+    /// Less than any process can do with.
+    #[error("limits.memory must be at least 6m: Docker takes no less")]
+    LittleMemory,
+    /// Not the name of a variable.
+    #[error("build.secrets: {0}")]
+    Secret(InvalidVariable),
     /// No port is numbered 0.
     #[error("web.port = 0 is no port: give the one the app listens on inside its container")]
     PortZero,
@@ -195,6 +214,12 @@ impl Manifest {
         repository_path("build.context", &self.build.context)?;
         url_path("health.path", &self.health.path)?;
         url_path("verify.path", &self.verify.path)?;
+        if self.limits.memory.is_some_and(|memory| memory < Limits::LEAST_MEMORY) {
+            return Err(InvalidManifest::LittleMemory);
+        }
+        for name in &self.build.secrets {
+            Environment::check_name(name).map_err(InvalidManifest::Secret)?;
+        }
         if self.web.port == Some(0) {
             return Err(InvalidManifest::PortZero);
         }
@@ -387,6 +412,11 @@ mod tests {
             ("[health]\nmin_healthy = \"301s\"", "no candidate could ever pass"),
             ("[health]\nstatus = \"399-200\"", "200-399"),
             ("[web]\nport = 0", "web.port"),
+            ("[limits]\nmemory = \"1m\"", "limits.memory"),
+            ("[limits]\npids = 0", "nonzero"),
+            ("[limits]\ncpus = 0.0", "0.5 or 2"),
+            ("[security]\ncapabilities = [\"SYS_ADMIN\"]", "NET_RAW"),
+            ("[build]\nsecrets = [\"A-B\"]", "build.secrets: \"A-B\""),
             ("[web]\ncommand = []", "empty"),
             ("[[gates]]\nname=\"a\"\nrun=[\"x\"]\n[[gates]]\nname=\"a\"\nrun=[\"y\"]", "two gates"),
         ] {
@@ -398,7 +428,9 @@ mod tests {
     #[test]
     fn what_a_release_keeps_reads_back() {
         let mut manifest =
-            read("[web]\nport = 9000\ncommand = [\"run\", \"a b\"]\n[build.args]\nA = \"1\"").unwrap();
+            read("[web]\nport = 9000\ncommand = [\"run\", \"a b\"]\n[build.args]\nA = \"1\"\n\
+                  [limits]\nmemory = \"1536m\"\npids = 9\ncpus = 1.5\n[security]\ncapabilities = [\"cap_net_raw\"]",
+            ).unwrap();
         manifest.settle_gates(true);
         let kept = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&kept).unwrap(), manifest);

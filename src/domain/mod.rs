@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod duration;
 pub mod environment;
 pub mod instant;
+pub mod limits;
 pub mod manifest;
 pub mod name;
 pub mod naming;
@@ -24,11 +25,13 @@ pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
 pub use duration::HumanDuration;
 pub use environment::Environment;
 pub use instant::{Stopwatch, Timestamp};
+pub use limits::{Allowance, Capability, Cpus, Limits};
 pub use manifest::{Gate, Manifest, StatusRange};
 pub use name::{AppName, CommitId, DomainName, GateName, InvalidName, UserName};
 pub use naming::Naming;
 pub use phase::{Phase, PhaseStatus, PhaseTiming};
 pub use release::{ImageRef, Release};
+pub use size::Bytes;
 
 /// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control
 /// and reordering characters, at most `longest` characters.

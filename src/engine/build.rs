@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::{APP, COMMIT, DEPLOY, Engine, EngineError};
+use crate::domain::Environment;
 
 /// An image to be built.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct BuildSpec {
     pub dockerfile: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// What steps may mount as secrets, by name: in no layer, argument, history or cache.
+    pub secrets: Environment,
     /// For the labels: app, deploy, commit.
     pub app: String,
     /// The deploy's number.
@@ -47,6 +50,8 @@ pub enum BuildEvent {
     Output {
         /// Its digest.
         step: String,
+        /// To standard error.
+        stderr: bool,
         /// The bytes.
         bytes: Bytes,
     },
@@ -104,6 +109,7 @@ impl Engine {
             .rm(true)
             .forcerm(true)
             .build();
+        let _session = self.open_session(&spec.session, &spec.secrets).await.map_err(BuildStop::Engine)?;
         let docker = self.docker.clone().with_timeout(spec.timeout);
         let mut progress = docker.build_image(options, None, Some(bollard::body_try_stream(context)));
         let mut steps = Steps::default();
@@ -196,7 +202,7 @@ impl Steps {
             }
         }
         for log in status.logs {
-            tell(BuildEvent::Output { step: log.vertex, bytes: log.msg.into() });
+            tell(BuildEvent::Output { step: log.vertex, stderr: log.stream == 2, bytes: log.msg.into() });
         }
         for warning in status.warnings {
             tell(BuildEvent::Warning(String::from_utf8_lossy(&warning.short).into_owned()));

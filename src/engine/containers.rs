@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -18,7 +19,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::{APP, DEPLOY, Engine, EngineError, HOME, ROLE, SPEC, is_missing, status_of, within};
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Environment, Limits};
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +60,8 @@ pub struct ContainerSpec {
     pub image: String,
     /// Instead of the image's command.
     pub command: Option<Vec<String>>,
-    /// `NAME=value` lines.
-    pub env: Vec<String>,
+    /// Its environment.
+    pub env: Environment,
     /// Its network.
     pub network: String,
     /// Its address there, kept as long as it exists; by default the lowest that is free whenever it
@@ -80,14 +81,16 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Ports of the host.
     pub ports: Vec<PublishedPort>,
-    /// All capabilities but these are dropped; `None` leaves the engine's default set.
-    pub capabilities: Option<Vec<String>>,
+    /// All capabilities but these are dropped.
+    pub capabilities: Vec<String>,
+    /// What it may take.
+    pub limits: Limits,
 }
 
 impl ContainerSpec {
     /// Differs when anything of the container would: 16 hex digits. Says nothing about the values.
     pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(format!("{self:?}"));
+        let digest = Sha256::digest(format!("{self:?}{:?}", self.env.assignments()));
         digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -177,12 +180,10 @@ impl Engine {
     /// Makes a container and starts it. One of that name, left over, is replaced; one that does not
     /// start is removed.
     pub async fn run(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
-        let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        let body = self.create_body(spec);
-        let made = match self.ask(self.docker.create_container(Some(options.clone()), body.clone())).await {
+        let made = match self.create(spec).await {
             Err(error) if status_of(&error) == Some(409) => {
                 self.remove(&spec.name).await?;
-                self.ask(self.docker.create_container(Some(options), body)).await
+                self.create(spec).await
             }
             made => made,
         };
@@ -193,6 +194,33 @@ impl Engine {
             let _ = self.remove(&spec.name).await;
         }
         started
+    }
+
+    /// Makes a container. What the engine says that it cannot hold it to is left out, and told of once.
+    async fn create(&self, spec: &ContainerSpec) -> Result<(), ApiError> {
+        let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        let body = self.create_body(spec);
+        let made = self.ask(self.docker.create_container(Some(options.clone()), body)).await;
+        let made = match made {
+            // Other limits it drops by itself.
+            Err(ApiError::DockerResponseServerError { message, .. }) if has_no_cpu_limits(&message) => {
+                self.tell_once(&message);
+                let limits = Limits { cpus: None, ..spec.limits };
+                let body = self.create_body(&ContainerSpec { limits, ..spec.clone() });
+                self.ask(self.docker.create_container(Some(options), body)).await?
+            }
+            made => made?,
+        };
+        made.warnings.iter().for_each(|warning| self.tell_once(warning));
+        Ok(())
+    }
+
+    /// Logs something about the engine, the first time.
+    fn tell_once(&self, warning: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(warning.to_owned()) {
+            tracing::warn!("the engine cannot hold containers to all their limits: {warning}");
+        }
     }
 
     /// Starts a container that is there.
@@ -225,6 +253,7 @@ impl Engine {
             target: Some(mount.target.clone()),
             ..Default::default()
         });
+        let memory = spec.limits.memory.map(|memory| i64::try_from(memory.0).unwrap_or(i64::MAX));
         // The driver `local` is the engine's quickest that rotates; with small or few files it
         // loses lines while they are followed.
         let rotation = [("max-size", "10m"), ("max-file", "3")];
@@ -235,7 +264,7 @@ impl Engine {
         ContainerCreateBody {
             image: Some(spec.image.clone()),
             cmd: spec.command.clone(),
-            env: Some(spec.env.clone()),
+            env: Some(spec.env.assignments()),
             user: spec.user.clone(),
             labels: Some(self.labels(&labels)),
             exposed_ports: Some(spec.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
@@ -252,8 +281,13 @@ impl Engine {
                 // Or the machine's own search domains would make a dotted name out of each.
                 dns_search: spec.own_names.then(|| vec![".".into()]),
                 security_opt: Some(vec!["no-new-privileges".into()]),
-                cap_drop: spec.capabilities.as_ref().map(|_| vec!["ALL".into()]),
-                cap_add: spec.capabilities.clone(),
+                cap_drop: Some(vec!["ALL".into()]),
+                cap_add: Some(spec.capabilities.clone()),
+                memory,
+                // Memory and swap together.
+                memory_swap: memory,
+                pids_limit: spec.limits.pids.map(|pids| i64::from(pids.get())),
+                nano_cpus: spec.limits.cpus.map(|cpus| i64::from(cpus.millis()) * 1_000_000),
                 ..Default::default()
             }),
             networking_config: Some(NetworkingConfig {
@@ -506,6 +540,11 @@ impl Engine {
         let status = ended.exit_code.filter(|_| ended.running != Some(true)).ok_or_else(cut_off)?;
         Ok((status, String::from_utf8_lossy(&printed).into_owned()))
     }
+}
+
+/// Whether an engine refused a limit of processors because it has none at all.
+fn has_no_cpu_limits(message: &str) -> bool {
+    message.contains("NanoCPUs can not be set")
 }
 
 fn restart_policy(restart: bool) -> RestartPolicy {

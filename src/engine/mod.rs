@@ -8,10 +8,12 @@ mod changes;
 mod containers;
 mod limits;
 mod networks;
+mod session;
 mod usage;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
@@ -118,6 +120,8 @@ pub struct Engine {
     limit: Duration,
     instance: String,
     home: String,
+    /// What it cannot do and was told of.
+    told: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Engine {
@@ -128,7 +132,8 @@ impl Engine {
         let socket = socket.display().to_string();
         let docker = docker
             .map_err(|error| EngineError::Unreachable { socket: socket.clone(), cause: error.to_string() })?;
-        Ok(Self { docker, socket, limit, instance: instance.to_owned(), home: home.display().to_string() })
+        let (instance, home) = (instance.to_owned(), home.display().to_string());
+        Ok(Self { docker, socket, limit, instance, home, told: Arc::default() })
     }
 
     /// One call to the engine, within its limit.

@@ -134,11 +134,8 @@ async fn call<T: DeserializeOwned>(
         true => EngineError::Unreachable { socket: socket.display().to_string(), cause: root_cause(&error) },
         false => EngineError::Failed { doing: doing.to_owned(), cause: root_cause(&error) },
     };
-    // A client wants one even though it never speaks TLS here; a server has chosen long before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().unix_socket(socket).tls_certs_only([]).timeout(LIMIT);
-    let request = client.build().map_err(failed)?.request(method, format!("http://docker/{path}"));
-    let answer = request.send().await.map_err(failed)?;
+    let request = client(socket).map_err(failed)?.request(method, format!("http://docker/{path}"));
+    let answer = request.timeout(LIMIT).send().await.map_err(failed)?;
     let good = answer.status().is_success();
     let bytes = answer.bytes().await.map_err(failed)?;
     let unreadable = |cause: String| EngineError::Failed { doing: doing.to_owned(), cause };
@@ -147,6 +144,13 @@ async fn call<T: DeserializeOwned>(
         return Err(unreadable(said.unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned())));
     }
     serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
+}
+
+/// A client for what bollard cannot ask.
+pub(super) fn client(socket: &Path) -> reqwest::Result<reqwest::Client> {
+    // A client wants one even though it never speaks TLS here; a server has chosen long before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().unix_socket(socket).tls_certs_only([]).build()
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::clean::clean_line;
-use super::{Appended, Logs};
+use super::{Appended, LineSplitter, Logs, Redactor};
 use crate::domain::DeployId;
 
 /// At this size the file moves aside to `app.log.1`, and what was there goes.
@@ -34,6 +33,16 @@ pub struct AppLogWriter {
     file: Appended,
     /// The last line's time when this writer began: what the engine gives again up to there is known.
     known: Option<String>,
+    /// Of standard output and standard error.
+    unfinished: [Unfinished; 2],
+}
+
+/// A line that has not ended: the engine gives a long one in parts.
+#[derive(Debug)]
+struct Unfinished {
+    /// When it began; empty while there is none.
+    at: String,
+    splitter: LineSplitter,
 }
 
 impl AppLogWriter {
@@ -43,12 +52,39 @@ impl AppLogWriter {
     }
 
     /// Appends a line that the engine gave with its time, unless a writer before this one had it.
+    /// Without a newline at its end, more of it is to come.
     pub fn append(&mut self, at: &str, stderr: bool, text: &[u8]) -> io::Result<()> {
         if self.known.as_deref().is_some_and(|known| at <= known) {
             return Ok(());
         }
+        let line = &mut self.unfinished[usize::from(stderr)];
+        if line.at.is_empty() {
+            line.at.push_str(at);
+        }
+        let began = line.at.clone();
+        let mut lines = Vec::new();
+        line.splitter.push(text, |line| lines.push(line));
+        if text.ends_with(b"\n") {
+            line.at.clear();
+        }
+        lines.iter().try_for_each(|line| self.write(&began, stderr, line))
+    }
+
+    /// Appends what has not ended and will not.
+    pub fn finish(&mut self) -> io::Result<()> {
+        for stderr in [false, true] {
+            let line = &mut self.unfinished[usize::from(stderr)];
+            let began = std::mem::take(&mut line.at);
+            let mut lines = Vec::new();
+            line.splitter.finish(|line| lines.push(line));
+            lines.iter().try_for_each(|line| self.write(&began, stderr, line))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: &str, stderr: bool, text: &str) -> io::Result<()> {
         let mark = if stderr { 'e' } else { 'o' };
-        let line = format!("{at} {mark} {}\n", clean_line(text));
+        let line = format!("{at} {mark} {text}\n");
         let path = &self.file.path;
         if self.file.size > ROTATE_AT {
             fs::rename(path, path.with_extension("log.1"))?;
@@ -61,12 +97,14 @@ impl AppLogWriter {
 }
 
 impl Logs {
-    /// Goes on writing a deploy's app log.
-    pub fn write_app(&self, id: DeployId) -> io::Result<AppLogWriter> {
+    /// Goes on writing a deploy's app log, in which none of these secrets comes.
+    pub fn write_app(&self, id: DeployId, redactor: Redactor) -> io::Result<AppLogWriter> {
         let path = self.deploy_dir(id).join("app.log");
         end_last_line(&path)?;
         let known = last_lines(&path, id, 1)?.pop().map(|line| line.at);
-        Ok(AppLogWriter { file: Appended::open(path)?, known })
+        let unfinished = || Unfinished { at: String::new(), splitter: LineSplitter::new(redactor.clone()) };
+        let unfinished = [unfinished(), unfinished()];
+        Ok(AppLogWriter { file: Appended::open(path)?, known, unfinished })
     }
 
     /// The last `count` lines of one deploy's app log.
@@ -185,21 +223,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let (id, path) = (DeployId(3), dir.path().join("3/app.log"));
-        let mut writer = logs.write_app(id).unwrap();
-        writer.append("2026-11-21T00:00:01.000000000Z", false, b"whole").unwrap();
+        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
+        writer.append("2026-11-21T00:00:01.000000000Z", false, b"whole\n").unwrap();
         fs::write(&path, fs::read_to_string(&path).unwrap() + "2026-11-21T00:00:02.000000000Z o cut sh")
             .unwrap();
-        let mut writer = logs.write_app(id).unwrap();
+        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(writer.known_until(), Some("2026-11-21T00:00:01.000000000Z"));
-        writer.append("2026-11-21T00:00:02.000000000Z", false, b"cut short").unwrap();
+        writer.append("2026-11-21T00:00:02.000000000Z", false, b"cut short\n").unwrap();
         let texts = || logs.app_tail(id, 9).unwrap().into_iter().map(|l| l.text).collect::<Vec<_>>();
         assert_eq!(texts(), ["whole", "cut short"]);
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
-        writer.append("2026-11-21T00:00:03.000000000Z", false, b"anew").unwrap();
+        writer.append("2026-11-21T00:00:03.000000000Z", false, b"anew\n").unwrap();
         assert_eq!(texts(), ["anew"]);
         fs::write(&path, "no line at all").unwrap();
-        logs.write_app(id).unwrap();
+        logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_line_in_parts_is_one_and_a_secret_in_it_is_taken_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
+        let mut env = crate::domain::Environment::default();
+        env.set("TOKEN", "s3cret-t0ken").unwrap();
+        let mut writer = logs.write_app(DeployId(1), Redactor::new(&env, &[])).unwrap();
+        let at = |n: u32| format!("2026-11-21T00:00:00.{n:09}Z");
+        writer.append(&at(1), false, b"it is s3cr").unwrap();
+        writer.append(&at(2), true, b"a complaint\n").unwrap();
+        writer.append(&at(3), false, b"et-t0ken\n").unwrap();
+        writer.append(&at(4), false, b"the end s3cret-t0ken").unwrap();
+        writer.finish().unwrap();
+        let lines = logs.app_tail(DeployId(1), 9).unwrap();
+        let lines: Vec<_> = lines.iter().map(|l| (l.at.clone(), l.stderr, l.text.as_str())).collect();
+        let expected = [
+            (at(2), true, "a complaint"),
+            (at(1), false, "it is [TOKEN]"),
+            (at(4), false, "the end [TOKEN]"),
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]
@@ -208,12 +269,12 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(3);
         let at = |n: usize| format!("2026-11-21T00:00:{:02}.{:09}Z", n / 100, n);
-        let mut writer = logs.write_app(id).unwrap();
-        (0..500).for_each(|n| writer.append(&at(n), n % 2 == 1, format!("line {n}").as_bytes()).unwrap());
+        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
+        (0..500).for_each(|n| writer.append(&at(n), n % 2 == 1, format!("line {n}\n").as_bytes()).unwrap());
         drop(writer);
-        let mut writer = logs.write_app(id).unwrap();
+        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(writer.known_until(), Some(at(499).as_str()));
-        (480..510).for_each(|n| writer.append(&at(n), false, format!("line {n}").as_bytes()).unwrap());
+        (480..510).for_each(|n| writer.append(&at(n), false, format!("line {n}\n").as_bytes()).unwrap());
 
         let tail = logs.app_tail(id, 12).unwrap();
         let texts: Vec<&str> = tail.iter().map(|l| l.text.as_str()).collect();
@@ -227,8 +288,8 @@ mod tests {
         assert_eq!(since, ["line 505", "line 506", "line 507"]);
 
         let mut offset = logs.app_size(id).unwrap();
-        writer.append(&at(510), false, b"one").unwrap();
-        writer.append(&at(510), false, b"of the same time").unwrap();
+        writer.append(&at(510), false, b"one\n").unwrap();
+        writer.append(&at(510), false, b"of the same time\n").unwrap();
         let texts: Vec<String> =
             logs.app_from(id, &mut offset).unwrap().into_iter().map(|l| l.text).collect();
         assert_eq!(texts, ["one", "of the same time"]);

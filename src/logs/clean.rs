@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use vte::{Params, Parser, Perform};
 
+use super::redact::Redactor;
 use crate::domain::is_printable;
 
 /// A longer line is cut into several.
@@ -52,45 +53,60 @@ impl Perform for Kept {
     }
 }
 
-/// Cuts a stream of bytes into lines; keeps an unfinished one until it ends.
+/// Cuts a stream of bytes into lines without secrets; keeps an unfinished one until it ends.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
     unfinished: Vec<u8>,
+    redactor: Redactor,
 }
 
 impl LineSplitter {
+    /// One that takes these secrets out.
+    pub fn new(redactor: Redactor) -> Self {
+        Self { unfinished: Vec::new(), redactor }
+    }
+
     /// Takes more bytes and gives each line they complete, cleaned.
     pub fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(String)) {
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
             let (head, rest) = bytes.split_at(end);
             bytes = &rest[1..];
             if self.unfinished.is_empty() {
-                cut(head, &mut line);
+                self.finish_line(head, &mut line);
             } else {
                 self.unfinished.extend_from_slice(head);
-                cut(&std::mem::take(&mut self.unfinished), &mut line);
+                let whole = std::mem::take(&mut self.unfinished);
+                self.finish_line(&whole, &mut line);
             }
         }
         self.unfinished.extend_from_slice(bytes);
-        if self.unfinished.len() >= LONGEST_LINE {
-            cut(&std::mem::take(&mut self.unfinished), &mut line);
-        }
+        // The end of it may be the beginning of a secret.
+        let left = self.cut(&self.unfinished, self.redactor.longest(), &mut line).len();
+        self.unfinished.drain(..self.unfinished.len() - left);
     }
 
     /// The last line, if the stream ended without a newline.
-    pub fn finish(&mut self, line: impl FnMut(String)) {
-        let mut line = line;
-        if !self.unfinished.is_empty() {
-            cut(&std::mem::take(&mut self.unfinished), &mut line);
+    pub fn finish(&mut self, mut line: impl FnMut(String)) {
+        let last = std::mem::take(&mut self.unfinished);
+        if !last.is_empty() {
+            self.finish_line(&last, &mut line);
         }
     }
-}
 
-fn cut(raw: &[u8], line: &mut impl FnMut(String)) {
-    if raw.len() <= LONGEST_LINE {
-        return line(clean_line(raw));
+    fn finish_line(&self, raw: &[u8], line: &mut impl FnMut(String)) {
+        let end = self.cut(raw, 0, line);
+        line(self.redactor.clean(end));
     }
-    raw.chunks(LONGEST_LINE).for_each(|part| line(clean_line(part)));
+
+    /// Gives as much as is too long for a line with `more` behind it, and returns the rest.
+    fn cut<'a>(&self, mut raw: &'a [u8], more: usize, line: &mut impl FnMut(String)) -> &'a [u8] {
+        while raw.len() > LONGEST_LINE + more {
+            let (part, rest) = raw.split_at(self.redactor.cut_at(raw));
+            line(self.redactor.clean(part));
+            raw = rest;
+        }
+        raw
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod app;
 mod clean;
+mod redact;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use app::{AppLine, AppLogWriter};
-pub use clean::{LineSplitter, clean_line};
+pub use clean::LineSplitter;
+pub use redact::Redactor;
 
 use crate::domain::size::show;
 use crate::domain::{DeployId, Phase, Stopwatch};
@@ -97,13 +99,14 @@ impl Logs {
         Ok(Self { dir: dir.to_owned(), limit, ticks: Arc::default() })
     }
 
-    /// Begins, or goes on with, a phase's log.
+    /// Begins, or goes on with, a phase's log, in which none of these secrets comes.
     pub fn write(
         &self,
         id: DeployId,
         ordinal: usize,
         phase: &Phase,
         clock: Stopwatch,
+        redactor: Redactor,
     ) -> io::Result<PhaseWriter> {
         let name = format!("{ordinal:02}-{}.log", phase.to_string().replace(':', "-"));
         let mut file = Appended::open(self.deploy_dir(id).join(name))?;
@@ -113,7 +116,8 @@ impl Logs {
             limit: self.limit,
             full: false,
             left_out: LeftOut::default(),
-            splitter: LineSplitter::default(),
+            redactor,
+            splitters: HashMap::new(),
             last: Vec::new(),
             error: None,
         };
@@ -287,7 +291,9 @@ struct PhaseFile {
     /// Whether the limit was reached and told of.
     full: bool,
     left_out: LeftOut,
-    splitter: LineSplitter,
+    redactor: Redactor,
+    /// The unfinished lines of what prints side by side.
+    splitters: HashMap<usize, LineSplitter>,
     last: Vec<String>,
     error: Option<io::Error>,
 }
@@ -307,20 +313,34 @@ impl PhaseWriter {
     pub fn say(&self, text: impl AsRef<str>) {
         self.put(|out, lines| {
             lines.extend(out.tell_left_out());
-            let said = text.as_ref().split('\n').map(|line| clean_line(line.as_bytes()));
+            let redactor = out.redactor.clone();
+            let said = text.as_ref().split('\n').map(|line| redactor.clean(line.as_bytes()));
             said.for_each(|line| lines.push(out.remember(line)));
         });
     }
 
     /// Writes what a program printed, as it comes; an unfinished line waits for its end.
     pub fn output(&self, bytes: &[u8]) {
-        self.put(|out, lines| out.take_output(lines, |splitter, line| splitter.push(bytes, line)));
+        self.output_of(0, bytes);
     }
 
-    /// Writes a last unfinished line, when the program has ended, and what was left out.
+    /// As [`PhaseWriter::output`], for one of several that print side by side: their lines do not run
+    /// into each other.
+    pub fn output_of(&self, source: usize, bytes: &[u8]) {
+        self.put(|out, lines| out.take_output(source, lines, |splitter, line| splitter.push(bytes, line)));
+    }
+
+    /// Writes the last unfinished line of one that has ended.
+    pub fn end_output_of(&self, source: usize) {
+        self.put(|out, lines| out.end_output(source, lines));
+    }
+
+    /// Writes all unfinished lines, when the program has ended, and what was left out.
     pub fn end_output(&self) {
         self.put(|out, lines| {
-            out.take_output(lines, |splitter, line| splitter.finish(line));
+            let mut sources: Vec<usize> = out.splitters.keys().copied().collect();
+            sources.sort_unstable();
+            sources.into_iter().for_each(|source| out.end_output(source, lines));
             lines.extend(out.tell_left_out());
         });
     }
@@ -356,10 +376,12 @@ impl PhaseFile {
     /// What a program printed, as far as there is room for it.
     fn take_output(
         &mut self,
+        source: usize,
         lines: &mut Vec<String>,
         print: impl FnOnce(&mut LineSplitter, &mut dyn FnMut(String)),
     ) {
-        let mut splitter = std::mem::take(&mut self.splitter);
+        let splitter = self.splitters.remove(&source);
+        let mut splitter = splitter.unwrap_or_else(|| LineSplitter::new(self.redactor.clone()));
         let mut size = self.file.size;
         print(&mut splitter, &mut |line| {
             let bytes = line.len() as u64;
@@ -378,7 +400,12 @@ impl PhaseFile {
                 ));
             }
         });
-        self.splitter = splitter;
+        self.splitters.insert(source, splitter);
+    }
+
+    fn end_output(&mut self, source: usize, lines: &mut Vec<String>) {
+        self.take_output(source, lines, |splitter, line| splitter.finish(line));
+        self.splitters.remove(&source);
     }
 
     /// Keeps a line at hand for the reason of a failure.
@@ -423,7 +450,7 @@ mod tests {
     fn a_reader_with_its_cursor_neither_loses_nor_repeats_a_line() {
         let (_dir, logs) = scratch();
         let id = DeployId(7);
-        let writer = logs.write(id, 1, &Phase::Build, Stopwatch::start()).unwrap();
+        let writer = logs.write(id, 1, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
         let mut cursor = Cursor { ordinal: 1, offset: 0 };
         let mut read = String::new();
         for round in 0..300 {
@@ -453,7 +480,8 @@ mod tests {
     fn a_tick_comes_with_each_write_and_tickers_do_not_pile_up() {
         let (_dir, logs) = scratch();
         let mut ticks = logs.ticks(DeployId(1));
-        let writer = logs.write(DeployId(1), 0, &Phase::Checkout, Stopwatch::start()).unwrap();
+        let writer =
+            logs.write(DeployId(1), 0, &Phase::Checkout, Stopwatch::start(), Redactor::default()).unwrap();
         writer.say("hello");
         assert!(ticks.has_changed().unwrap());
         let seen = *ticks.borrow_and_update();
@@ -474,7 +502,8 @@ mod tests {
     fn what_a_program_prints_beyond_the_limit_is_counted_and_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), 1000).unwrap();
-        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start()).unwrap();
+        let writer =
+            logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
         (0..50).for_each(|n| writer.output(format!("line {n:02} {}\n", "x".repeat(92)).as_bytes()));
         writer.output(b"short\nthe last words");
         writer.end_output();
@@ -495,10 +524,29 @@ mod tests {
     }
 
     #[test]
+    fn what_prints_side_by_side_keeps_its_lines_and_its_secrets() {
+        let (_dir, logs) = scratch();
+        let mut env = crate::domain::Environment::default();
+        env.set("TOKEN", "s3cret-t0ken").unwrap();
+        let secrets = Redactor::new(&env, &[]);
+        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), secrets).unwrap();
+        writer.output_of(1, b"one s3cret");
+        writer.output_of(2, b"two\nand s3cret-");
+        writer.end_output_of(3);
+        writer.output_of(1, b"-t0ken\n");
+        writer.output_of(2, b"t0ken");
+        writer.end_output();
+        writer.say("said: s3cret-t0ken");
+        let expected = ["two", "one [TOKEN]", "and [TOKEN]", "said: [TOKEN]"];
+        assert_eq!(lines(&logs, DeployId(1)), expected);
+        assert_eq!(writer.last_lines(4), expected);
+    }
+
+    #[test]
     fn a_log_that_somebody_removes_goes_on_and_says_so() {
         let (dir, logs) = scratch();
         let id = DeployId(1);
-        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap();
+        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
         (0..9).for_each(|n| writer.say(format!("line {n}")));
         let (_, cursor) = logs.read(id, Cursor::default()).unwrap();
         fs::remove_dir_all(dir.path()).unwrap();
@@ -515,13 +563,16 @@ mod tests {
     fn half_a_line_that_a_killed_server_left_ends_before_the_next_one() {
         let (dir, logs) = scratch();
         let id = DeployId(3);
-        logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap().say("whole");
+        logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap().say("whole");
         let path = logs.phase_file(id, 0).unwrap().unwrap();
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("17\thal");
         fs::write(&path, text).unwrap();
         let again = Logs::open(dir.path(), u64::MAX).unwrap();
-        again.write(id, 0, &Phase::Build, Stopwatch::showing(Duration::from_secs(9))).unwrap().say("after");
+        again
+            .write(id, 0, &Phase::Build, Stopwatch::showing(Duration::from_secs(9)), Redactor::default())
+            .unwrap()
+            .say("after");
         let (text, _) = again.read(id, Cursor::default()).unwrap();
         let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
         assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["whole", "hal", "after"]);
@@ -534,14 +585,17 @@ mod tests {
         fs::write(dir.path().join("not-a-deploy"), "").unwrap();
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
         for id in [1, 2].map(DeployId) {
-            logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap().say("text");
-            logs.write_app(id).unwrap();
+            logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap().say("text");
+            logs.write_app(id, Redactor::default()).unwrap();
             for path in ["", "00-build.log", "app.log"] {
                 let file = File::open(logs.deploy_dir(id).join(path)).unwrap();
                 file.set_modified(long_ago).unwrap();
             }
         }
-        logs.write_app(DeployId(2)).unwrap().append("2026-11-21T00:00:00Z", false, b"late").unwrap();
+        logs.write_app(DeployId(2), Redactor::default())
+            .unwrap()
+            .append("2026-11-21T00:00:00Z", false, b"late\n")
+            .unwrap();
         let mut ids = logs.ids().unwrap();
         ids.sort();
         assert_eq!(ids, [1, 2].map(DeployId));

@@ -4,6 +4,7 @@
 //! every writing transaction begins as one (`BEGIN IMMEDIATE`), because SQLite refuses at once to
 //! upgrade a reading transaction that another process has overtaken.
 
+mod allowances;
 mod apps;
 mod audit;
 mod deploys;

@@ -50,6 +50,7 @@ pub(super) fn tail(logs: &Logs, id: DeployId, ordinal: usize) -> io::Result<Tail
 
 #[cfg(test)]
 mod tests {
+    use crate::logs::Redactor;
 
     use super::*;
     use crate::domain::{Phase, Stopwatch};
@@ -60,7 +61,7 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(1);
         assert_eq!(tail(&logs, id, 0).unwrap().end, Cursor::default());
-        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start()).unwrap();
+        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
         for (lines, width) in [(LINES, 1), (1, 1), (2000, 1), (300, 2000)] {
             (0..lines).for_each(|n| writer.say(format!("{n} {}", "x".repeat(width))));
             let tail = tail(&logs, id, 0).unwrap();
@@ -78,7 +79,8 @@ mod tests {
     fn exactly_as_many_lines_as_fit_are_not_cut() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
-        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start()).unwrap();
+        let writer =
+            logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
         (0..LINES).for_each(|n| writer.say(n.to_string()));
         assert!(!tail(&logs, DeployId(1), 0).unwrap().cut);
         writer.say("one more");

@@ -15,7 +15,7 @@ use crate::domain::{
     App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal,
     Release, Role, Stopwatch, Trigger, UserName, Via,
 };
-use crate::logs::PhaseWriter;
+use crate::logs::{PhaseWriter, Redactor};
 use crate::store::tests::scratch;
 use crate::store::{NewDeploy, NewSession};
 
@@ -82,6 +82,7 @@ impl World {
             remote: format!("ssh://server/{name}.git"),
             status,
             restarts: None,
+            allowed: Default::default(),
             live,
         }
     }
@@ -108,7 +109,8 @@ impl World {
     pub(super) async fn begin(&self, id: DeployId, ordinal: usize, phase: &str) -> PhaseWriter {
         let phase: Phase = phase.parse().unwrap();
         self.windlass.store.begin_phase(id, ordinal, &phase).await.unwrap();
-        let writer = self.windlass.logs.write(id, ordinal, &phase, Stopwatch::start()).unwrap();
+        let writer =
+            self.windlass.logs.write(id, ordinal, &phase, Stopwatch::start(), Redactor::default()).unwrap();
         self.windlass.logs.changed(id);
         writer
     }

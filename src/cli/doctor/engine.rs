@@ -44,7 +44,7 @@ pub async fn check(home: &Home, config: &Config) -> Engine {
     };
     engine.findings.push(api(&version));
     if let Ok(info) = docker.info().await {
-        engine.findings.extend([drivers(&info), live_restore(&info)]);
+        engine.findings.extend([drivers(&info), limits(&info), live_restore(&info)]);
         engine.root = info.docker_root_dir.map(PathBuf::from);
     }
     engine.usage = crate::engine::usage(&config.docker.socket).await.ok();
@@ -97,6 +97,25 @@ fn drivers(info: &SystemInfo) -> Finding {
         return Finding::warn("docker drivers", found, mend);
     }
     Finding::ok("docker drivers", found)
+}
+
+/// Whether containers can be held to what they may take.
+fn limits(info: &SystemInfo) -> Finding {
+    let can = [
+        ("memory", info.memory_limit),
+        ("swap", info.swap_limit),
+        ("processes", info.pids_limit),
+        ("processors", info.cpu_cfs_quota),
+    ];
+    let lacking: Vec<&str> =
+        can.iter().filter(|(_, can)| *can == Some(false)).map(|(name, _)| *name).collect();
+    if lacking.is_empty() {
+        return Finding::ok("container limits", "memory, swap, processes and processors can be limited");
+    }
+    let mend = "One app can then take from all others. The kernel lacks a cgroup controller, or it is off: see\n\
+                docker info, and for memory and swap on Debian: cgroup_enable=memory swapaccount=1 in\n\
+                GRUB_CMDLINE_LINUX of /etc/default/grub, then update-grub and a reboot";
+    Finding::warn("container limits", format!("the engine cannot limit {}", lacking.join(", ")), mend)
 }
 
 fn live_restore(info: &SystemInfo) -> Finding {
@@ -181,6 +200,14 @@ mod tests {
         assert_eq!(clips(&both("2147483647")).status, Status::Ok);
         assert_eq!(clips(&both("-1")).status, Status::Warn);
         assert_eq!(clips("A=1\0").status, Status::Warn);
+    }
+
+    #[test]
+    fn an_engine_that_cannot_limit_containers_is_told_of() {
+        let info = |pids| SystemInfo { pids_limit: Some(pids), ..Default::default() };
+        assert_eq!(limits(&info(true)).status, Status::Ok);
+        let found = limits(&info(false));
+        assert!(found.status == Status::Warn && found.found.ends_with("limit processes"), "{found:?}");
     }
 
     #[test]
