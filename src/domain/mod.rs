@@ -36,7 +36,8 @@ pub fn printable(text: &str, longest: usize) -> String {
 ///
 /// The joiners U+200C and U+200D stay: Persian and emoji are written with them.
 pub fn is_printable(c: char) -> bool {
-    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
+    let reorders =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
     let hides = matches!(
         c,

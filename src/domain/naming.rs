@@ -60,7 +60,8 @@ impl Naming {
 
     /// Whether an image's name is one that a deploy of the app may have given.
     pub fn is_image_of(&self, app: &AppName, name: &str) -> bool {
-        name.strip_prefix(&format!("{}/{app}:d", self.prefix)).is_some_and(|id| id.parse::<DeployId>().is_ok())
+        name.strip_prefix(&format!("{}/{app}:d", self.prefix))
+            .is_some_and(|id| id.parse::<DeployId>().is_ok())
     }
 
     /// The image that a deploy builds.
@@ -85,7 +86,13 @@ mod tests {
     fn an_image_of_an_app_is_known_by_its_name() {
         let (naming, shop): (_, AppName) = (Naming::new("0a1b2c"), "shop".parse().unwrap());
         assert!(naming.is_image_of(&shop, &naming.image(&shop, DeployId(7)).0));
-        for other in ["shop:d7", "windlass-0a1b2c/shop:latest", "windlass-0a1b2c/shop2:d7", "windlass-ffffff/shop:d7", "postgres:16"] {
+        for other in [
+            "shop:d7",
+            "windlass-0a1b2c/shop:latest",
+            "windlass-0a1b2c/shop2:d7",
+            "windlass-ffffff/shop:d7",
+            "postgres:16",
+        ] {
             assert!(!naming.is_image_of(&shop, other), "{other}");
         }
     }
