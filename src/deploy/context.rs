@@ -106,12 +106,13 @@ fn send(
         (archive.stdout.take(), archive.stderr.take())
     };
     let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return Ok(()) };
+    // Git may have so much to say that it waits for somebody to listen.
+    let listening = std::thread::spawn(move || beginning(stderr));
     let copied = filter(stdout, ignore, dockerfile, out, found);
     if copied.is_err() {
         let _ = lock(archive).kill();
     }
-    let mut said = Vec::new();
-    stderr.take(64 * 1024).read_to_end(&mut said)?;
+    let said = listening.join().unwrap_or_default();
     let good = lock(archive).wait()?.success();
     match (copied, String::from_utf8_lossy(&said).trim()) {
         (Ok(()), _) if good => Ok(()),
@@ -161,6 +162,14 @@ fn filter(
         }
     }
     output.into_inner()?.flush()
+}
+
+/// A few lines of what is read to its end.
+fn beginning(mut from: impl Read) -> Vec<u8> {
+    let mut read = Vec::new();
+    let _ = (&mut from).take(4096).read_to_end(&mut read);
+    let _ = io::copy(&mut from, &mut io::sink());
+    read
 }
 
 fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

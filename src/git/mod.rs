@@ -499,6 +499,79 @@ mod tests {
         assert!(repos.file(&app, &id, "sub/a*b", 3).await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_tree_is_counted_up_to_where_it_is_too_much() {
+        let (_dir, repos, app, work) = scratch().await;
+        // Ten folders in ten folders, eight deep, of a few objects: 10^9 paths.
+        let text = run(&work, &["hash-object", "-w", "--", "/dev/null"]).await.unwrap();
+        let mut tree = mktree(&work, &format!("100644 blob {}\tfile\n", text.trim())).await;
+        for _ in 0..8 {
+            let ten: String = (0..10).map(|n| format!("040000 tree {tree}\t{n}\n")).collect();
+            tree = mktree(&work, &ten).await;
+        }
+        let module = format!(
+            "040000 tree {tree}\tbomb\n160000 commit {}\tmodule\n100644 blob {}\tone\n",
+            "1".repeat(40),
+            text.trim()
+        );
+        let tree = mktree(&work, &module).await;
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        let id = run(&work, &[&who[..], &["commit-tree", "-m", "bomb", &tree]].concat()).await.unwrap();
+        let remote = repos.path(&app).display().to_string();
+        run(&work, &["push", "-q", &remote, &format!("{}:refs/heads/main", id.trim())]).await.unwrap();
+        let id: CommitId = id.trim().parse().unwrap();
+
+        let limits = Limits { entries: 5000, bytes: 10 };
+        let whole = repos.survey(&app, &id, ".", limits).await.unwrap();
+        assert_eq!(whole, Err(TooMuch::Entries(5000)));
+        let leaf = repos.survey(&app, &id, "bomb/0/0/0/0/0/0", limits).await.unwrap().unwrap();
+        assert_eq!((leaf.entries, leaf.bytes), (10 + 100 + 100, 0));
+        assert!(matches!(repos.survey(&app, &id, "gone", limits).await, Err(GitError::Failed(..))));
+    }
+
+    async fn mktree(work: &Path, entries: &str) -> String {
+        let made = git(work, &["mktree", "--missing"], entries.as_bytes(), Stdio::piped()).await.unwrap();
+        String::from_utf8(made).unwrap().trim().to_owned()
+    }
+
+    #[tokio::test]
+    async fn what_reads_a_commit_has_a_bound_on_its_memory() {
+        let (_dir, repos, app, work) = scratch().await;
+        let id = commit(&work, &repos, &app, "First").await;
+        let mut archive = repos.archive(&app, &id, ".").unwrap();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", archive.id()));
+        archive.kill().unwrap();
+        archive.wait().unwrap();
+        let limits = limits.unwrap();
+        let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+        assert_eq!(data.split_whitespace().nth(3), Some(MOST_MEMORY.to_string().as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_what_its_id_says_and_its_words_are_short() {
+        let (_dir, repos, app, work) = scratch().await;
+        let long = format!("{} \u{202e}\u{1b}]0;x\u{7}<b>\u{200b}", "long ".repeat(100_000));
+        std::fs::write(work.join("message"), &long).unwrap();
+        let first = commit(&work, &repos, &app, "First").await;
+        let who = ["-c", "user.name=A\u{2066}da", "-c", "user.email=ada@example.com"];
+        run(&work, &[&who[..], &["commit", "-q", "--allow-empty", "-F", "message"]].concat()).await.unwrap();
+        let remote = repos.path(&app).display().to_string();
+        run(&work, &["push", "-q", &remote, "HEAD:refs/heads/main"]).await.unwrap();
+        let second: CommitId = run(&work, &["rev-parse", "HEAD"]).await.unwrap().trim().parse().unwrap();
+        let info = repos.describe(&app, &second).await.unwrap();
+        assert_eq!((info.subject.chars().count(), info.author.as_str()), (200, "Ada"));
+
+        // A ref that tells git to take the second for the first.
+        let replace = format!("refs/replace/{first}");
+        run(&repos.path(&app), &["update-ref", &replace, second.as_str()]).await.unwrap();
+        assert_eq!(repos.describe(&app, &first).await.unwrap().subject, "First");
+        let pushed = run(&work, &["push", "-q", &remote, &format!("HEAD:refs/replace/{second}")]).await;
+        assert!(
+            matches!(&pushed, Err(GitError::Failed(_, said)) if said.contains("hidden ref")),
+            "{pushed:?}"
+        );
+    }
+
     /// Every ref with what it names, but HEAD.
     async fn refs(path: &Path) -> String {
         run(path, &["for-each-ref", "--format=%(refname) %(objectname)"]).await.unwrap()

@@ -1,13 +1,14 @@
 //! What a tree comes to, counted before anything is made of it: a few hundred bytes of git objects can
 //! name a billion files, and one small object can be gigabytes of zeros.
 
+use std::io;
 use std::process::Stdio;
 
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
-use super::{GitError, Repositories, bound, quiet, subtree};
+use super::{GitError, Repositories, beginning, bound, quiet, subtree};
 use crate::domain::size::show;
 use crate::domain::{AppName, CommitId};
 
@@ -73,27 +74,41 @@ impl Repositories {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         bound(child.id());
-        let mut survey = Survey::default();
-        if let Some(stdout) = child.stdout.take() {
-            let mut listed = BufReader::new(stdout);
-            let mut line = Vec::new();
-            while (&mut listed).take(LONGEST_LINE).read_until(0, &mut line).await? > 0 {
-                if let Err(too_much) = survey.count(&line, limits) {
-                    return Ok(Err(too_much));
-                }
-                line.clear();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Git would list a billion files to its end.
+        let counted = async {
+            let counted = Survey::of(stdout, limits).await?;
+            if counted.is_err() {
+                child.start_kill()?;
             }
+            Ok(counted)
+        };
+        let (counted, said) = tokio::try_join!(counted, beginning(stderr))?;
+        let ended = child.wait().await?;
+        match counted {
+            Ok(_) if !ended.success() => {
+                Err(GitError::Failed("ls-tree".into(), String::from_utf8_lossy(&said).trim().to_owned()))
+            }
+            counted => Ok(counted),
         }
-        let ended = child.wait_with_output().await?;
-        if ended.status.success() {
-            return Ok(Ok(survey));
-        }
-        let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-        Err(GitError::Failed("ls-tree".into(), said))
     }
 }
 
 impl Survey {
+    /// Reads what `ls-tree -l -z` lists, to its end or to where it is too much.
+    async fn of(listed: Option<impl AsyncRead + Unpin>, limits: Limits) -> io::Result<Result<Self, TooMuch>> {
+        let mut survey = Self::default();
+        let Some(listed) = listed else { return Ok(Ok(survey)) };
+        let (mut listed, mut line) = (BufReader::new(listed), Vec::new());
+        while (&mut listed).take(LONGEST_LINE).read_until(0, &mut line).await? > 0 {
+            if let Err(too_much) = survey.count(&line, limits) {
+                return Ok(Err(too_much));
+            }
+            line.clear();
+        }
+        Ok(Ok(survey))
+    }
+
     /// Takes one line of `ls-tree -l -z`: `<mode> <kind> <id> <size>\t<path>\0`.
     fn count(&mut self, line: &[u8], limits: Limits) -> Result<(), TooMuch> {
         let mut parts = line.strip_suffix(&[0]).ok_or(TooMuch::Path)?.splitn(2, |b| *b == b'\t');
