@@ -267,6 +267,7 @@ impl Printer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_port_is_the_manifests_or_the_images_only_one() {
@@ -294,5 +295,24 @@ mod tests {
     fn a_manifest_that_is_not_text_is_refused() {
         assert!(parse_manifest(&[0xff, 0xfe]).unwrap_err().contains("UTF-8"));
         assert!(parse_manifest(b"[web]\nprot = 1").unwrap_err().contains("line 2"));
+    }
+
+    /// Lines of a manifest, with the keys that there are and values that may not fit.
+    const LINES: &str = "(\\[(build|web|health|verify|drain|\\[gates\\])\\]|(name|run|path|status|port|command|context|dockerfile|args|timeout|interval|min_healthy|deadline) = (-?[0-9]{1,20}|\"(\\PC|/|[.]{2}){0,12}\"|\"[0-9]{1,21}(ms|s|m|h|d)\"|\\[\"\\PC{0,6}\"\\]|\\{ a = \"b\" \\}|true)|\\PC{0,12})";
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_manifest_or_a_reason(lines in prop::collection::vec(LINES, 0..8), bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            for text in [lines.join("\n").into_bytes(), bytes] {
+                match parse_manifest(&text) {
+                    Ok(manifest) => {
+                        // What a release keeps of it reads back.
+                        let kept = serde_json::to_string(&manifest).unwrap();
+                        prop_assert_eq!(serde_json::from_str::<Manifest>(&kept).unwrap(), manifest);
+                    }
+                    Err(why) => prop_assert!(why.starts_with("windlass.toml"), "{}", why),
+                }
+            }
+        }
     }
 }

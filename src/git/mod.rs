@@ -327,7 +327,10 @@ async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<V
     let mut command = Command::from(command);
     command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
-    bound(child.id());
+    // What moves a whole repository spares by itself, and may need what that is worth.
+    if !args.starts_with(&SPARING) {
+        bound(child.id());
+    }
     // It prints little before it has read all.
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input).await?;
