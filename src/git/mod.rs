@@ -51,6 +51,7 @@ fn settings(max_push: u64) -> String {
     format!(
         "[transfer]\n\tfsckObjects = true\n\thideRefs = refs/deploys\n\thideRefs = refs/replace\n\
          [receive]\n\tmaxInputSize = {max_push}\n\tadvertisePushOptions = true\n\tdenyDeleteCurrent = refuse\n\
+         [receive \"fsck\"]\n\tfullPathname = error\n\
          [core]\n\tlogAllRefUpdates = true\n\tuseReplaceRefs = false\n\tbigFileThreshold = 32m\n\
          \tfsync = committed,reference\n\tfsyncMethod = batch\n"
     )
@@ -466,6 +467,7 @@ mod tests {
             ("transfer.fsckObjects", "true"),
             ("transfer.hideRefs", "refs/replace"),
             ("receive.maxInputSize", "1073741824"),
+            ("receive.fsck.fullPathname", "error"),
             ("core.useReplaceRefs", "false"),
             ("receive.advertisePushOptions", "true"),
             ("core.fsync", "committed,reference"),

@@ -327,8 +327,9 @@ const METHODS: &[&str] = &[
     "GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "W",
 ];
 
-/// A request with some of it wrong, often in somebody's session.
-fn http(dice: &mut Dice, session: &str) -> Vec<u8> {
+/// A request with some of it wrong, often in somebody's session; and whether it has an end, so that an
+/// answer has to come.
+fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
     let fill = |dice: &mut Dice, text: &str| -> String {
         text.split('W')
             .map(str::to_owned)
@@ -336,7 +337,7 @@ fn http(dice: &mut Dice, session: &str) -> Vec<u8> {
             .unwrap_or_default()
     };
     if dice.below(20) == 0 {
-        return dice.bytes(3000);
+        return (dice.bytes(3000), false);
     }
     let (method, path) = match dice.below(12) {
         // Nothing that an app of this name would be changed by.
@@ -373,21 +374,30 @@ fn http(dice: &mut Dice, session: &str) -> Vec<u8> {
     } else {
         bytes.extend(b"\r\n");
     }
-    if dice.below(5) == 0 {
+    let spoilt = dice.below(20) == 0;
+    if spoilt {
         dice.spoil(&mut bytes);
     }
-    bytes
+    (bytes, !spoilt)
 }
 
-/// The status that a request is answered with; none where the server closes without a word.
-fn answer(listen: u16, request: &[u8]) -> Option<u16> {
+/// The status that a request is answered with; none where the server closes without a word, or may wait
+/// for more.
+fn answer(listen: u16, (request, whole): &(Vec<u8>, bool)) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", listen)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let patience = Duration::from_millis(if *whole { 20_000 } else { 100 });
+    stream.set_read_timeout(Some(patience)).unwrap();
+    // It may close before it has read all of it.
     let _ = stream.write_all(request);
-    let _ = stream.shutdown(Shutdown::Write);
+    // Of a page only its beginning matters; of an event stream there may be no end.
     let mut head = [0; 1024];
-    let read = stream.read(&mut head).unwrap_or(0);
+    let read = match stream.read(&mut head) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            assert!(!whole, "no answer to {}", String::from_utf8_lossy(request));
+            return None;
+        }
+        read => read.unwrap_or(0),
+    };
     let line = String::from_utf8_lossy(&head[..read]).into_owned();
-    // Of a page only its beginning matters, of an event stream there may be no end.
     line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).map(|status| status.parse().unwrap())
 }
