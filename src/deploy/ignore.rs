@@ -3,7 +3,8 @@
 //! and `!` takes a path back even out of an excluded folder.
 //!
 //! A stranger wrote the patterns and the paths. So a pattern is followed in all its possible places
-//! at once and nothing is tried twice: the time is a pattern's length times a path's, at the most.
+//! at once and nothing is tried twice: the time is a path's length times a pattern's, or times its own
+//! where that is less.
 
 use std::path::Path;
 
@@ -152,39 +153,44 @@ impl Token {
 
 /// Whether the pattern matches the path or a folder above it.
 fn matches(pattern: &[Token], path: &str) -> bool {
-    // The places in the pattern that what was read of the path may have led to.
-    let mut places = vec![false; pattern.len() + 1];
+    let end = pattern.len();
+    // The places in the pattern that what was read of the path may have led to; none beyond `last`.
+    let mut places = vec![false; end + 1];
     let mut next = places.clone();
-    enter(pattern, &mut places, 0);
+    let mut last = enter(pattern, &mut places, 0);
     for c in path.chars() {
-        if c == '/' && places[pattern.len()] {
+        if std::mem::take(&mut places[end]) && c == '/' {
             return true;
         }
-        next.fill(false);
-        let mut alive = false;
-        for (at, token) in pattern.iter().enumerate().filter(|(at, _)| places[*at]) {
-            let (stays, passes) = token.read(c);
-            next[at] |= stays;
-            if passes {
-                enter(pattern, &mut next, at + 1);
+        let mut reached = None;
+        for (at, token) in pattern.iter().enumerate().take(last + 1) {
+            if !std::mem::take(&mut places[at]) {
+                continue;
             }
-            alive |= stays || passes;
+            let (stays, passes) = token.read(c);
+            if stays {
+                next[at] = true;
+                reached = reached.max(Some(at));
+            }
+            if passes {
+                reached = reached.max(Some(enter(pattern, &mut next, at + 1)));
+            }
         }
-        if !alive {
-            return false;
-        }
+        let Some(reached) = reached else { return false };
+        last = reached;
         std::mem::swap(&mut places, &mut next);
     }
-    places[pattern.len()]
+    places[end]
 }
 
-/// Marks a place, and those behind it that take no character to come to.
-fn enter(pattern: &[Token], places: &mut [bool], mut at: usize) {
+/// Marks a place, and those behind it that take no character to come to. Gives the last one.
+fn enter(pattern: &[Token], places: &mut [bool], mut at: usize) -> usize {
     places[at] = true;
     while pattern.get(at).is_some_and(Token::takes_nothing) {
         at += 1;
         places[at] = true;
     }
+    at
 }
 
 #[cfg(test)]
