@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint
+.PHONY: help setup demo test bench lint deny
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 help: ## what there is
@@ -26,3 +26,7 @@ bench: ## the figures in the README
 lint: ## format and clippy, as the tests do first
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+
+deny: ## licences, sources, bans and advisories of what is linked in, by cargo-deny where it is installed
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny --locked check

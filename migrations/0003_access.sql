@@ -63,3 +63,13 @@ CREATE TABLE audit (
 CREATE INDEX audit_by_app ON audit (app, id);
 CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+
+-- What an admin allows an app beyond what every app may; without a row nothing.
+CREATE TABLE allowances (
+    app_id       INTEGER PRIMARY KEY REFERENCES apps (id) ON DELETE CASCADE,
+    memory       INTEGER,           -- bytes
+    pids         INTEGER,
+    cpus         INTEGER,           -- thousandths of a processor
+    capabilities TEXT    NOT NULL   -- JSON, an array of names
+) STRICT;
+

@@ -85,6 +85,8 @@ pub struct Config {
     pub caddy: Caddy,
     /// The engine.
     pub docker: Docker,
+    /// Pushes.
+    pub git: Git,
     /// Builds.
     pub build: Build,
     /// Apps' containers.
@@ -131,6 +133,14 @@ pub struct Docker {
     pub address_pool: Ipv4Net,
 }
 
+/// `[git]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Git {
+    /// The most that one push may send.
+    pub max_push: Bytes,
+}
+
 /// `[build]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,6 +151,10 @@ pub struct Build {
     pub memory: Bytes,
     /// A build that takes longer is stopped.
     pub timeout: HumanDuration,
+    /// The most that the files of a build's context may have together.
+    pub max_context: Bytes,
+    /// The most files, links and folders in a build's context.
+    pub max_files: u64,
 }
 
 /// `[apps]`: what each container of an app may take, unless its manifest says something else.
@@ -205,6 +219,7 @@ impl Default for Config {
             deploy_timeout: HumanDuration::secs(2 * 3600),
             caddy: Caddy::default(),
             docker: Docker::default(),
+            git: Git::default(),
             build: Build::default(),
             apps: Apps::default(),
             keep: Keep::default(),
@@ -225,9 +240,21 @@ impl Default for Docker {
     }
 }
 
+impl Default for Git {
+    fn default() -> Self {
+        Self { max_push: Bytes(1 << 30) }
+    }
+}
+
 impl Default for Build {
     fn default() -> Self {
-        Self { concurrency: 1, memory: Bytes(512 << 20), timeout: HumanDuration::secs(30 * 60) }
+        Self {
+            concurrency: 1,
+            memory: Bytes(512 << 20),
+            timeout: HumanDuration::secs(30 * 60),
+            max_context: Bytes(2 << 30),
+            max_files: 250_000,
+        }
     }
 }
 
@@ -278,6 +305,10 @@ impl Config {
             toml::from_str(&text).map_err(|error| ConfigError::Parse(path.clone(), Box::new(error)))?;
         let wrong = if config.build.concurrency == 0 {
             Some("build.concurrency must be at least 1")
+        } else if config.git.max_push.0 == 0 {
+            Some("git.max_push must be above 0: git takes 0 for no bound at all")
+        } else if config.build.max_files == 0 {
+            Some("build.max_files must be at least 1: a Dockerfile is a file")
         } else if config.keep.releases == 0 {
             Some("keep.releases must be at least 1: the live release's image is always kept")
         } else if config.keep.deploys == 0 {
@@ -309,8 +340,10 @@ mod tests {
         let config = read(
             "listen = \"127.0.0.1:7070\"\ndashboard_domain = \"deploy.example.com\"\n[caddy]\nimage = \"caddy:2\"\n\
              http_port = 80\nhttps_port = 443\ntls = \"auto\"\n[docker]\nsocket = \"/var/run/docker.sock\"\n\
-             address_pool = \"10.213.0.0/16\"\n[build]\nconcurrency = 1\nmemory = \"512m\"\ntimeout = \"30m\"\n\
-             [apps]\nmemory = \"1g\"\npids = 100\ncpus = 1\n[keep]\nreleases = 3\ndeploys = 1000\nlogs = \"90d\"\nlog_size = \"256m\"\nbuild_cache = \"off\"\nfree = \"1g\"\n",
+             address_pool = \"10.213.0.0/16\"\n[git]\nmax_push = \"1g\"\n\
+             [build]\nconcurrency = 1\nmemory = \"512m\"\ntimeout = \"30m\"\nmax_context = \"2g\"\nmax_files = 250000\n\
+             [apps]\nmemory = \"1g\"\npids = 100\ncpus = 1\n\
+             [keep]\nreleases = 3\ndeploys = 1000\nlogs = \"90d\"\nlog_size = \"256m\"\nbuild_cache = \"off\"\nfree = \"1g\"\n",
         );
         let config = config.unwrap();
         assert_eq!((config.build.memory, config.keep.build_cache), (Bytes(512 << 20), Bound(None)));
@@ -325,6 +358,8 @@ mod tests {
         assert!(read("[apps]\nmemory = \"1m\"").unwrap_err().contains("apps.memory"));
         assert!(read("[apps]\ncpus = 0").unwrap_err().contains("line 2"));
         assert!(read("[keep]\ndeploys = 0").unwrap_err().contains("keep.deploys"));
+        assert!(read("[git]\nmax_push = \"0m\"").unwrap_err().contains("git.max_push"));
+        assert!(read("[build]\nmax_files = 0").unwrap_err().contains("build.max_files"));
         assert!(read("[build]\nconcurrency = 0").unwrap_err().contains("build.concurrency"));
     }
 }

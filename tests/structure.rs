@@ -21,7 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("backup", &["git", "store", "config", "domain"]),
     ("access", &["store", "domain", "config"]),
     ("deploy", &["access", "git", "engine", "proxy", "store", "logs", "space", "domain", "config"]),
-    ("web", &["access", "deploy", "store", "logs", "domain", "config"]),
+    ("web", &["access", "control", "deploy", "store", "logs", "domain", "config"]),
     ("control", &["access", "deploy", "store", "logs", "domain", "config"]),
     ("serve", &["web", "control", "deploy", "store", "logs", "domain", "config", "telemetry"]),
     ("cli", &["serve", "access", "backup", "control", "logs", "domain", "config"]),

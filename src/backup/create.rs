@@ -100,8 +100,9 @@ impl<W: Write> Making<'_, W> {
 
     /// A tar needs a file's size before it, so a bundle is written down first.
     async fn add_repository(&mut self, app: &AppName) -> Result<(), BackupError> {
-        // Which branch deploys does not matter here, and `config.toml` may be what is broken.
-        let git = Repositories::new(self.home.repos(), &Config::default().deploy_branch);
+        // Its settings do not matter here, and `config.toml` may be what is broken.
+        let Config { deploy_branch, git, .. } = Config::default();
+        let git = Repositories::new(self.home.repos(), &deploy_branch, git.max_push.0);
         if !git.path(app).exists() {
             self.missing.push(format!("the repository of {app} is gone"));
             return Ok(());

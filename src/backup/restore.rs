@@ -112,7 +112,7 @@ async fn prove(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Backup
     let staged = Home::new(folder).map_err(|error| BackupError::Read(folder.to_owned(), error))?;
     // One that is broken keeps nobody from the rest.
     let config = Config::read(&staged).unwrap_or_default();
-    let git = Repositories::new(staged.repos(), &config.deploy_branch);
+    let git = Repositories::new(staged.repos(), &config.deploy_branch, config.git.max_push.0);
     for app in &manifest.apps {
         let bundle = Member::Bundle(app.name.clone()).below(folder);
         let failed = |error| BackupError::Repository(app.name.clone(), error);

@@ -63,7 +63,7 @@ impl Scene {
         fs::write(home.config(), "deploy_branch = \"trunk\"\n").unwrap();
         let store = open(&home).await;
         store.instance().await.unwrap();
-        let repos = Repositories::new(home.repos(), "trunk");
+        let repos = Repositories::new(home.repos(), "trunk", 1 << 30);
         for (app, net) in [("shop", "10.213.0.0/26"), ("empty", "10.213.0.64/26")] {
             store.create_app(&name(app), &[], net.parse().unwrap()).await.unwrap();
             repos.create(&name(app)).await.unwrap();
@@ -73,7 +73,7 @@ impl Scene {
         git(&work, &["init", "-q", "-b", "trunk"]);
         git(&work, &["commit", "-q", "--allow-empty", "-m", "A secret plan"]);
         let shop = repos.path(&name("shop"));
-        fs::remove_file(shop.join("hooks/post-receive")).unwrap();
+        fs::remove_dir_all(shop.join("hooks")).unwrap();
         git(&work, &["push", "-q", shop.to_str().unwrap(), "trunk", "trunk:other"]);
         let commit: CommitId = git(&work, &["rev-parse", "HEAD"]).parse().unwrap();
         repos.keep(&name("shop"), DeployId(1), &commit).await.unwrap();

@@ -396,6 +396,8 @@ With --json each line is one JSON document.")]
 /// `windlass hook …`
 #[derive(Debug, Subcommand)]
 pub enum HookCommand {
+    /// Refuse a push that moves more refs than can be told of, or names that cannot be shown.
+    PreReceive,
     /// Tell the server what was pushed and relay the deploy to the pusher.
     PostReceive,
 }
@@ -455,7 +457,7 @@ mod tests {
         fn check(command: &clap::Command) {
             let leaf = command.get_subcommands().next().is_none();
             let taught = command.get_after_help().is_some_and(|help| help.to_string().contains("windlass "));
-            assert!(!leaf || taught || command.get_name() == "post-receive", "{}", command.get_name());
+            assert!(!leaf || taught || command.get_name().ends_with("-receive"), "{}", command.get_name());
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
@@ -519,6 +521,7 @@ mod tests {
             "backup - --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p --recipients-file r",
             "restore w.age --identity key.txt --json",
             "restore - --passphrase-file p",
+            "hook pre-receive",
             "hook post-receive",
             "completions zsh",
         ] {

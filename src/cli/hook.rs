@@ -1,4 +1,5 @@
-//! The post-receive hook: tells the server what was pushed and relays the deploy to the pusher.
+//! The hooks. pre-receive refuses, before anything moves, what the other could not tell of.
+//! post-receive tells the server what was pushed and relays the deploy to the pusher.
 //!
 //! It owns nothing. Kill it, and the deploy goes on. Everything it prints goes through a watched
 //! writer, since a pusher who went away leaves a pipe that nobody reads and no signal. Only when
@@ -29,6 +30,21 @@ const LONGEST_LINE: u64 = 4096;
 const UNREAD: Duration = Duration::from_secs(60);
 /// How long to wait for a server that is just starting.
 const START: Duration = Duration::from_secs(3);
+/// What to do where a push as a whole is the mistake.
+const FEWER: &str = "Push fewer refs at once: git push <remote> main";
+
+/// `windlass hook pre-receive`, run by git in the bare repository. Where it is not done, git keeps
+/// nothing of the push.
+pub fn pre_receive() -> Result<Outcome, CliError> {
+    let mut out = Watched::new(std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?), UNREAD)?;
+    allow(io::stdin().lock(), &mut out)
+}
+
+fn allow(from_git: impl BufRead, out: &mut impl Write) -> Result<Outcome, CliError> {
+    let Err((why, _)) = read_updates(from_git) else { return Ok(Outcome::Done) };
+    writeln!(out, "{why}\n{FEWER}\nFAILED  nothing of this push was taken, what was live still serves")?;
+    Ok(Outcome::NotDone)
+}
 
 /// `windlass hook post-receive`, run by git in the bare repository.
 pub fn post_receive() -> Result<Outcome, CliError> {
@@ -57,7 +73,7 @@ impl<W: Write> Hook<'_, W> {
         let updates = match read_updates(from_git) {
             Ok(updates) => updates,
             Err((why, updates)) => {
-                return self.not_taken(&updates, &why, "Push fewer refs at once: git push <remote> main");
+                return self.not_taken(&updates, &why, FEWER);
             }
         };
         let Some((app, home)) = place(&self.folder) else {
@@ -75,9 +91,7 @@ impl<W: Write> Hook<'_, W> {
                 let next = "Start the server and push again.";
                 self.not_taken(&updates, &why, next)
             }
-            Err(CliError::Usage(why) | CliError::Refused(why)) => {
-                self.not_taken(&updates, &why, "Push fewer refs at once: git push <remote> main")
-            }
+            Err(CliError::Usage(why) | CliError::Refused(why)) => self.not_taken(&updates, &why, FEWER),
             Err(error) => Err(error),
         }
     }
@@ -198,8 +212,9 @@ mod tests {
     use super::*;
     use crate::cli::render::tests::deploy;
     use crate::control::Frame;
-    use crate::domain::{Deploy, DeployStatus};
+    use crate::domain::{Deploy, DeployStatus, is_printable};
     use crate::logs::Cursor;
+    use proptest::prelude::*;
     use std::io::BufReader;
     use std::os::unix::net::UnixListener;
 
@@ -375,8 +390,33 @@ mod tests {
             assert_eq!(read.len(), 1);
         }
         let many = good.repeat(1001);
+        let mut said = Vec::new();
+        assert_eq!(allow(many.as_bytes(), &mut said).unwrap(), Outcome::NotDone);
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.starts_with("This push moved more than 1000 refs.\nPush fewer"), "{said}");
+        assert_eq!(allow(good.as_bytes(), &mut io::sink()).unwrap(), Outcome::Done);
         let (why, read) = read_updates(many.as_bytes()).unwrap_err();
         assert_eq!((read.len(), why.as_str()), (1000, "This push moved more than 1000 refs."));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_from_git_are_more_than_words_and_refs(
+            lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 0..5),
+            names in prop::collection::vec("refs/(\\PC|\\p{Cf}| ){0,30}", 0..3),
+        ) {
+            let id = "a".repeat(40);
+            let mut bytes: Vec<u8> = names.iter().flat_map(|name| format!("{id} {id} {name}\n").into_bytes()).collect();
+            bytes.extend(lines.concat());
+            let updates = match read_updates(&bytes[..]) {
+                Ok(updates) => updates,
+                Err((why, updates)) => {
+                    prop_assert!(why.len() < 500 && why.chars().all(is_printable), "{:?}", why);
+                    updates
+                }
+            };
+            prop_assert!(updates.iter().all(|update| update.name.starts_with("refs/")));
+        }
     }
 
     #[test]

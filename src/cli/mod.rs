@@ -89,6 +89,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Doctor { output } => doctor::run(&home, output.json),
         Command::Backup(asked) => backup::back_up(&home, &asked),
         Command::Restore(asked) => backup::restore(&home, &asked),
+        Command::Hook(HookCommand::PreReceive) => hook::pre_receive(),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
         Command::Completions { shell } => completions(shell),
         command => commands::run(&Client::new(home.control_socket(), caller()), command),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::domain::{Timestamp, duration};
+use crate::domain::{Timestamp, duration, is_printable};
 
 /// Columns under headings, as wide as they need to be.
 #[derive(Debug)]
@@ -44,9 +44,9 @@ impl Table {
     }
 }
 
-/// Text of others on one line of a terminal: without control characters.
+/// Text of others on one line of a terminal: without what drives it, reorders or hides.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect()
 }
 
 /// At most `most` characters.

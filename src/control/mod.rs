@@ -353,3 +353,49 @@ pub struct AppLogLine {
     /// The text.
     pub text: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Any JSON, often with our own words in it.
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let word = "do|app|name|from|updates|old|new|pushed|env_set|app_logs|deploy_follow|shop|[0-9]{1,20}[.][0-9]|\\PC{0,8}";
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<u64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            word.prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 24, 6, move |inner| {
+            let object = prop::collection::btree_map(word, inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Into::into),
+                object.prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_no_request_is_refused_in_words(mut value in json(), bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = serde_json::from_slice::<Request>(&bytes);
+            for word in ["pushed", "app_logs", "deploy_follow", "env_set", "app_create"] {
+                if let Some(object) = value.as_object_mut() {
+                    object.insert("do".into(), word.into());
+                }
+                match serde_json::from_value::<Request>(value.clone()) {
+                    Ok(request) => {
+                        let told = serde_json::to_value(&request).unwrap();
+                        let read: Request = serde_json::from_value(told.clone()).unwrap();
+                        prop_assert_eq!(serde_json::to_value(read).unwrap(), told);
+                    }
+                    Err(error) => prop_assert!(!error.to_string().is_empty()),
+                }
+            }
+        }
+    }
+}

@@ -171,11 +171,8 @@ impl Windlass {
         for container in self.engine.containers(Some(name), None).await? {
             self.engine.remove(&container.id).await?;
         }
-        for image in self.engine.images_of(name.as_str()).await? {
-            let names = if image.tags.is_empty() { vec![image.id] } else { image.tags };
-            for name in names {
-                self.engine.remove_image(&name).await?;
-            }
+        for image in self.image_names(name).await? {
+            self.engine.remove_image(&image).await?;
         }
         self.engine.disconnect(&network, &self.naming.caddy()).await?;
         self.engine.remove_network(&network).await?;

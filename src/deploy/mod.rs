@@ -14,6 +14,7 @@ mod error;
 mod follow;
 mod gates;
 mod house;
+mod ignore;
 mod keep;
 mod output;
 mod pipeline;
@@ -107,7 +108,7 @@ impl Windlass {
         };
         Ok(Self(Arc::new(Parts {
             logs: Logs::open(&home.logs(), config.keep.log_size.0)?,
-            git: Repositories::new(home.repos(), &config.deploy_branch),
+            git: Repositories::new(home.repos(), &config.deploy_branch, config.git.max_push.0),
             engine: Engine::new(&config.docker.socket, config.docker.timeout.0, instance, home.path())?,
             naming: Naming::new(instance),
             proxy: Proxy::new(home.caddy())?,

@@ -79,9 +79,23 @@ impl AppOutput {
     }
 }
 
-/// The instant `ms` milliseconds ago as Docker writes it: RFC 3339, UTC, nine decimals.
+/// The instant `ms` milliseconds ago, 1970 at the earliest, as Docker writes it: RFC 3339, UTC, nine
+/// decimals.
 fn nanos_ago(ms: u64) -> String {
-    let at = OffsetDateTime::now_utc() - Duration::from_millis(ms);
+    let now = OffsetDateTime::now_utc();
+    let since_1970 = (now - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
+    let at = now - Duration::from_millis(ms).min(since_1970);
     let whole = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
     format!("{}.{:09}Z", whole.trim_end_matches('Z'), at.nanosecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_older_than_1970() {
+        assert_eq!(nanos_ago(u64::MAX), "1970-01-01T00:00:00.000000000Z");
+        assert!(nanos_ago(60_000) < nanos_ago(0));
+    }
 }

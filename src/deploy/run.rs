@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
-use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp};
+use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp, printable};
 use crate::logs::{LineSplitter, PhaseWriter, Redactor};
 
 /// Why a deploy stopped. The first two are outcomes, the last is a defect of the machine.
@@ -46,8 +46,14 @@ impl Ended {
             Stop::Cancelled(by) => format!("cancelled by {by}"),
             Stop::Broken(error) => error.to_string(),
         };
-        Failure { phase: self.phase.clone(), message }
+        Failure { phase: self.phase.clone(), message: shown(&message) }
     }
+}
+
+/// What may be shown of a reason, into which a repository's text or a container's output has gone.
+fn shown(reason: &str) -> String {
+    let lines = reason.lines().take(100);
+    lines.map(|line| printable(&line.replace('\t', "    "), 2000)).collect::<Vec<_>>().join("\n")
 }
 
 /// How a running deploy is told to stop.
@@ -258,4 +264,18 @@ impl Run {
 /// Sleeps, for loops that wait for something outside.
 pub(super) async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failures_reason_drives_no_terminal_and_is_bounded() {
+        let hostile = format!("windlass.toml: \u{1b}[2J\u{202e}<b>\n\tx\n{}", "long\n".repeat(1000));
+        let stop = Stop::NotGood(hostile + &"x".repeat(10_000));
+        let message = Ended { phase: "checkout".into(), stop }.failure().message;
+        assert!(message.starts_with("windlass.toml: [2J<b>\n    x\nlong\n"), "{message}");
+        assert!(message.lines().count() == 100 && message.len() < 2000);
+    }
 }

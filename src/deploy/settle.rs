@@ -186,7 +186,7 @@ impl Windlass {
     /// Keeps the images of the live release, of the last `keep.releases` releases and of open
     /// deploys; removes the others of the app.
     async fn settle_images(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
-        let there = self.engine.images_of(app.as_str()).await?;
+        let there = self.image_names(app).await?;
         let kept = self.store.kept_images(app).await?;
         let mut wanted = HashSet::new();
         if let Some(live) = self.store.live_deploy(app).await? {
@@ -208,18 +208,26 @@ impl Windlass {
         wanted.extend(newest);
         for (deploy, image) in &kept {
             // Somebody else may have removed it: a revert to it builds, and says so beforehand.
-            if !wanted.contains(image) || !there.iter().any(|it| it.tags.contains(image)) {
+            if !wanted.contains(image) || !there.contains(image) {
                 self.store.forget_image(*deploy).await?;
             }
         }
-        for image in there {
-            let names = if image.tags.is_empty() { vec![image.id] } else { image.tags };
-            for name in names.iter().filter(|name| !wanted.contains(*name)) {
-                if let Err(error) = self.engine.remove_image(name).await {
-                    warn!(%app, %error, "an image is left for the next time");
-                }
+        for name in there.iter().filter(|name| !wanted.contains(*name)) {
+            if let Err(error) = self.engine.remove_image(name).await {
+                warn!(%app, %error, "an image is left for the next time");
             }
         }
         Ok(())
+    }
+
+    /// What deploys of the app called its images; by its id one that has no name left. A name that
+    /// somebody else gave one is somebody else's.
+    pub(super) async fn image_names(&self, app: &AppName) -> Result<Vec<String>, Error> {
+        let images = self.engine.images_of(app.as_str()).await?;
+        let names = images.into_iter().flat_map(|image| match image.tags.is_empty() {
+            true => vec![image.id],
+            false => image.tags.into_iter().filter(|tag| self.naming.is_image_of(app, tag)).collect(),
+        });
+        Ok(names.collect())
     }
 }

@@ -8,9 +8,9 @@ use super::run::{Run, Stop};
 use super::secrets::build_secrets;
 use crate::domain::duration::show;
 use crate::domain::manifest::DEFAULT_PORT;
-use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release, Trigger};
+use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release, Trigger, printable};
 use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop, ImageFacts};
-use crate::git::TreeEntry;
+use crate::git::{Limits, Survey, TooMuch, TreeEntry};
 use crate::logs::PhaseWriter;
 
 /// Where a deploy's image comes from.
@@ -78,33 +78,65 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> 
     if matches!(run.deploy.trigger, Trigger::Revert | Trigger::Restart) {
         log.say("the image of this release is not kept any more: it is built again, and runs with today's environment");
     }
-    let mut manifest = match git.entry(app, commit, "windlass.toml").await? {
+    let mut manifest = match plain_file(run, commit, "windlass.toml", LONGEST_MANIFEST).await? {
         None => {
             log.say("no windlass.toml: everything has its default");
             Manifest::default()
         }
-        Some(TreeEntry::File(size)) if size <= LONGEST_MANIFEST => {
-            let bytes = git.file(app, commit, "windlass.toml", LONGEST_MANIFEST).await?.unwrap_or_default();
-            parse_manifest(&bytes).map_err(Stop::NotGood)?
-        }
-        Some(TreeEntry::File(size)) => {
-            return Err(Stop::NotGood(format!(
-                "windlass.toml has {size} bytes; at most {LONGEST_MANIFEST} are read"
-            )));
-        }
-        Some(_) => return Err(Stop::NotGood("windlass.toml must be a plain file".into())),
+        Some(bytes) => parse_manifest(&bytes).map_err(Stop::NotGood)?,
     };
     let django = matches!(git.entry(app, commit, "manage.py").await?, Some(TreeEntry::File(_)));
     manifest.settle_gates(django);
     run.windlass.expect_allowed(app, &manifest).await?;
     let secrets = build_secrets(&manifest.build.secrets, app, &env)?;
-    expect_dockerfile(run, &manifest).await?;
-    for path in git.submodules(app, commit).await? {
+    expect_dockerfile(run, commit, &manifest).await?;
+    let survey = survey(run, commit, &manifest).await?;
+    for path in &survey.submodules {
         log.say(format!(
-            "warning: the submodule {path} is an empty folder in the build: submodules are not fetched"
+            "warning: the submodule {} is an empty folder in the build: submodules are not fetched",
+            printable(path, 200)
         ));
     }
+    let more = survey.submodule_count - survey.submodules.len() as u64;
+    if more > 0 {
+        log.say(format!("warning: so are {more} more submodules"));
+    }
     Ok(Source { commit: commit.clone(), manifest, env, secrets })
+}
+
+/// A file that people write, of a commit. One that is too long, or a link or a folder, is a mistake.
+pub(super) async fn plain_file(
+    run: &Run,
+    commit: &CommitId,
+    path: &str,
+    longest: u64,
+) -> Result<Option<Vec<u8>>, Stop> {
+    let (git, app) = (&run.windlass.git, &run.deploy.app);
+    match git.entry(app, commit, path).await? {
+        None => Ok(None),
+        Some(TreeEntry::File(size)) if size <= longest => Ok(git.file(app, commit, path, longest).await?),
+        Some(TreeEntry::File(size)) => {
+            Err(Stop::NotGood(format!("{path} has {size} bytes; at most {longest} are read")))
+        }
+        Some(_) => Err(Stop::NotGood(format!("{path} must be a plain file"))),
+    }
+}
+
+/// Counts what the build would get, before anything is made of it.
+async fn survey(run: &Run, commit: &CommitId, manifest: &Manifest) -> Result<Survey, Stop> {
+    let (git, build) = (&run.windlass.git, &run.windlass.config.build);
+    let limits = Limits { entries: build.max_files, bytes: build.max_context.0 };
+    let counted = git.survey(&run.deploy.app, commit, &manifest.build.context, limits).await?;
+    counted.map_err(|too_much| {
+        let key = match &too_much {
+            TooMuch::Entries(_) => " (build.max_files)",
+            TooMuch::Bytes(_) => " (build.max_context)",
+            TooMuch::Path => "",
+        };
+        Stop::NotGood(format!(
+            "this commit is too large to build: {too_much}{key}.\nTake what the build does not need out of the commit, point build.context of windlass.toml at a smaller folder, or have the bound raised in the server's config.toml"
+        ))
+    })
 }
 
 fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {
@@ -114,8 +146,8 @@ fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {
     Ok(manifest)
 }
 
-async fn expect_dockerfile(run: &Run, manifest: &Manifest) -> Result<(), Stop> {
-    let (git, app, commit) = (&run.windlass.git, &run.deploy.app, &run.deploy.commit);
+async fn expect_dockerfile(run: &Run, commit: &CommitId, manifest: &Manifest) -> Result<(), Stop> {
+    let (git, app) = (&run.windlass.git, &run.deploy.app);
     let context = manifest.build.context.trim_matches('/').trim_start_matches("./");
     if !matches!(context, "" | ".") {
         match git.entry(app, commit, context).await? {
@@ -168,7 +200,7 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         session: format!("{name}-{:016x}", rand::random::<u64>()),
         timeout,
     };
-    let (context, told) = context::stream(&windlass.git, &deploy.app, &commit, &manifest.build).await?;
+    let (context, told) = context::stream(run, &commit, &manifest.build).await?;
     let mut printer = Printer { log, numbers: HashMap::new(), printed: HashMap::new() };
     let building = windlass.engine.build(&spec, context, |event| printer.print(event));
     let built = tokio::time::timeout(timeout, building).await;
@@ -191,10 +223,22 @@ pub(super) fn choose_port(manifest: &Manifest, image: &ImageFacts) -> Result<u16
         (None, [only]) => Ok(*only),
         (None, []) => Ok(DEFAULT_PORT),
         (None, several) => Err(Stop::NotGood(format!(
-            "the image exposes the ports {several:?}: say in windlass.toml which one serves:\n    [web]\n    port = {}",
+            "the image exposes the ports {}: say in windlass.toml which one serves:\n    [web]\n    port = {}",
+            listed(several),
             several[0]
         ))),
     }
+}
+
+/// The first few ports, as an image may expose all that there are.
+fn listed(ports: &[u16]) -> String {
+    let first: Vec<String> = ports.iter().take(10).map(u16::to_string).collect();
+    let more = if ports.len() > first.len() {
+        format!(" and {} more", ports.len() - first.len())
+    } else {
+        String::new()
+    };
+    format!("{}{more}", first.join(", "))
 }
 
 /// Writes a build's events as lines, steps numbered in the order in which they begin.
@@ -251,6 +295,7 @@ impl Printer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_port_is_the_manifests_or_the_images_only_one() {
@@ -266,6 +311,10 @@ mod tests {
         assert!(
             matches!(choose_port(&manifest, &facts(&[80, 443])), Err(Stop::NotGood(why)) if why.contains("port = 80"))
         );
+        let all: Vec<u16> = (1..=u16::MAX).collect();
+        assert!(
+            matches!(choose_port(&manifest, &facts(&all)), Err(Stop::NotGood(why)) if why.contains("10 and 65525 more") && why.len() < 300)
+        );
         manifest.web.port = Some(443);
         assert_eq!(choose_port(&manifest, &facts(&[80, 443])).ok(), Some(443));
     }
@@ -274,5 +323,24 @@ mod tests {
     fn a_manifest_that_is_not_text_is_refused() {
         assert!(parse_manifest(&[0xff, 0xfe]).unwrap_err().contains("UTF-8"));
         assert!(parse_manifest(b"[web]\nprot = 1").unwrap_err().contains("line 2"));
+    }
+
+    /// Lines of a manifest, with the keys that there are and values that may not fit.
+    const LINES: &str = "(\\[(build|web|health|verify|drain|\\[gates\\])\\]|(name|run|path|status|port|command|context|dockerfile|args|timeout|interval|min_healthy|deadline) = (-?[0-9]{1,20}|\"(\\PC|/|[.]{2}){0,12}\"|\"[0-9]{1,21}(ms|s|m|h|d)\"|\\[\"\\PC{0,6}\"\\]|\\{ a = \"b\" \\}|true)|\\PC{0,12})";
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_manifest_or_a_reason(lines in prop::collection::vec(LINES, 0..8), bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            for text in [lines.join("\n").into_bytes(), bytes] {
+                match parse_manifest(&text) {
+                    Ok(manifest) => {
+                        // What a release keeps of it reads back.
+                        let kept = serde_json::to_string(&manifest).unwrap();
+                        prop_assert_eq!(serde_json::from_str::<Manifest>(&kept).unwrap(), manifest);
+                    }
+                    Err(why) => prop_assert!(why.starts_with("windlass.toml"), "{}", why),
+                }
+            }
+        }
     }
 }

@@ -33,14 +33,46 @@ pub use phase::{Phase, PhaseStatus, PhaseTiming};
 pub use release::{ImageRef, Release};
 pub use size::Bytes;
 
-/// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control
-/// and reordering characters, at most `longest` characters.
+/// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control,
+/// reordering and invisible characters, at most `longest` characters.
 pub fn printable(text: &str, longest: usize) -> String {
     text.chars().filter(|c| is_printable(*c)).take(longest).collect()
 }
 
-/// Whether a character neither drives a terminal nor reorders what stands around it.
+/// Whether a character neither drives a terminal, nor reorders what stands around it, nor hides.
+///
+/// The joiners U+200C and U+200D stay: Persian and emoji are written with them.
 pub fn is_printable(c: char) -> bool {
-    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !reorders
+    let reorders =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
+    let breaks = matches!(c, '\u{2028}' | '\u{2029}');
+    let hides = matches!(
+        c,
+        '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    !(c.is_control() || reorders || breaks || hides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_drives_reorders_or_hides_goes_and_writing_stays() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\0\r\n\u{202e}\u{2067}\u{61c}\u{200b}\u{2060}\u{feff}\u{2028}\u{e0041}\u{ad}b";
+        assert_eq!(printable(hostile, 80), "a[2J31mb");
+        let writing = "ژاله می\u{200c}خواهد 👩\u{200d}🚀 naïve <b>&amp; $(id) `x`";
+        assert_eq!(printable(writing, 80), writing);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_bounded_and_stays_as_it_is(text in "(\\PC|\\p{C}|[\u{200b}-\u{202e}]){0,60}", longest in 0usize..80) {
+            let shown = printable(&text, longest);
+            prop_assert!(shown.chars().count() <= longest && shown.chars().all(is_printable));
+            prop_assert_eq!(printable(&shown, longest), shown);
+        }
+    }
 }

@@ -58,6 +58,12 @@ impl Naming {
         format!("{}_caddy", self.prefix)
     }
 
+    /// Whether an image's name is one that a deploy of the app may have given.
+    pub fn is_image_of(&self, app: &AppName, name: &str) -> bool {
+        name.strip_prefix(&format!("{}/{app}:d", self.prefix))
+            .is_some_and(|id| id.parse::<DeployId>().is_ok())
+    }
+
     /// The image that a deploy builds.
     pub fn image(&self, app: &AppName, deploy: DeployId) -> ImageRef {
         ImageRef(format!("{}/{app}:d{deploy}", self.prefix))
@@ -73,6 +79,21 @@ mod tests {
         let naming = Naming::new("0a1b2c");
         for app in ["0", "a", "edge", "z9"] {
             assert!(naming.edge() < naming.network(&app.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_image_of_an_app_is_known_by_its_name() {
+        let (naming, shop): (_, AppName) = (Naming::new("0a1b2c"), "shop".parse().unwrap());
+        assert!(naming.is_image_of(&shop, &naming.image(&shop, DeployId(7)).0));
+        for other in [
+            "shop:d7",
+            "windlass-0a1b2c/shop:latest",
+            "windlass-0a1b2c/shop2:d7",
+            "windlass-ffffff/shop:d7",
+            "postgres:16",
+        ] {
+            assert!(!naming.is_image_of(&shop, other), "{other}");
         }
     }
 

@@ -10,8 +10,9 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as ApiError;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, ExecConfig, HostConfig,
-    HostConfigLogConfig, MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, ExecConfig, HealthConfig,
+    HostConfig, HostConfigLogConfig, MountType, NetworkingConfig, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters as query;
 use bytes::Bytes;
@@ -267,6 +268,9 @@ impl Engine {
             env: Some(spec.env.assignments()),
             user: spec.user.clone(),
             labels: Some(self.labels(&labels)),
+            // Windlass asks the image's HEALTHCHECK itself; the engine would run it as often as an image
+            // likes, down to a millisecond, on the machine's account.
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..Default::default() }),
             exposed_ports: Some(spec.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
             host_config: Some(HostConfig {
                 // PID 1 that passes signals on and reaps: an app under `sh -c` would sit out every grace.

@@ -1,15 +1,20 @@
 //! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
 //! and whatever came from outside behind `--end-of-options` or `--`.
 
+mod survey;
+
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+
+pub use survey::{Limits, Survey, TooMuch};
 
 use crate::domain::{AppName, CommitId, DeployId};
 
@@ -27,28 +32,37 @@ pub enum GitError {
     Failed(String, String),
 }
 
-/// The whole of every repository's post-receive hook, and its file. Git runs it in the repository's
-/// folder; what it needs to know it reads from where it stands.
-const POST_RECEIVE: (&str, &str) =
-    ("hooks/post-receive", "#!/bin/sh\nexec ../../run/windlass hook post-receive\n");
+/// Every repository's hooks: file and whole text. Git runs them in the repository's folder; what they
+/// need to know they read from where they stand.
+const HOOKS: [(&str, &str); 2] = [
+    ("hooks/pre-receive", "#!/bin/sh\nexec ../../run/windlass hook pre-receive\n"),
+    ("hooks/post-receive", "#!/bin/sh\nexec ../../run/windlass hook post-receive\n"),
+];
 
-/// Every repository's settings, in a file that its own `config` includes. Objects are checked on
-/// arrival; what deploys keep alive is nobody's to push or delete; `git push -o` works; what a pusher
-/// was told is there outlives a power cut (git by itself leaves small objects to the kernel).
-const SETTINGS: (&str, &str) = (
-    "windlass.config",
-    "[transfer]\n\tfsckObjects = true\n\thideRefs = refs/deploys\n\
-     [receive]\n\tadvertisePushOptions = true\n\tdenyDeleteCurrent = refuse\n\
-     [core]\n\tlogAllRefUpdates = true\n\tfsync = committed,reference\n\tfsyncMethod = batch\n",
-);
+/// The file with every repository's settings, which its own `config` includes.
+const SETTINGS: &str = "windlass.config";
 
-/// Whether [`Repositories::create`] has nothing to do.
-fn is_up_to_date(repository: &Path) -> bool {
-    let is = |(name, text): (&str, &str)| {
-        std::fs::read(repository.join(name)).is_ok_and(|there| there == text.as_bytes())
-    };
-    is(SETTINGS) && is(POST_RECEIVE)
+/// The text of [`SETTINGS`]. Objects are checked on arrival, and no push is larger than it may be;
+/// what deploys keep alive is nobody's to push or delete; a commit is what its id says, and no ref
+/// replaces it by another; large files pass through git without being held in memory; `git push -o`
+/// works; what a pusher was told is there outlives a power cut (git by itself leaves small objects to
+/// the kernel).
+fn settings(max_push: u64) -> String {
+    format!(
+        "[transfer]\n\tfsckObjects = true\n\thideRefs = refs/deploys\n\thideRefs = refs/replace\n\
+         [receive]\n\tmaxInputSize = {max_push}\n\tadvertisePushOptions = true\n\tdenyDeleteCurrent = refuse\n\
+         [receive \"fsck\"]\n\tfullPathname = error\n\
+         [core]\n\tlogAllRefUpdates = true\n\tuseReplaceRefs = false\n\tbigFileThreshold = 32m\n\
+         \tfsync = committed,reference\n\tfsyncMethod = batch\n"
+    )
 }
+
+/// What git run by the server may hold in memory, files that it maps aside. A stranger's commit may ask
+/// for any amount; what fails for want of it is that deploy.
+const MOST_MEMORY: u64 = 1 << 30;
+
+/// The most that is kept of what git prints.
+const MOST_PRINTED: u64 = 4 << 20;
 
 /// Objects are copied as they lie, large ones without being held in memory: 400 MB of large files take
 /// 100 MB of it and 18 seconds, where git by itself looks for similar ones with 890 MB and 50 seconds.
@@ -83,12 +97,13 @@ pub enum TreeEntry {
 pub struct Repositories {
     dir: PathBuf,
     branch: String,
+    settings: String,
 }
 
 impl Repositories {
-    /// Repositories below `dir`, whose pushes deploy from `branch`.
-    pub fn new(dir: PathBuf, branch: &str) -> Self {
-        Self { dir, branch: format!("refs/heads/{branch}") }
+    /// Repositories below `dir`, whose pushes deploy from `branch` and have at most `max_push` bytes.
+    pub fn new(dir: PathBuf, branch: &str, max_push: u64) -> Self {
+        Self { dir, branch: format!("refs/heads/{branch}"), settings: settings(max_push) }
     }
 
     /// Where an app's repository lies: what `git remote add` takes on this machine.
@@ -105,7 +120,7 @@ impl Repositories {
     /// only looked at: a server also starts when its disk is full.
     pub async fn create(&self, app: &AppName) -> Result<(), GitError> {
         let path = self.path(app);
-        if is_up_to_date(&path) {
+        if self.is_up_to_date(&path) {
             return Ok(());
         }
         let branch = self.branch.trim_start_matches("refs/heads/");
@@ -116,13 +131,23 @@ impl Repositories {
             &["init", "--quiet", "--bare", "--template=", "--initial-branch", branch, "--", &target],
         )
         .await?;
-        run(&path, &["config", "include.path", SETTINGS.0]).await?;
+        run(&path, &["config", "include.path", SETTINGS]).await?;
         std::fs::create_dir_all(path.join("hooks"))?;
-        let hook = path.join(POST_RECEIVE.0);
-        std::fs::write(&hook, POST_RECEIVE.1)?;
-        std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        for (name, text) in HOOKS {
+            let hook = path.join(name);
+            std::fs::write(&hook, text)?;
+            std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        }
         // Last: it says that all of the above is there.
-        Ok(std::fs::write(path.join(SETTINGS.0), SETTINGS.1)?)
+        Ok(std::fs::write(path.join(SETTINGS), &self.settings)?)
+    }
+
+    /// Whether [`Repositories::create`] has nothing to do.
+    fn is_up_to_date(&self, repository: &Path) -> bool {
+        let is = |name: &str, text: &str| {
+            std::fs::read(repository.join(name)).is_ok_and(|there| there == text.as_bytes())
+        };
+        is(SETTINGS, &self.settings) && HOOKS.iter().all(|(name, text)| is(name, text))
     }
 
     /// Removes an app's repository.
@@ -210,16 +235,6 @@ impl Repositories {
         Ok(listed.split('\0').find_map(parse_entry))
     }
 
-    /// The paths of a commit's submodules.
-    pub async fn submodules(&self, app: &AppName, commit: &CommitId) -> Result<Vec<String>, GitError> {
-        if self.entry(app, commit, ".gitmodules").await?.is_none() {
-            return Ok(Vec::new());
-        }
-        let listed = run(&self.path(app), &["ls-tree", "-r", "-z", commit.as_str()]).await?;
-        let modules = listed.split('\0').filter(|line| line.starts_with("160000 "));
-        Ok(modules.filter_map(|line| Some(line.split_once('\t')?.1.to_owned())).collect())
-    }
-
     /// A file's content, at most `limit` bytes of it.
     pub async fn file(
         &self,
@@ -246,15 +261,12 @@ impl Repositories {
         commit: &CommitId,
         context: &str,
     ) -> Result<std::process::Child, GitError> {
-        let folder = context.trim_matches('/').trim_start_matches("./");
-        let tree = match folder {
-            "" | "." => commit.to_string(),
-            folder => format!("{commit}:{folder}"),
-        };
         let mut command = std::process::Command::new("git");
-        command.args(["-c", "tar.umask=0022", "archive", "--format=tar", &tree]);
+        command.args(["-c", "tar.umask=0022", "archive", "--format=tar", &subtree(commit, context)]);
         quiet(&mut command, &self.path(app));
-        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        bound(Some(child.id()));
+        Ok(child)
     }
 
     /// Writes everything of an app's repository, each ref with all that it reaches, into one file.
@@ -276,6 +288,14 @@ impl Repositories {
         let accepted = ["-c", "fetch.fsckObjects=false", "fetch", "--quiet", "--no-write-fetch-head"];
         let refs = ["--no-tags", "--", &bundle, "+refs/*:refs/*"];
         run(&self.path(app), &[&SPARING[..], &accepted[..], &refs[..]].concat()).await.map(drop)
+    }
+}
+
+/// What git calls the folder `context` of a commit.
+fn subtree(commit: &CommitId, context: &str) -> String {
+    match context.trim_matches('/').trim_start_matches("./") {
+        "" | "." => commit.to_string(),
+        folder => format!("{commit}:{folder}"),
     }
 }
 
@@ -308,17 +328,38 @@ async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<V
     let mut command = Command::from(command);
     command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
+    // What moves a whole repository spares by itself, and may need what that is worth.
+    if !args.starts_with(&SPARING) {
+        bound(child.id());
+    }
     // It prints little before it has read all.
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input).await?;
     }
-    let output = child.wait_with_output().await?;
-    if output.status.success() {
-        return Ok(output.stdout);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (printed, said, status) = tokio::try_join!(beginning(stdout), beginning(stderr), child.wait())?;
+    if status.success() {
+        return Ok(printed);
     }
     let subcommand = args.iter().find(|arg| !arg.starts_with('-') && !arg.contains('=')).unwrap_or(&"");
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(GitError::Failed((*subcommand).to_owned(), said))
+    Err(GitError::Failed((*subcommand).to_owned(), String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+/// What git prints, [`MOST_PRINTED`] bytes of it; the rest is read and dropped.
+async fn beginning(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    if let Some(mut from) = from {
+        (&mut from).take(MOST_PRINTED).read_to_end(&mut read).await?;
+        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    }
+    Ok(read)
+}
+
+/// Bounds the memory of a git that was just begun. Where the kernel will not, it has what there is.
+fn bound(pid: Option<u32>) {
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+    let limit = Rlimit { current: Some(MOST_MEMORY), maximum: Some(MOST_MEMORY) };
+    let _ = pid.map(|pid| prlimit(Some(pid), Resource::Data, limit));
 }
 
 /// Nothing of the caller's git environment or configuration reaches the server's git. It works for
@@ -347,11 +388,11 @@ mod tests {
 
     async fn scratch() -> (tempfile::TempDir, Repositories, AppName, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let repos = Repositories::new(dir.path().join("repos"), "main");
+        let repos = Repositories::new(dir.path().join("repos"), "main", 1 << 30);
         let app: AppName = "shop".parse().unwrap();
         repos.create(&app).await.unwrap();
         // Pushes of these tests have no server to talk to.
-        std::fs::remove_file(repos.path(&app).join("hooks/post-receive")).unwrap();
+        std::fs::remove_dir_all(repos.path(&app).join("hooks")).unwrap();
         let work = dir.path().join("work");
         std::fs::create_dir(&work).unwrap();
         run(&work, &["init", "-q", "-b", "main"]).await.unwrap();
@@ -412,17 +453,22 @@ mod tests {
     async fn a_repository_is_brought_up_to_date_once() {
         let (_dir, repos, app, _work) = scratch().await;
         let path = repos.path(&app);
-        assert!(!is_up_to_date(&path), "without its hook");
+        assert!(!repos.is_up_to_date(&path), "without its hooks");
         // As an earlier version made it.
-        std::fs::remove_file(path.join(SETTINGS.0)).unwrap();
+        std::fs::remove_file(path.join(SETTINGS)).unwrap();
         run(&path, &["config", "--unset", "include.path"]).await.unwrap();
         run(&path, &["config", "transfer.fsckObjects", "false"]).await.unwrap();
         repos.create(&app).await.unwrap();
         repos.create(&app).await.unwrap();
-        assert!(is_up_to_date(&path));
+        assert!(repos.is_up_to_date(&path));
+        let larger = Repositories::new(repos.dir.clone(), "main", 2 << 30);
+        assert!(!larger.is_up_to_date(&path), "with another bound");
         for (key, value) in [
             ("transfer.fsckObjects", "true"),
-            ("transfer.hideRefs", "refs/deploys"),
+            ("transfer.hideRefs", "refs/replace"),
+            ("receive.maxInputSize", "1073741824"),
+            ("receive.fsck.fullPathname", "error"),
+            ("core.useReplaceRefs", "false"),
             ("receive.advertisePushOptions", "true"),
             ("core.fsync", "committed,reference"),
             ("core.logAllRefUpdates", "true"),
@@ -458,6 +504,79 @@ mod tests {
         assert!(repos.file(&app, &id, "sub/a*b", 3).await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_tree_is_counted_up_to_where_it_is_too_much() {
+        let (_dir, repos, app, work) = scratch().await;
+        // Ten folders in ten folders, eight deep, of a few objects: 10^9 paths.
+        let text = run(&work, &["hash-object", "-w", "--", "/dev/null"]).await.unwrap();
+        let mut tree = mktree(&work, &format!("100644 blob {}\tfile\n", text.trim())).await;
+        for _ in 0..8 {
+            let ten: String = (0..10).map(|n| format!("040000 tree {tree}\t{n}\n")).collect();
+            tree = mktree(&work, &ten).await;
+        }
+        let module = format!(
+            "040000 tree {tree}\tbomb\n160000 commit {}\tmodule\n100644 blob {}\tone\n",
+            "1".repeat(40),
+            text.trim()
+        );
+        let tree = mktree(&work, &module).await;
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        let id = run(&work, &[&who[..], &["commit-tree", "-m", "bomb", &tree]].concat()).await.unwrap();
+        let remote = repos.path(&app).display().to_string();
+        run(&work, &["push", "-q", &remote, &format!("{}:refs/heads/main", id.trim())]).await.unwrap();
+        let id: CommitId = id.trim().parse().unwrap();
+
+        let limits = Limits { entries: 5000, bytes: 10 };
+        let whole = repos.survey(&app, &id, ".", limits).await.unwrap();
+        assert_eq!(whole, Err(TooMuch::Entries(5000)));
+        let leaf = repos.survey(&app, &id, "bomb/0/0/0/0/0/0", limits).await.unwrap().unwrap();
+        assert_eq!((leaf.entries, leaf.bytes), (10 + 100 + 100, 0));
+        assert!(matches!(repos.survey(&app, &id, "gone", limits).await, Err(GitError::Failed(..))));
+    }
+
+    async fn mktree(work: &Path, entries: &str) -> String {
+        let made = git(work, &["mktree", "--missing"], entries.as_bytes(), Stdio::piped()).await.unwrap();
+        String::from_utf8(made).unwrap().trim().to_owned()
+    }
+
+    #[tokio::test]
+    async fn what_reads_a_commit_has_a_bound_on_its_memory() {
+        let (_dir, repos, app, work) = scratch().await;
+        let id = commit(&work, &repos, &app, "First").await;
+        let mut archive = repos.archive(&app, &id, ".").unwrap();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", archive.id()));
+        archive.kill().unwrap();
+        archive.wait().unwrap();
+        let limits = limits.unwrap();
+        let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+        assert_eq!(data.split_whitespace().nth(3), Some(MOST_MEMORY.to_string().as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_what_its_id_says_and_its_words_are_short() {
+        let (_dir, repos, app, work) = scratch().await;
+        let long = format!("{} \u{202e}\u{1b}]0;x\u{7}<b>\u{200b}", "long ".repeat(100_000));
+        std::fs::write(work.join("message"), &long).unwrap();
+        let first = commit(&work, &repos, &app, "First").await;
+        let who = ["-c", "user.name=A\u{2066}da", "-c", "user.email=ada@example.com"];
+        run(&work, &[&who[..], &["commit", "-q", "--allow-empty", "-F", "message"]].concat()).await.unwrap();
+        let remote = repos.path(&app).display().to_string();
+        run(&work, &["push", "-q", &remote, "HEAD:refs/heads/main"]).await.unwrap();
+        let second: CommitId = run(&work, &["rev-parse", "HEAD"]).await.unwrap().trim().parse().unwrap();
+        let info = repos.describe(&app, &second).await.unwrap();
+        assert_eq!((info.subject.chars().count(), info.author.as_str()), (200, "Ada"));
+
+        // A ref that tells git to take the second for the first.
+        let replace = format!("refs/replace/{first}");
+        run(&repos.path(&app), &["update-ref", &replace, second.as_str()]).await.unwrap();
+        assert_eq!(repos.describe(&app, &first).await.unwrap().subject, "First");
+        let pushed = run(&work, &["push", "-q", &remote, &format!("HEAD:refs/replace/{second}")]).await;
+        assert!(
+            matches!(&pushed, Err(GitError::Failed(_, said)) if said.contains("hidden ref")),
+            "{pushed:?}"
+        );
+    }
+
     /// Every ref with what it names, but HEAD.
     async fn refs(path: &Path) -> String {
         run(path, &["for-each-ref", "--format=%(refname) %(objectname)"]).await.unwrap()
@@ -483,18 +602,18 @@ mod tests {
         let refs = refs(&path).await;
         assert!(repos.bundle(&app, file("full")).await.unwrap());
 
-        let again = Repositories::new(dir.path().join("again"), "main");
+        let again = Repositories::new(dir.path().join("again"), "main", 1 << 30);
         again.unbundle(&app, &dir.path().join("full")).await.unwrap();
         assert_eq!(self::refs(&again.path(&app)).await, refs);
         assert_eq!(refs.lines().count(), 4, "{refs}");
-        assert!(is_up_to_date(&again.path(&app)));
+        assert!(again.is_up_to_date(&again.path(&app)));
         run(&again.path(&app), &["fsck", "--strict", "--no-dangling"]).await.unwrap();
 
         let mut bytes = std::fs::read(dir.path().join("full")).unwrap();
         let last = bytes.len() - 30;
         bytes[last] ^= 1;
         std::fs::write(dir.path().join("damaged"), bytes).unwrap();
-        let other = Repositories::new(dir.path().join("other"), "main");
+        let other = Repositories::new(dir.path().join("other"), "main", 1 << 30);
         let damaged = other.unbundle(&app, &dir.path().join("damaged")).await;
         assert!(matches!(&damaged, Err(GitError::Failed(what, _)) if what == "fetch"), "{damaged:?}");
     }

@@ -609,4 +609,21 @@ mod tests {
         assert_eq!(logs.read(DeployId(1), Cursor::default()).unwrap().0, "");
         logs.remove(DeployId(1)).unwrap();
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_cursor_or_refused_and_any_cursor_reads(text in "(\\PC{0,12}|[0-9]{1,21}[.][0-9]{1,21})", ordinal: usize, offset: u64) {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                assert_eq!(cursor.to_string().parse::<Cursor>(), Ok(cursor));
+            }
+            let (_dir, logs) = scratch();
+            let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
+            writer.say("a line with a sharp \u{df}");
+            for cursor in [Cursor { ordinal, offset }, Cursor { ordinal: 0, offset }, Cursor { ordinal: 0, offset: offset % 40 }] {
+                let (text, next) = logs.read(DeployId(1), cursor).unwrap();
+                assert!(text.is_empty() || text.ends_with('\n'));
+                assert_eq!(logs.read(DeployId(1), next).unwrap().0, "");
+            }
+        }
+    }
 }

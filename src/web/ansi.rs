@@ -295,6 +295,21 @@ mod tests {
         }
 
         #[test]
+        fn every_stored_line_is_one_row_and_nothing_is_left_open(text in "([0-9]{0,22}\t?(\\PC|\x1b\\[[0-9;:]{0,12}m|[<>&\"'\t\x1b\r]){0,20}\n){0,6}") {
+            let html = rows(&text);
+            let mut rest = html.as_str();
+            for _ in text.lines() {
+                let (time, row) = rest.strip_prefix("<div data-t=\"").unwrap().split_once("\">").unwrap();
+                prop_assert!(time.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == ' '), "{}", time);
+                let (row, after) = row.split_once("</div>").unwrap();
+                text_of(row);
+                rest = after;
+            }
+            prop_assert_eq!(rest, "");
+            prop_assert_eq!(plain(&text).lines().count(), text.lines().count());
+        }
+
+        #[test]
         fn no_bytes_yield_any_markup_but_our_spans(raw in prop::collection::vec(any::<u8>(), 0..200)) {
             text_of(&line_html(&String::from_utf8_lossy(&raw)));
         }

@@ -266,7 +266,7 @@ fn not_known(parts: &Parts) -> Response {
     if parts.uri.path().starts_with("/api/") {
         return Error::of(Denied::NobodyKnown.into()).problem();
     }
-    session::to_login(&parts.method == Method::GET, &parts.uri).into_response()
+    session::to_login(parts.method == Method::GET, &parts.uri).into_response()
 }
 
 #[cfg(test)]

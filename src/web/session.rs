@@ -75,4 +75,20 @@ mod tests {
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         assert!(opening("t", &headers).unwrap().to_str().unwrap().ends_with("; Secure"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_cookie_is_a_token_or_none(raw in proptest::collection::vec(32u8..=255, 0..80), token in "[0-9a-f]{1,64}") {
+            let ours = format!("{COOKIE_NAME}={token}");
+            let lines = [raw.clone(), [&raw[..], b"; ", ours.as_bytes()].concat()];
+            for line in lines {
+                let Ok(value) = HeaderValue::from_bytes(&line) else { continue };
+                let mut headers = HeaderMap::new();
+                headers.insert(COOKIE, value);
+                if let Some(found) = super::token(&headers) {
+                    assert!(!found.contains(';') && found.len() < line.len());
+                }
+            }
+        }
+    }
 }

@@ -587,3 +587,54 @@ async fn every_endpoint_lets_in_whom_its_request_says() {
     }
     assert!(include_str!("../../docs/access.md").contains(&rows), "docs/access.md should have:\n{rows}");
 }
+
+#[test]
+fn no_query_header_cookie_or_form_breaks_a_page() {
+    use proptest::prelude::*;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (world, cookie) = runtime.block_on(async {
+        let world = World::new().await;
+        world.create_app("shop").await;
+        let id = world.start("shop", "Fine", "Ada").await;
+        world.begin(id, 0, "checkout").await.say("a line");
+        world.end(id, 0, PhaseStatus::Ok, 5).await;
+        let cookie = world.cookie().await;
+        (world, cookie)
+    });
+    let router = world.router();
+    const PAGES: &[&str] = &[
+        "/login",
+        "/",
+        "/apps/shop",
+        "/apps/shop/deploys/1",
+        "/apps/shop/deploys/1/log",
+        "/apps/shop/deploys/1/events",
+        "/static/x",
+    ];
+    const FORMS: &[&str] =
+        &["/login", "/apps/none/revert", "/apps/none/redeploy", "/apps/none/deploys/1/cancel"];
+    let value = "([0-9.+-]{1,25}|[!-~]{0,20}|%[0-9a-f]{2}|&|=){0,4}";
+    // A header's value is any of these bytes.
+    let bytes = || prop::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60);
+    let runner = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(runner, |(
+        page in prop::sample::select(PAGES), key in "before|from|phase|next|x", value in value,
+        header in "cookie|last-event-id|range|host|origin|accept-language|x-forwarded-proto", bytes in bytes(),
+        form in prop::option::of((prop::sample::select(FORMS), "([a-z]{1,8}=[!-~]{0,9}&?){0,4}")),
+    )| {
+        let value = value.replace(|c: char| !c.is_ascii_alphanumeric() && !"&=%.+-_".contains(c), "");
+        let uri = match &form {
+            Some((path, _)) => (*path).to_owned(),
+            None => format!("{page}?{key}={value}"),
+        };
+        let body = form.map(|(_, body)| Body::from(body));
+        let mut request = Request::builder().uri(uri).header("cookie", &cookie).header(header, &bytes[..]);
+        if body.is_some() {
+            request = request.method(Method::POST).header("content-type", "application/x-www-form-urlencoded");
+        }
+        let request = request.body(body.unwrap_or_else(Body::empty)).unwrap();
+        let status = runtime.block_on(router.clone().oneshot(request)).unwrap().status();
+        prop_assert!(!status.is_server_error(), "{}", status);
+    });
+}

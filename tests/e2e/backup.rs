@@ -231,7 +231,7 @@ impl Bare {
         bare.block_on(async |store| {
             store.instance().await.unwrap();
             store.create_app(&app, &[], "10.213.0.0/26".parse().unwrap()).await.unwrap();
-            Repositories::new(bare.home.join("repos"), "main").create(&app).await.unwrap();
+            Repositories::new(bare.home.join("repos"), "main", 1 << 30).create(&app).await.unwrap();
         });
         bare
     }

@@ -1,0 +1,403 @@
+//! Garbage: requests that nobody means, on the control socket and on the dashboard of a real server.
+//! It answers each or closes, never with a failure of its own, and afterwards it is as it was.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::browser::first_password;
+use crate::kill::Dice;
+use crate::world::{World, run};
+
+/// How much more a server may hold after it all, in KiB: its allocator keeps some of what it had.
+const GROWTH: u64 = 32 << 10;
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        (self.roll() % bound as u64) as usize
+    }
+
+    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+
+    fn bytes(&mut self, most: usize) -> Vec<u8> {
+        (0..self.below(most)).map(|_| self.roll() as u8).collect()
+    }
+
+    /// Some bytes of `bytes` changed, left out or doubled.
+    fn spoil(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..self.below(4) {
+            let at = self.below(bytes.len().max(1)).min(bytes.len());
+            match self.below(3) {
+                0 => bytes.insert(at, self.roll() as u8),
+                1 => bytes.truncate(at),
+                _ => drop((at < bytes.len()).then(|| bytes.remove(at))),
+            }
+        }
+    }
+}
+
+/// `WINDLASS_GARBAGE_SEED=<number>` makes the same garbage again.
+fn seed() -> u64 {
+    let seed = std::env::var("WINDLASS_GARBAGE_SEED").ok().map_or(8, |seed| seed.parse().unwrap());
+    println!("WINDLASS_GARBAGE_SEED={seed}");
+    seed
+}
+
+/// The memory that the server holds, in KiB.
+fn memory(world: &World) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.server_pid())).unwrap();
+    let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    held.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Nothing in the server failed, nothing is left open, and it answers as before.
+fn unharmed(world: &World, before: u64) {
+    assert!(world.server_runs());
+    let log = world.server_log();
+    let broken = |line: &&str| {
+        line.contains("panicked") || line.contains("ERROR") || line.contains("a request failed")
+    };
+    assert_eq!(log.lines().filter(broken).collect::<Vec<_>>(), Vec::<&str>::new());
+    let began = Instant::now();
+    assert_eq!(world.json(&["app", "list"]).as_array().unwrap().len(), 1);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let now = memory(world);
+    println!("memory: {before} KiB, then {now} KiB");
+    assert!(now < before + GROWTH, "the server held {before} KiB, and now {now} KiB");
+}
+
+const NUMBERS: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "18446744073709551615",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "1e999",
+    "1.5",
+    "null",
+    "\"1\"",
+    "1e400",
+    "99999999999999999999",
+];
+const WORDS: &[&str] = &[
+    "shop",
+    "",
+    "..",
+    "../../etc/passwd",
+    "Shop",
+    "shop\\u0000",
+    "\\ud800",
+    "a'; DROP TABLE apps; --",
+    "$(id)",
+    "--help",
+    "\\u202e",
+    "0.18446744073709551615",
+    "18446744073709551615.0",
+    "refs/heads/main",
+    "refs/heads/../x",
+    "0000000000000000000000000000000000000000",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "HEAD",
+    "@{-1}",
+    ":/x",
+    "main^{/x}",
+];
+/// What may be asked, but for what would change the app: N is a number, W a word.
+const REQUESTS: &[&str] = &[
+    r#"{"do":"ping"}"#,
+    r#"{"do":"app_create","name":"..","domains":["W"]}"#,
+    r#"{"do":"app_list","more":N}"#,
+    r#"{"do":"app_show","name":"W"}"#,
+    r#"{"do":"env_set","app":"none","vars":{"W":"W"}}"#,
+    r#"{"do":"env_unset","app":"W","names":["W"]}"#,
+    r#"{"do":"env_list","app":"W","reveal":N}"#,
+    r#"{"do":"deploys","app":"W","limit":N}"#,
+    r#"{"do":"deploy_show","id":N}"#,
+    r#"{"do":"deploy_follow","id":N,"from":"W","follow":true}"#,
+    r#"{"do":"deploy_follow","id":1,"from":"W","follow":false}"#,
+    r#"{"do":"deploy_follow","id":1,"from":"N.N","follow":false}"#,
+    r#"{"do":"deploy_wait","id":N}"#,
+    r#"{"do":"deploy_cancel","id":N,"actor":"W"}"#,
+    r#"{"do":"redeploy","app":"none","commit":"W","actor":"W"}"#,
+    r#"{"do":"redeploy","app":"shop","commit":"W:nothing","actor":"W"}"#,
+    r#"{"do":"revert","app":"shop","commit":"W:nothing","actor":"W"}"#,
+    r#"{"do":"app_logs","app":"W","follow":false,"since_ms":N,"tail":N}"#,
+    r#"{"do":"app_logs","app":"shop","follow":false,"since_ms":N,"tail":10}"#,
+    r#"{"do":"app_logs","app":"shop","follow":false,"since_ms":null,"tail":N}"#,
+    r#"{"do":"pushed","app":"shop","updates":[{"old":"W","new":"W","name":"W"}],"actor":"W"}"#,
+    r#"{"do":"pushed","app":"W","updates":[{"old":"0000000000000000000000000000000000000000","new":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","name":"W"}],"actor":"W"}"#,
+];
+
+/// A request line for the control socket.
+fn request(dice: &mut Dice) -> Vec<u8> {
+    let mut line = match dice.below(12) {
+        0 => dice.bytes(2000),
+        1 => vec![b'['; dice.below(200_000)],
+        2 => vec![b'x'; (1 << 20) + dice.below(1 << 20)],
+        3 => format!("{{\"do\":{}}}", "{\"a\":".repeat(dice.below(5000))).into_bytes(),
+        _ => {
+            let mut text = String::new();
+            for c in dice.one(REQUESTS).chars() {
+                match c {
+                    'N' => text.push_str(dice.one(NUMBERS)),
+                    'W' => text.push_str(dice.one(WORDS)),
+                    c => text.push(c),
+                }
+            }
+            let mut line = text.into_bytes();
+            if dice.below(3) == 0 {
+                dice.spoil(&mut line);
+            }
+            line
+        }
+    };
+    line.retain(|byte| *byte != b'\n');
+    if dice.below(20) > 0 {
+        line.push(b'\n');
+    }
+    line
+}
+
+/// Sends a line and reads the answer to its end.
+fn ask(world: &World, line: &[u8]) -> String {
+    let mut socket = UnixStream::connect(world.home.join("run/control.sock")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // It may close before it has read all of it.
+    let _ = socket.write_all(line);
+    let _ = socket.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let read = (&mut socket).take(8 << 20).read_to_end(&mut answer);
+    if let Err(error) = read {
+        let shown = String::from_utf8_lossy(&line[..line.len().min(300)]);
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{shown}");
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn garbage_is_answered_and_leaves_the_server_as_it_was() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.version("fine");
+    app.went_live(&app.push(), "fine");
+    let mut dice = Dice(seed());
+
+    // What is allocated once is there after a few.
+    (0..100).for_each(|_| drop(ask(&world, &request(&mut dice))));
+    let before = memory(&world);
+    let (began, mut errors) = (Instant::now(), 0);
+    for _ in 0..1000 {
+        let line = request(&mut dice);
+        let answer = ask(&world, &line);
+        errors += usize::from(answer.contains("\"is\":\"error\""));
+        let frames = answer.lines().map(serde_json::from_str::<serde_json::Value>);
+        assert!(frames.into_iter().all(|frame| frame.is_ok()), "{answer}");
+    }
+    println!("1000 requests, {errors} refused, in {:?}", began.elapsed());
+    assert!(errors > 400, "most of it is refused in words: {errors}");
+    unharmed(&world, before);
+    let refused = ask(&world, b"garbage\n");
+    assert!(refused.contains("that request cannot be read"), "{refused}");
+
+    dashboard(&world, dice.roll());
+    unharmed(&world, before);
+    assert_eq!(app.deploys().len(), 1, "nothing was asked for");
+    app.serves("fine");
+}
+
+/// Ten thousand requests to the dashboard, over four connections at a time; none fails.
+fn dashboard(world: &World, seed: u64) {
+    let session = log_in(world);
+    let began = Instant::now();
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let (session, listen) = (&session, world.listen);
+        let one = |part: u64| {
+            scope.spawn(move || {
+                let mut dice = Dice(seed ^ part);
+                (0..2500).filter_map(|_| answer(listen, &http(&mut dice, session))).collect::<Vec<_>>()
+            })
+        };
+        let parts: Vec<_> = (0..4).map(one).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    });
+    let mut counts = std::collections::BTreeMap::new();
+    statuses.iter().for_each(|status| *counts.entry(*status).or_insert(0) += 1);
+    println!("10000 requests in {:?}: {counts:?}", began.elapsed());
+    assert!(statuses.len() > 9000 && statuses.iter().all(|status| *status < 500), "{counts:?}");
+    assert!([200, 400, 404].iter().all(|status| counts.contains_key(status)), "{counts:?}");
+}
+
+/// The cookie of a session.
+fn log_in(world: &World) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["-sSi", "--noproxy", "*", "-d", &format!("name=admin&password={}", first_password(world))]);
+    let answer = run(curl.arg(format!("http://127.0.0.1:{}/login", world.listen))).stdout;
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+const PATHS: &[&str] = &[
+    "/",
+    "/login",
+    "/login?next=W",
+    "/apps/shop",
+    "/apps/W",
+    "/apps/shop?before=W",
+    "/apps/shop/deploys/1",
+    "/apps/shop/deploys/W",
+    "/apps/W/deploys/1",
+    "/apps/shop/deploys/1/log?W=W",
+    "/apps/shop/deploys/1/log?phase=W",
+    "/apps/shop/deploys/1/log",
+    "/apps/shop/deploys/1/events?from=W",
+    "/apps/shop/deploys/1/events",
+    "/static/W",
+    "/static/windlass.css",
+    "W",
+    "//W",
+    "/%00",
+    "/%ff%fe",
+    "/apps/%2e%2e/W",
+    "/apps/shop/../../W",
+    "*",
+    "http://W/",
+    "/?W=W&W=W",
+];
+const VALUES: &[&str] = &[
+    "",
+    "1",
+    "-1",
+    "18446744073709551615",
+    "18446744073709551616",
+    "99999999999999999999999",
+    "0.18446744073709551615",
+    "18446744073709551615.1",
+    "0.0",
+    "3.7",
+    "..%2f..%2fetc%2fpasswd",
+    "%00",
+    "%",
+    "%zz",
+    "%ff",
+    "shop",
+    "<script>",
+    "'\"><b>",
+    "a=b;c",
+    "\u{202e}",
+    "{}",
+    "[]",
+    "build",
+    "gate:check",
+    "//evil.example",
+    "/\\evil.example",
+];
+/// What a header may be given, `W` being any value.
+const HEADERS: &[&str] = &[
+    "Cookie: windlass_session=W",
+    "Cookie: W",
+    "Cookie: ;;;=W;windlass_session",
+    "Last-Event-ID: W",
+    "Range: bytes=W-W",
+    "Range: bytes=-W",
+    "Range: W",
+    "If-None-Match: W",
+    "If-Modified-Since: W",
+    "Accept-Encoding: W",
+    "Host: W",
+    "X-Forwarded-Proto: W",
+    "X-Forwarded-For: W",
+    "Origin: W",
+    "Sec-Fetch-Site: W",
+    "Content-Length: W",
+    "Transfer-Encoding: W",
+    "Content-Type: W",
+    "Expect: 100-continue",
+    "Upgrade: W",
+    "Connection: W",
+    "W: W",
+];
+const METHODS: &[&str] = &[
+    "GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "W",
+];
+
+/// A request with some of it wrong, often in somebody's session; and whether it has an end, so that an
+/// answer has to come.
+fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
+    let fill = |dice: &mut Dice, text: &str| -> String {
+        text.split('W')
+            .map(str::to_owned)
+            .reduce(|so_far, part| so_far + dice.one(VALUES) + &part)
+            .unwrap_or_default()
+    };
+    if dice.below(20) == 0 {
+        return (dice.bytes(3000), false);
+    }
+    let (method, path) = match dice.below(12) {
+        // Nothing that an app of this name would be changed by.
+        0 => (
+            "POST".to_owned(),
+            dice.one(&["/login", "/logout", "/apps/none/revert", "/apps/none/deploys/1/cancel", "/nowhere"])
+                .to_owned(),
+        ),
+        _ => {
+            let (method, path) = (dice.one(METHODS), dice.one(PATHS));
+            (fill(dice, method), fill(dice, path))
+        }
+    };
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+    if dice.below(2) == 0 && path != "/logout" {
+        text.push_str(&format!("Cookie: {session}\r\n"));
+    }
+    for _ in 0..dice.below(4) {
+        let header = dice.one(HEADERS);
+        text.push_str(&format!("{}\r\n", fill(dice, header)));
+    }
+    if dice.below(100) == 0 {
+        text.push_str(&format!("X-Long: {}\r\n", "x".repeat(dice.below(200_000))));
+    }
+    let mut bytes = text.into_bytes();
+    if method == "POST" {
+        // One log-in in a few is read, as each takes 19 MiB and its time.
+        let form = dice.one(&["name=W&password=W&next=W", "name=%ff%00", "name", "&&&==", "{\"a\":1}", ""]);
+        let form = if path == "/login" && form.contains('W') && dice.below(8) > 0 { "name=x" } else { form };
+        let body = fill(dice, form) + &"x".repeat(if dice.below(10) == 0 { dice.below(40_000) } else { 0 });
+        let kind =
+            dice.one(&["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]);
+        bytes.extend(format!("Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).bytes());
+    } else {
+        bytes.extend(b"\r\n");
+    }
+    let spoilt = dice.below(20) == 0;
+    if spoilt {
+        dice.spoil(&mut bytes);
+    }
+    (bytes, !spoilt)
+}
+
+/// The status that a request is answered with; none where the server closes without a word, or may wait
+/// for more.
+fn answer(listen: u16, (request, whole): &(Vec<u8>, bool)) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", listen)).unwrap();
+    let patience = Duration::from_millis(if *whole { 20_000 } else { 100 });
+    stream.set_read_timeout(Some(patience)).unwrap();
+    // It may close before it has read all of it.
+    let _ = stream.write_all(request);
+    // Of a page only its beginning matters; of an event stream there may be no end.
+    let mut head = [0; 1024];
+    let read = match stream.read(&mut head) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            assert!(!whole, "no answer to {}", String::from_utf8_lossy(request));
+            return None;
+        }
+        read => read.unwrap_or(0),
+    };
+    let line = String::from_utf8_lossy(&head[..read]).into_owned();
+    line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).map(|status| status.parse().unwrap())
+}
