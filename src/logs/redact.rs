@@ -1,7 +1,7 @@
 //! An app's secrets, taken out of whatever is printed before it is stored or sent.
 //!
 //! The values of an app's environment are what is secret; `[NAME]` takes the place of one. A value of
-//! several lines is looked for line by line. What is shorter than [`SHORTEST`], in [`COMMON`], or part
+//! several lines is looked for line by line, and the password in a URL also by itself. What is shorter than [`SHORTEST`], in [`COMMON`], or part
 //! of the app's public address stays: it would be found where nothing is meant by it, and hides nothing.
 //!
 //! Only a value as it was set is found: a program that prints it encoded, or letter by letter, still
@@ -48,7 +48,10 @@ impl Redactor {
         let (mut patterns, mut marks) = (Vec::new(), Vec::new());
         for (name, value) in env.iter() {
             // As it will look when it comes out of a program.
-            let lines = value.split(['\n', '\r']).map(|line| without_colours(&clean_line(line.as_bytes())).0);
+            let lines = value
+                .split(['\n', '\r'])
+                .chain(password(value))
+                .map(|line| without_colours(&clean_line(line.as_bytes())).0);
             for line in lines.map(|line| line.trim().to_owned()) {
                 if line.len() >= SHORTEST && !is_public(&line) {
                     patterns.push(line);
@@ -121,6 +124,14 @@ impl Redactor {
     }
 }
 
+/// The password in a URL such as a database's.
+fn password(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (who, _) = authority.rsplit_once('@')?;
+    who.split_once(':').map(|(_, password)| password)
+}
+
 impl Known {
     /// Where secrets stand, in order, and which. Those that overlap are one, called by the first.
     fn find(&self, text: &[u8]) -> Vec<(Range<usize>, usize)> {
@@ -168,6 +179,7 @@ mod tests {
             ("KEY", KEY),
             ("SPACED", "  padded value  "),
             ("UMLAUT", "grüße\u{202e}-geheim"),
+            ("DATABASE_URL", "postgres://shop:pa55-w0rd@db:5432/shop"),
             ("PIN", "1234567"),
             ("MODE", "production"),
             ("ORIGIN", "https://shop.example.com"),
@@ -186,6 +198,8 @@ mod tests {
             ("-----BEGIN KEY-----", "[KEY]"),
             ("  MIIEvQIBADANBgkq", "  [KEY]"),
             ("hkiG9w0BAQEFAASC", "[KEY]"),
+            ("{'PASSWORD': 'pa55-w0rd'}", "{'PASSWORD': '[DATABASE_URL]'}"),
+            ("to postgres://shop:pa55-w0rd@db:5432/shop", "to [DATABASE_URL]"),
             ("short 1234567 production", "short 1234567 production"),
             ("<padded value>", "<[SPACED]>"),
             ("gr\u{fc}\u{df}e\u{202e}-geheim", "[UMLAUT]"),
