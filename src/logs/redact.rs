@@ -148,18 +148,30 @@ impl Known {
     }
 }
 
-/// A cleaned line's text, and its colours with where they stood in it.
+/// A line's text, and its colours with where they stood in it.
 fn without_colours(line: &str) -> (String, Vec<(usize, &str)>) {
     let (mut bare, mut colours) = (String::with_capacity(line.len()), Vec::new());
     let mut rest = line;
     while let Some(at) = rest.find('\x1b') {
         bare.push_str(&rest[..at]);
-        let end = rest[at..].find('m').map_or(rest.len(), |end| at + end + 1);
-        colours.push((bare.len(), &rest[at..end]));
-        rest = &rest[end..];
+        let end = at + colour_at(&rest[at..]);
+        if end == at {
+            bare.push('\x1b');
+            rest = &rest[at + 1..];
+        } else {
+            colours.push((bare.len(), &rest[at..end]));
+            rest = &rest[end..];
+        }
     }
     bare.push_str(rest);
     (bare, colours)
+}
+
+/// The length of the colour that a text begins with: `ESC [ 1 ; 31 m`.
+fn colour_at(text: &str) -> usize {
+    let Some(numbers) = text.strip_prefix("\x1b[") else { return 0 };
+    let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(numbers.len());
+    if numbers[end..].starts_with('m') { "\x1b[".len() + end + 1 } else { 0 }
 }
 
 #[cfg(test)]
@@ -212,6 +224,9 @@ mod tests {
             assert_eq!(redactor.clean(printed.as_bytes()), stored, "{printed:?}");
         }
         assert_eq!(Redactor::default().clean(b"s3cret-t0ken"), "s3cret-t0ken");
+        // A reason of a failure comes as it is.
+        let raw = "\x1b]0;s3cret-t0ken me\n\x1b[31ms3cret-t0ken\x1b[";
+        assert_eq!(redactor.redact(raw.into()), "\x1b]0;[TOKEN] me\n\x1b[31m[TOKEN]\x1b[");
     }
 
     #[test]
