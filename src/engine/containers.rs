@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -197,33 +196,6 @@ impl Engine {
         started
     }
 
-    /// Makes a container. What the engine says that it cannot hold it to is left out, and told of once.
-    async fn create(&self, spec: &ContainerSpec) -> Result<(), ApiError> {
-        let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        let body = self.create_body(spec);
-        let made = self.ask(self.docker.create_container(Some(options.clone()), body)).await;
-        let made = match made {
-            // Other limits it drops by itself.
-            Err(ApiError::DockerResponseServerError { message, .. }) if has_no_cpu_limits(&message) => {
-                self.tell_once(&message);
-                let limits = Limits { cpus: None, ..spec.limits };
-                let body = self.create_body(&ContainerSpec { limits, ..spec.clone() });
-                self.ask(self.docker.create_container(Some(options), body)).await?
-            }
-            made => made?,
-        };
-        made.warnings.iter().for_each(|warning| self.tell_once(warning));
-        Ok(())
-    }
-
-    /// Logs something about the engine, the first time.
-    fn tell_once(&self, warning: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(warning.to_owned()) {
-            tracing::warn!("the engine cannot hold containers to all their limits: {warning}");
-        }
-    }
-
     /// Starts a container that is there.
     pub async fn start(&self, name: &str) -> Result<(), EngineError> {
         let starting = self.docker.start_container(name, None::<query::StartContainerOptions>);
@@ -231,7 +203,7 @@ impl Engine {
         started.map_err(self.failed(format!("start the container {name}")))
     }
 
-    fn create_body(&self, spec: &ContainerSpec) -> ContainerCreateBody {
+    pub(super) fn create_body(&self, spec: &ContainerSpec) -> ContainerCreateBody {
         let mut labels = vec![(ROLE, spec.role.as_str().to_owned()), (SPEC, spec.fingerprint())];
         if let Some((app, deploy)) = &spec.owner {
             labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
@@ -544,11 +516,6 @@ impl Engine {
         let status = ended.exit_code.filter(|_| ended.running != Some(true)).ok_or_else(cut_off)?;
         Ok((status, String::from_utf8_lossy(&printed).into_owned()))
     }
-}
-
-/// Whether an engine refused a limit of processors because it has none at all.
-fn has_no_cpu_limits(message: &str) -> bool {
-    message.contains("NanoCPUs can not be set")
 }
 
 fn restart_policy(restart: bool) -> RestartPolicy {

@@ -98,3 +98,61 @@ impl Health for Alive {
         Err(Status::unimplemented("not asked by engines"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bollard::health::health_client::HealthClient;
+    use bollard::moby::buildkit::secrets::v1::secrets_client::SecretsClient;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+    use tonic::Code;
+    use tonic::transport::{Channel, Endpoint};
+
+    use super::*;
+
+    /// An engine's end of a session: what it was asked with, and its way to ask.
+    async fn accept(socket: UnixListener) -> (String, Channel) {
+        let (mut stream, _) = socket.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut stream = Some(TokioIo::new(stream));
+        let connect =
+            tower::service_fn(move |_| std::future::ready(stream.take().ok_or("it is the only one")));
+        let channel = Endpoint::from_static("http://session").connect_with_connector(connect).await;
+        (String::from_utf8(head).unwrap(), channel.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_told_the_secrets_of_its_build_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine.sock");
+        let engine = Engine::new(&path, Duration::from_secs(10), "0a1b2c", dir.path()).unwrap();
+        let accepted = tokio::spawn(accept(UnixListener::bind(&path).unwrap()));
+        let mut secrets = Environment::default();
+        secrets.set("PIP_TOKEN", "s3cret").unwrap();
+        let session = engine.open_session("build-7", &secrets).await.unwrap();
+        let (head, channel) = accepted.await.unwrap();
+        let head = head.to_lowercase();
+        assert!(head.starts_with("post /session ") && head.contains("session-uuid: build-7\r\n"), "{head}");
+
+        let ask = |id: &str| GetSecretRequest { id: id.into(), annotations: Default::default() };
+        let mut client = SecretsClient::new(channel.clone());
+        let told = client.get_secret(ask("PIP_TOKEN")).await.unwrap();
+        assert_eq!(told.into_inner().data, b"s3cret");
+        assert_eq!(client.get_secret(ask("OTHER")).await.unwrap_err().code(), Code::NotFound);
+        let well = HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+        assert_eq!(well.into_inner().status, 1);
+
+        drop(session);
+        let gone = tokio::time::timeout(Duration::from_secs(5), async {
+            while client.get_secret(ask("PIP_TOKEN")).await.is_ok() {}
+        });
+        gone.await.unwrap();
+    }
+}

@@ -1,7 +1,7 @@
 //! An app's secrets, taken out of whatever is printed before it is stored or sent.
 //!
 //! The values of an app's environment are what is secret; `[NAME]` takes the place of one. A value of
-//! several lines is looked for line by line. What is shorter than [`SHORTEST`], in [`COMMON`], or part
+//! several lines is looked for line by line, and the password in a URL also by itself. What is shorter than [`SHORTEST`], in [`COMMON`], or part
 //! of the app's public address stays: it would be found where nothing is meant by it, and hides nothing.
 //!
 //! Only a value as it was set is found: a program that prints it encoded, or letter by letter, still
@@ -48,7 +48,10 @@ impl Redactor {
         let (mut patterns, mut marks) = (Vec::new(), Vec::new());
         for (name, value) in env.iter() {
             // As it will look when it comes out of a program.
-            let lines = value.split(['\n', '\r']).map(|line| without_colours(&clean_line(line.as_bytes())).0);
+            let lines = value
+                .split(['\n', '\r'])
+                .chain(password(value))
+                .map(|line| without_colours(&clean_line(line.as_bytes())).0);
             for line in lines.map(|line| line.trim().to_owned()) {
                 if line.len() >= SHORTEST && !is_public(&line) {
                     patterns.push(line);
@@ -121,6 +124,14 @@ impl Redactor {
     }
 }
 
+/// The password in a URL such as a database's.
+fn password(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (who, _) = authority.rsplit_once('@')?;
+    who.split_once(':').map(|(_, password)| password)
+}
+
 impl Known {
     /// Where secrets stand, in order, and which. Those that overlap are one, called by the first.
     fn find(&self, text: &[u8]) -> Vec<(Range<usize>, usize)> {
@@ -137,18 +148,30 @@ impl Known {
     }
 }
 
-/// A cleaned line's text, and its colours with where they stood in it.
+/// A line's text, and its colours with where they stood in it.
 fn without_colours(line: &str) -> (String, Vec<(usize, &str)>) {
     let (mut bare, mut colours) = (String::with_capacity(line.len()), Vec::new());
     let mut rest = line;
     while let Some(at) = rest.find('\x1b') {
         bare.push_str(&rest[..at]);
-        let end = rest[at..].find('m').map_or(rest.len(), |end| at + end + 1);
-        colours.push((bare.len(), &rest[at..end]));
-        rest = &rest[end..];
+        let end = at + colour_at(&rest[at..]);
+        if end == at {
+            bare.push('\x1b');
+            rest = &rest[at + 1..];
+        } else {
+            colours.push((bare.len(), &rest[at..end]));
+            rest = &rest[end..];
+        }
     }
     bare.push_str(rest);
     (bare, colours)
+}
+
+/// The length of the colour that a text begins with: `ESC [ 1 ; 31 m`.
+fn colour_at(text: &str) -> usize {
+    let Some(numbers) = text.strip_prefix("\x1b[") else { return 0 };
+    let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(numbers.len());
+    if numbers[end..].starts_with('m') { "\x1b[".len() + end + 1 } else { 0 }
 }
 
 #[cfg(test)]
@@ -168,6 +191,7 @@ mod tests {
             ("KEY", KEY),
             ("SPACED", "  padded value  "),
             ("UMLAUT", "grüße\u{202e}-geheim"),
+            ("DATABASE_URL", "postgres://shop:pa55-w0rd@db:5432/shop"),
             ("PIN", "1234567"),
             ("MODE", "production"),
             ("ORIGIN", "https://shop.example.com"),
@@ -186,6 +210,8 @@ mod tests {
             ("-----BEGIN KEY-----", "[KEY]"),
             ("  MIIEvQIBADANBgkq", "  [KEY]"),
             ("hkiG9w0BAQEFAASC", "[KEY]"),
+            ("{'PASSWORD': 'pa55-w0rd'}", "{'PASSWORD': '[DATABASE_URL]'}"),
+            ("to postgres://shop:pa55-w0rd@db:5432/shop", "to [DATABASE_URL]"),
             ("short 1234567 production", "short 1234567 production"),
             ("<padded value>", "<[SPACED]>"),
             ("gr\u{fc}\u{df}e\u{202e}-geheim", "[UMLAUT]"),
@@ -198,6 +224,9 @@ mod tests {
             assert_eq!(redactor.clean(printed.as_bytes()), stored, "{printed:?}");
         }
         assert_eq!(Redactor::default().clean(b"s3cret-t0ken"), "s3cret-t0ken");
+        // A reason of a failure comes as it is.
+        let raw = "\x1b]0;s3cret-t0ken me\n\x1b[31ms3cret-t0ken\x1b[";
+        assert_eq!(redactor.redact(raw.into()), "\x1b]0;[TOKEN] me\n\x1b[31m[TOKEN]\x1b[");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod attack;
 mod backup;
 mod bad_input;
 mod browser;
@@ -27,6 +28,7 @@ mod own_engine;
 mod process;
 mod proxy;
 mod refs;
+mod secrets;
 mod storage;
 mod storm;
 mod streams;

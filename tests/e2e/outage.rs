@@ -28,20 +28,20 @@ fn soon<T>(what: &str, ask: impl FnOnce() -> T) -> T {
 }
 
 /// Somebody who has logged in to the dashboard.
-struct Visitor<'w> {
+pub struct Visitor<'w> {
     world: &'w World,
     jar: String,
 }
 
 impl<'w> Visitor<'w> {
-    fn log_in(world: &'w World) -> Self {
+    pub fn log_in(world: &'w World) -> Self {
         let visitor = Self { world, jar: world.home.with_file_name("cookies").display().to_string() };
         let form = format!("name=admin&password={}", first_password(world));
         assert_eq!(visitor.asks("/login", &["-d", &form]).0, 303);
         visitor
     }
 
-    fn asks(&self, path: &str, more: &[&str]) -> (u16, String) {
+    pub fn asks(&self, path: &str, more: &[&str]) -> (u16, String) {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--noproxy", "*", "--max-time", "20", "-w", "\n%{http_code}"]);
         curl.args(["-b", &self.jar, "-c", &self.jar]).args(more);
