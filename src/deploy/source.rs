@@ -181,16 +181,19 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         session: format!("{name}-{:016x}", rand::random::<u64>()),
         timeout,
     };
-    let (context, told) = context::stream(run, &commit, &manifest.build).await?;
+    let (context, sending) = context::stream(run, &commit, &manifest.build).await?;
     let mut printer = Printer { log, numbers: HashMap::new() };
     let building = windlass.engine.build(&spec, context, |event| printer.print(event));
     let built = tokio::time::timeout(timeout, building).await;
     log.end_output();
-    for line in told.summary() {
+    for line in sending.summary() {
         log.say(line);
     }
     match built {
         Err(_) => Err(Stop::NotGood(format!("the build took longer than build.timeout = {}", show(timeout)))),
+        Ok(Err(_)) if let Some(why) = sending.failed() => {
+            Err(Stop::NotGood(format!("this commit cannot be sent to a build: {why}")))
+        }
         Ok(Err(BuildStop::Engine(error))) => Err(error.into()),
         Ok(Err(BuildStop::Failed(message))) => Err(Stop::NotGood(format!("the build failed: {message}"))),
         Ok(Ok(())) => {
