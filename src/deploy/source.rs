@@ -1,6 +1,7 @@
 //! Checkout and build: from a commit to an image.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::context;
 use super::disk::make_room;
@@ -74,9 +75,10 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter) -> Result<Source, Sto
     expect_dockerfile(run, commit, &manifest).await?;
     let survey = survey(run, commit, &manifest).await?;
     for path in &survey.submodules {
+        let path = Path::new(&manifest.build.context).join(path);
+        let path = printable(path.to_string_lossy().trim_start_matches("./"), 200);
         log.say(format!(
-            "warning: the submodule {} is an empty folder in the build: submodules are not fetched",
-            printable(path, 200)
+            "warning: the submodule {path} is an empty folder in the build: submodules are not fetched"
         ));
     }
     let more = survey.submodule_count - survey.submodules.len() as u64;
