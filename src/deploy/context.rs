@@ -31,7 +31,7 @@ pub(super) struct Sending {
 struct Found {
     first_lfs_pointer: Option<String>,
     lfs_pointers: u64,
-    error: Option<String>,
+    error: Option<io::Error>,
 }
 
 impl Drop for Sending {
@@ -58,6 +58,13 @@ impl Sending {
         }
         lines
     }
+
+    /// Why git could not write it, where that is what went wrong.
+    pub fn failed(&self) -> Option<String> {
+        let found = lock(&self.found);
+        // Everything else is the reader's: it left.
+        found.error.as_ref().filter(|error| error.kind() == io::ErrorKind::Other).map(io::Error::to_string)
+    }
 }
 
 /// Begins to send the context of a commit.
@@ -73,8 +80,9 @@ pub(super) async fn stream(
     let (keep, found, archive) = (build.dockerfile.clone(), sending.found.clone(), sending.archive.clone());
     tokio::task::spawn_blocking(move || {
         if let Err(error) = send(&archive, &ignore, &keep, Chunks(sender.clone()), &found) {
-            lock(&found).error = Some(error.to_string());
-            let _ = sender.blocking_send(Err(error));
+            let told = io::Error::new(error.kind(), error.to_string());
+            lock(&found).error = Some(error);
+            let _ = sender.blocking_send(Err(told));
         }
     });
     Ok((ReceiverStream::new(receiver), sending))

@@ -1,6 +1,7 @@
 //! Checkout and build: from a commit to an image.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::context;
 use super::disk::make_room;
@@ -92,9 +93,10 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> 
     expect_dockerfile(run, commit, &manifest).await?;
     let survey = survey(run, commit, &manifest).await?;
     for path in &survey.submodules {
+        let path = Path::new(&manifest.build.context).join(path);
+        let path = printable(path.to_string_lossy().trim_start_matches("./"), 200);
         log.say(format!(
-            "warning: the submodule {} is an empty folder in the build: submodules are not fetched",
-            printable(path, 200)
+            "warning: the submodule {path} is an empty folder in the build: submodules are not fetched"
         ));
     }
     let more = survey.submodule_count - survey.submodules.len() as u64;
@@ -200,16 +202,19 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         session: format!("{name}-{:016x}", rand::random::<u64>()),
         timeout,
     };
-    let (context, told) = context::stream(run, &commit, &manifest.build).await?;
+    let (context, sending) = context::stream(run, &commit, &manifest.build).await?;
     let mut printer = Printer { log, numbers: HashMap::new(), printed: HashMap::new() };
     let building = windlass.engine.build(&spec, context, |event| printer.print(event));
     let built = tokio::time::timeout(timeout, building).await;
     log.end_output();
-    for line in told.summary() {
+    for line in sending.summary() {
         log.say(line);
     }
     match built {
         Err(_) => Err(Stop::NotGood(format!("the build took longer than build.timeout = {}", show(timeout)))),
+        Ok(Err(_)) if let Some(why) = sending.failed() => {
+            Err(Stop::NotGood(format!("this commit cannot be sent to a build: {why}")))
+        }
         Ok(Err(BuildStop::Engine(error))) => Err(error.into()),
         Ok(Err(BuildStop::Failed(message))) => Err(Stop::NotGood(format!("the build failed: {message}"))),
         Ok(Ok(())) => Ok(Image { name, commit, manifest, env }),

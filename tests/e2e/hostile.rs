@@ -157,6 +157,13 @@ fn what_is_no_app_or_too_much_of_one_fails_before_anything_is_made_of_it() {
     raw.commit(&raw.with("40000", b"deep", &deep));
     fails("checkout", "a path in it is longer than 4096 bytes");
 
+    // A file that git fills with a long message, three thousand times over, in memory.
+    app.write(".gitattributes", "file export-subst\n");
+    app.write("file", &"$Format:%B$\n".repeat(3000));
+    app.git(&["add", "-A"]).ok();
+    raw.feed(&["commit", "-q", "-F", "-"], &[b'm'; 1_000_000]);
+    fails("build", "this commit cannot be sent to a build: git archive: fatal: Out of memory");
+
     let grown = peak(&world).saturating_sub(before);
     assert!(grown < 48 << 10, "the server took {grown} KiB more at its worst");
     refused_by_git(&raw, &fine);
