@@ -76,6 +76,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The dashboard's public name, behind Caddy.
     pub dashboard_domain: Option<DomainName>,
+    /// The name by which pushers reach this machine's sshd, for the remotes that are shown.
+    pub ssh_host: Option<DomainName>,
+    /// The port of that sshd.
+    pub ssh_port: u16,
     /// The branch whose pushes deploy.
     pub deploy_branch: String,
     /// How long a deploy may take until it is live, without its wait for another app's build.
@@ -86,6 +90,8 @@ pub struct Config {
     pub docker: Docker,
     /// Builds.
     pub build: Build,
+    /// Pushes.
+    pub git: Git,
     /// What is kept, and for how long.
     pub keep: Keep,
 }
@@ -138,6 +144,14 @@ pub struct Build {
     pub memory: Bytes,
     /// A build that takes longer is stopped.
     pub timeout: HumanDuration,
+}
+
+/// `[git]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Git {
+    /// The most that one push may bring.
+    pub max_push: Bytes,
 }
 
 /// `[keep]`
@@ -201,11 +215,14 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             dashboard_domain: None,
+            ssh_host: None,
+            ssh_port: 22,
             deploy_branch: "main".into(),
             deploy_timeout: HumanDuration::secs(2 * 3600),
             caddy: Caddy::default(),
             docker: Docker::default(),
             build: Build::default(),
+            git: Git::default(),
             keep: Keep::default(),
         }
     }
@@ -227,6 +244,12 @@ impl Default for Docker {
 impl Default for Build {
     fn default() -> Self {
         Self { concurrency: 1, memory: Bytes(512 << 20), timeout: HumanDuration::secs(30 * 60) }
+    }
+}
+
+impl Default for Git {
+    fn default() -> Self {
+        Self { max_push: Bytes(1 << 30) }
     }
 }
 

@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{Error, Windlass};
 use crate::domain::{App, AppName, AppStatus, DeployId, DomainName};
+use crate::machine::user_name;
 use crate::proxy::{Route, Settings, Upstream};
 use crate::store::{AppRow, StoreError};
 
@@ -103,8 +104,19 @@ impl Windlass {
             (Some(_), Some(names)) if names.contains(&self.naming.live(&row.name)) => AppStatus::Serving,
             (Some(_), Some(_)) => AppStatus::Down,
         };
-        let remote = self.git.path(&row.name).display().to_string();
+        let remote = self.remote(&row.name);
         Ok(App { name: row.name, domains: row.domains, remote, status, restarts: None, live })
+    }
+
+    /// What `git remote add` takes: by ssh where the configuration says how this machine is reached, else
+    /// the path on it.
+    fn remote(&self, name: &AppName) -> String {
+        let user = || user_name(rustix::process::geteuid().as_raw());
+        match (&self.config.ssh_host, self.config.ssh_port) {
+            (None, _) => self.git.path(name).display().to_string(),
+            (Some(host), 22) => format!("{}@{host}:{name}", user()),
+            (Some(host), port) => format!("ssh://{}@{host}:{port}/{name}", user()),
+        }
     }
 
     /// Where the public finds a domain: `https://shop.example.com`.

@@ -1,6 +1,8 @@
 //! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
 //! and whatever came from outside behind `--end-of-options` or `--`.
 
+mod service;
+
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -10,6 +12,8 @@ use std::process::Stdio;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+
+pub use service::{HttpCall, Report, http_backend, receive_pack, report, upload_pack};
 
 use crate::domain::{AppName, CommitId, DeployId};
 
