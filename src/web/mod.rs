@@ -13,6 +13,7 @@ mod deploy;
 mod doors;
 mod error;
 mod events;
+mod git;
 mod login;
 mod session;
 mod tail;
@@ -62,7 +63,7 @@ pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -
 
 /// Every route, with what it asks for.
 fn table(web: Web) -> Doors {
-    use Rule::{Deploy, Public, User, View};
+    use Rule::{Deploy, Public, Service, User, View};
     Doors::new(web)
         .page(Public, "/login", login::page)
         .form(Public, "log_in", "/login", login::submit)
@@ -77,6 +78,9 @@ fn table(web: Web) -> Doors {
         .page(View, "/apps/{app}/deploys/{id}/events", events::stream)
         .page(View, "/apps/{app}/deploys/{id}/log", deploy::log)
         .form(Deploy, "cancel", "/apps/{app}/deploys/{id}/cancel", deploy::cancel)
+        .page(Service, "/git/{app}/info/refs", git::serve)
+        .service(View, "/git/{app}/git-upload-pack", git::serve)
+        .service(Deploy, "/git/{app}/git-receive-pack", git::serve)
 }
 
 fn cross_site(_: ProtectionError) -> Response {
