@@ -77,6 +77,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The dashboard's public name, behind Caddy.
     pub dashboard_domain: Option<DomainName>,
+    /// The name by which pushers reach this machine's sshd, for the remotes that are shown.
+    pub ssh_host: Option<DomainName>,
+    /// The port of that sshd.
+    pub ssh_port: u16,
     /// The branch whose pushes deploy.
     pub deploy_branch: String,
     /// How long a deploy may take until it is live, without its wait for another app's build.
@@ -215,6 +219,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             dashboard_domain: None,
+            ssh_host: None,
+            ssh_port: 22,
             deploy_branch: "main".into(),
             deploy_timeout: HumanDuration::secs(2 * 3600),
             caddy: Caddy::default(),

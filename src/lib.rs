@@ -12,6 +12,7 @@ pub mod domain;
 pub mod engine;
 pub mod git;
 pub mod logs;
+pub mod machine;
 pub mod proxy;
 pub mod serve;
 pub mod space;

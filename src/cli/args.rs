@@ -181,6 +181,15 @@ bring each up: windlass redeploy NAME --wait")]
     /// What git runs in an app's repository.
     #[command(subcommand, hide = true)]
     Hook(HookCommand),
+    /// What sshd runs for whoever comes in with an ssh key.
+    #[command(
+        hide = true,
+        after_help = "It stands in .ssh/authorized_keys under the home folder; windlass key add writes it there."
+    )]
+    Ssh {
+        /// The number of that key.
+        key: i64,
+    },
     /// Print completions for a shell.
     #[command(after_help = "Example:
   windlass completions bash > /etc/bash_completion.d/windlass")]
@@ -523,6 +532,7 @@ mod tests {
             "restore - --passphrase-file p",
             "hook pre-receive",
             "hook post-receive",
+            "ssh 3",
             "completions zsh",
         ] {
             parse(&format!("windlass {line}")).unwrap_or_else(|error| panic!("{line}: {error}"));

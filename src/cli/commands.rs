@@ -55,6 +55,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Hook(_)
+        | Command::Ssh { .. }
         | Command::Completions { .. } => Err(CliError::Usage("this command does not ask the server".into())),
     }
 }

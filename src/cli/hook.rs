@@ -48,13 +48,18 @@ fn allow(from_git: impl BufRead, out: &mut impl Write) -> Result<Outcome, CliErr
 
 /// `windlass hook post-receive`, run by git in the bare repository.
 pub fn post_receive() -> Result<Outcome, CliError> {
+    crate::git::report(false);
     let out = io::stdout();
     let colour = colours(&out);
     let out = Watched::new(std::fs::File::from(out.as_fd().try_clone_to_owned()?), UNREAD)?;
     let mut show = Renderer::new(out, colour);
     let folder = std::env::var_os("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
     let mut hook = Hook { show: &mut show, folder, start: START, patience: PATIENCE };
-    match hook.run(io::stdin().lock()) {
+    let outcome = hook.run(io::stdin().lock());
+    if matches!(outcome, Ok(Outcome::Done)) {
+        crate::git::report(true);
+    }
+    match outcome {
         // Whoever pushed is gone. Standard error may be the same full pipe: not a word.
         Err(CliError::Output(_)) => Ok(Outcome::Done),
         outcome => outcome,
@@ -112,7 +117,6 @@ impl<W: Write> Hook<'_, W> {
                      Once it runs again: windlass deploy show {id}\n\
                      UNKNOWN  deploy {id}: the server went away before its end"
                 ))?;
-                return Ok(Outcome::Done);
             }
             Err(CliError::Unreachable(_)) => {
                 let commit = updates.iter().map(|update| &update.new).find(|new| !new.is_zero());
@@ -342,7 +346,7 @@ mod tests {
         });
         let (outcome, said) = world.push(&format!("{ZERO} {commit} refs/heads/main\n"));
         server.join().unwrap();
-        assert_eq!(outcome.unwrap(), Outcome::Done);
+        assert_eq!(outcome.unwrap(), Outcome::NotDone);
         assert_eq!(world.branch("main"), commit);
         assert!(said.contains("windlass deploy show 7"), "{said}");
     }

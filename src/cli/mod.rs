@@ -13,6 +13,7 @@ mod doctor;
 mod follow;
 mod hook;
 mod render;
+mod ssh;
 mod table;
 mod watched;
 
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::access::Caller;
 use crate::config::Home;
+use crate::machine::user_name;
 use args::{Cli, Command, HookCommand};
 use client::Client;
 
@@ -91,6 +93,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Restore(asked) => backup::restore(&home, &asked),
         Command::Hook(HookCommand::PreReceive) => hook::pre_receive(),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
+        Command::Ssh { key } => ssh::run(&home, key),
         Command::Completions { shell } => completions(shell),
         command => commands::run(&Client::new(home.control_socket(), caller()), command),
     }
@@ -138,14 +141,6 @@ fn print(text: &str) -> Result<Outcome, CliError> {
 fn print_json(value: &impl serde::Serialize) -> Result<Outcome, CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Refused(error.to_string()))?;
     print(&(text + "\n"))
-}
-
-/// The name of the user `uid`, or its number.
-fn user_name(uid: u32) -> String {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let id = uid.to_string();
-    let name = users.lines().find(|line| line.split(':').nth(2) == Some(&id));
-    name.and_then(|line| line.split(':').next()).map_or(id.clone(), str::to_owned)
 }
 
 /// Who asks: whoever came in by ssh or HTTPS, as what let them in has said; else the login name, else

@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{Error, Windlass};
 use crate::domain::{Allowance, App, AppName, AppStatus, DeployId, DomainName};
+use crate::machine::user_name;
 use crate::proxy::{Route, Settings, Upstream};
 use crate::store::{AppRow, StoreError};
 
@@ -103,7 +104,7 @@ impl Windlass {
             (Some(_), Some(names)) if names.contains(&self.naming.live(&row.name)) => AppStatus::Serving,
             (Some(_), Some(_)) => AppStatus::Down,
         };
-        let remote = self.git.path(&row.name).display().to_string();
+        let remote = self.remote(&row.name);
         let allowed = self.store.allowance(&row.name).await?;
         Ok(App { name: row.name, domains: row.domains, remote, status, restarts: None, allowed, live })
     }
@@ -114,6 +115,17 @@ impl Windlass {
         let before = if reset { Allowance::default() } else { self.store.allowance(name).await? };
         self.store.allow(name, &before.with(more)).await?;
         self.app(name).await
+    }
+
+    /// What `git remote add` takes: by ssh where the configuration says how this machine is reached, else
+    /// the path on it.
+    fn remote(&self, name: &AppName) -> String {
+        let user = || user_name(rustix::process::geteuid().as_raw());
+        match (&self.config.ssh_host, self.config.ssh_port) {
+            (None, _) => self.git.path(name).display().to_string(),
+            (Some(host), 22) => format!("{}@{host}:{name}", user()),
+            (Some(host), port) => format!("ssh://{}@{host}:{port}/{name}", user()),
+        }
     }
 
     /// Where the public finds a domain: `https://shop.example.com`.

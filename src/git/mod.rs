@@ -1,6 +1,7 @@
 //! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
 //! and whatever came from outside behind `--end-of-options` or `--`.
 
+mod service;
 mod survey;
 
 use std::fs::File;
@@ -14,6 +15,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+pub use service::{HttpCall, Report, http_backend, receive_pack, report, upload_pack};
 pub use survey::{Limits, Survey, TooMuch};
 
 use crate::domain::{AppName, CommitId, DeployId};

@@ -7,7 +7,7 @@
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::handler::Handler;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
@@ -18,8 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use std::net::SocketAddr;
 
 use super::api::{self, Endpoint};
-use super::error::Error;
-use super::{Web, session};
+use super::error::{Error, Plain};
+use super::{Web, git, session};
 use crate::access::{AccessError, Action};
 use crate::domain::{AppName, Denied, Needs, Principal, Right};
 
@@ -34,6 +34,8 @@ pub enum Rule {
     View,
     /// To deploy the app of the path.
     Deploy,
+    /// To deploy the app of the path where the query says that git is about to push, else to see it.
+    Service,
     /// To be an administrator.
     Admin,
     /// A user, and then what the request of the control socket that it stands for needs.
@@ -54,9 +56,14 @@ pub struct Door {
 }
 
 impl Door {
+    /// Whether git asks here, and nothing else.
+    fn is_gits(&self) -> bool {
+        self.path.starts_with("/git/")
+    }
+
     /// Whether programs come in here, by a token in the `Authorization` header.
     fn takes_tokens(&self) -> bool {
-        ["/api/", "/git/"].iter().any(|start| self.path.starts_with(start))
+        self.is_gits() || self.path.starts_with("/api/")
     }
 }
 
@@ -113,12 +120,21 @@ impl Doors {
         })
     }
 
+    /// What git sends to. It changes nothing by itself: a push is in the audit log once its hook tells.
+    pub(super) fn service<H, T>(self, rule: Rule, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Web>,
+        T: 'static,
+    {
+        self.open(Door { method: "POST", path, rule, action: None }, MethodFilter::POST, handler)
+    }
+
     fn open<H, T>(mut self, door: Door, method: MethodFilter, handler: H) -> Self
     where
         H: Handler<T, Web>,
         T: 'static,
     {
-        let of_app = matches!(door.rule, Rule::View | Rule::Deploy);
+        let of_app = matches!(door.rule, Rule::View | Rule::Deploy | Rule::Service);
         assert!(!of_app || door.path.contains("{app}"), "{door:?} has no app in its path");
         let guarded = on(method, handler).route_layer(from_fn_with_state((self.web.clone(), door), guard));
         self.router = self.router.route(door.path, guarded);
@@ -209,13 +225,17 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     let (mut parts, body) = request.into_parts();
     let From(address) = origin(&parts.headers, &parts.extensions);
     let path = parts.uri.path().to_owned();
-    let refused = |error: Error| error.at(&path);
+    let refused = |error: Error| match door.is_gits() {
+        true => Plain(error).into_response(),
+        false => error.at(&path),
+    };
     let found = match (parts.headers.get(AUTHORIZATION), session::token(&parts.headers)) {
         (Some(header), _) if door.takes_tokens() => {
             let secret = token(header).unwrap_or_default();
             known(web.windlass.access.token(&secret, &address).await)
         }
-        (_, Some(token)) => web.windlass.access.session(token, &address).await,
+        // Git has no cookies, and what has is not git.
+        (_, Some(token)) if !door.is_gits() => web.windlass.access.session(token, &address).await,
         _ => Ok(None),
     };
     let who = found.map_err(|error| refused(Error::of(error)))?;
@@ -226,6 +246,7 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
         Rule::Admin => Needs::Admin,
         Rule::View => Needs::App(Right::View, app(&mut parts).await.map_err(refused)?),
         Rule::Deploy => Needs::App(Right::Deploy, app(&mut parts).await.map_err(refused)?),
+        Rule::Service => Needs::App(git::right(parts.uri.query()), app(&mut parts).await.map_err(refused)?),
     };
     let detail = parts.uri.path().to_owned();
     let action = door.action.map(|name| Action { name, detail });
@@ -257,14 +278,23 @@ fn known(found: Result<Principal, AccessError>) -> Result<Option<Principal>, Acc
 /// The app of the path. What can be no app's name is simply not found.
 async fn app(parts: &mut Parts) -> Result<AppName, Error> {
     let params = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| Error::NotFound)?;
-    let name = params.iter().find(|(name, _)| *name == "app").map(|(_, value)| value.parse());
-    name.and_then(Result::ok).ok_or(Error::NotFound)
+    let (_, name) = params.iter().find(|(name, _)| *name == "app").ok_or(Error::NotFound)?;
+    if parts.uri.path().starts_with("/git/") {
+        return git::app(name);
+    }
+    name.parse().map_err(|_| Error::NotFound)
 }
 
-/// To the log-in page, and back afterwards where that makes sense.
+/// Whoever is nobody: git and other programs are asked for a token, a browser goes
+/// to the log-in page, and back afterwards where that makes sense.
 fn not_known(parts: &Parts) -> Response {
+    let nobody = || Error::of(Denied::NobodyKnown.into());
+    if parts.uri.path().starts_with("/git/") {
+        let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Windlass: any user name, and a token as password\"")];
+        return (ask, Plain(nobody())).into_response();
+    }
     if parts.uri.path().starts_with("/api/") {
-        return Error::of(Denied::NobodyKnown.into()).problem();
+        return nobody().problem();
     }
     session::to_login(parts.method == Method::GET, &parts.uri).into_response()
 }

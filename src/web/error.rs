@@ -110,6 +110,18 @@ impl Error {
     }
 }
 
+/// The same for programs that show people what they are told: git does, line by line.
+#[derive(Debug)]
+pub(super) struct Plain(pub(super) Error);
+
+impl IntoResponse for Plain {
+    fn into_response(self) -> Response {
+        self.0.log();
+        let (status, _, message) = self.0.parts();
+        (status, message + "\n").into_response()
+    }
+}
+
 /// The error's text as a sentence.
 fn sentence(error: &deploy::Error) -> String {
     let text = error.to_string();

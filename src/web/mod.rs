@@ -16,6 +16,7 @@ mod deploy;
 mod doors;
 mod error;
 mod events;
+mod git;
 mod login;
 mod session;
 mod tail;
@@ -65,7 +66,7 @@ pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -
 
 /// Every route, with what it asks for.
 fn table(web: Web) -> Doors {
-    use Rule::{Admin, Deploy, Public, User, View};
+    use Rule::{Admin, Deploy, Public, Service, User, View};
     let api = api::ENDPOINTS.iter().fold(Doors::new(web), |doors, endpoint| doors.endpoint(*endpoint));
     api.page(Public, "/api/v1/openapi.json", api::openapi)
         .page(Public, "/login", login::page)
@@ -92,6 +93,9 @@ fn table(web: Web) -> Doors {
         .form(User, "token_revoke", "/account/tokens/revoke", account::revoke_token)
         .page(Admin, "/audit", audit::page)
         .form(Deploy, "cancel", "/apps/{app}/deploys/{id}/cancel", deploy::cancel)
+        .page(Service, "/git/{app}/info/refs", git::serve)
+        .service(View, "/git/{app}/git-upload-pack", git::serve)
+        .service(Deploy, "/git/{app}/git-receive-pack", git::serve)
 }
 
 fn cross_site(_: ProtectionError) -> Response {

@@ -13,11 +13,11 @@ use super::*;
 use crate::config::{Config, Home};
 use crate::domain::{
     App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal,
-    Release, Role, Stopwatch, Trigger, UserName, Via,
+    Release, Role, Scope, Stopwatch, Trigger, UserName, Via,
 };
 use crate::logs::{PhaseWriter, Redactor};
 use crate::store::tests::scratch;
-use crate::store::{NewDeploy, NewSession};
+use crate::store::{NewDeploy, NewSession, NewToken};
 
 /// Somebody who may do everything.
 pub(super) fn known(name: &str) -> Who {
@@ -62,6 +62,15 @@ impl World {
         store.open_session(&new).await.unwrap();
         let set = session::opening(&token, &Default::default()).unwrap();
         set.to_str().unwrap().split(';').next().unwrap().to_owned()
+    }
+
+    /// A token of a user who is there, as the header that a program would send.
+    async fn token_of(&self, name: &str) -> String {
+        let (secret, user) = (format!("wlt_{:032x}", rand::random::<u128>()), name.parse().unwrap());
+        let hash = crate::access::hashed(&secret);
+        let new = NewToken { user: &user, name: "ci", hash, scope: Scope::Admin, apps: None, expires: None };
+        self.windlass.store.add_token(&new).await.unwrap();
+        format!("Bearer {secret}")
     }
 
     pub(super) async fn create_app(&self, name: &str) {
@@ -506,14 +515,14 @@ async fn with_apps() -> (World, DeployId) {
 
 async fn ask_as(
     world: &World,
-    cookie: Option<&String>,
+    known: Option<(&str, &str)>,
     method: &str,
     path: &str,
     body: &str,
 ) -> Response<Body> {
     let mut request = Request::builder().method(method).uri(path);
-    if let Some(cookie) = cookie {
-        request = request.header("cookie", cookie);
+    if let Some((header, value)) = known {
+        request = request.header(header, value);
     }
     let json = path.starts_with("/api/");
     let kind = if json { "application/json" } else { "application/x-www-form-urlencoded" };
@@ -531,6 +540,10 @@ fn row(method: &str, path: &str, allowed: [bool; 5]) -> String {
 async fn every_route_lets_in_whom_its_rule_says() {
     let (world, id) = with_apps().await;
     let who = everybody(&world).await;
+    let mut tokens = vec![None];
+    for name in ["outsider", "viewer", "deployer", "admin"] {
+        tokens.push(Some(world.token_of(name).await));
+    }
     let web = Web { windlass: world.windlass.clone(), shutdown: world.shutdown.clone() };
     let mut rows = String::new();
     for door in table(web).table {
@@ -540,12 +553,16 @@ async fn every_route_lets_in_whom_its_rule_says() {
         }
         let path = door.path.replace("{app}", "shop").replace("{id}", &id.to_string());
         let mut allowed = [false; 5];
-        for (n, cookie) in who.iter().enumerate() {
-            let response = ask_as(&world, cookie.as_ref(), door.method, &path, "id=0").await;
+        for n in 0..who.len() {
+            // Git has tokens and no cookies.
+            let gits = door.path.starts_with("/git/");
+            let (header, known) = if gits { ("authorization", &tokens[n]) } else { ("cookie", &who[n]) };
+            let known = known.as_ref().map(|known| (header, known.as_str()));
+            let response = ask_as(&world, known, door.method, &path, "id=0").await;
             let expected = match door.rule {
                 Rule::Public => true,
                 Rule::User | Rule::Request => n > 0,
-                Rule::View => n > 1,
+                Rule::View | Rule::Service => n > 1,
                 Rule::Deploy => n > 2,
                 Rule::Admin => n > 3,
             };
@@ -578,7 +595,8 @@ async fn every_endpoint_lets_in_whom_its_request_says() {
             let named = if endpoint.path.contains("/users/") { "viewer" } else { "shop" };
             let path = endpoint.path.replace("{app}", "shop").replace("{name}", named);
             let path = path.replace("{id}", &id.to_string());
-            let response = ask_as(&world, who[n].as_ref(), endpoint.method, &path, &endpoint.example()).await;
+            let known = who[n].as_ref().map(|cookie| ("cookie", cookie.as_str()));
+            let response = ask_as(&world, known, endpoint.method, &path, &endpoint.example()).await;
             let status = response.status().as_u16();
             assert!(status != 400, "{endpoint:?}: {}", text(response).await);
             allowed[n] = !matches!(status, 401 | 403 | 404);
@@ -637,4 +655,48 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
         let status = runtime.block_on(router.clone().oneshot(request)).unwrap().status();
         prop_assert!(!status.is_server_error(), "{}", status);
     });
+}
+
+/// Asks as git does, with a token or without.
+async fn by_git(world: &World, path: &str, authorization: Option<&str>) -> Response<Body> {
+    let mut request = Request::get(path).header("user-agent", "git/2.47.3");
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    world.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn git_is_asked_for_a_token_and_told_in_plain_words_what_is_not_allowed() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    let cookie = world.cookie_of("viewer", Role::Viewer, &["shop"]).await;
+    let token = world.token_of("viewer").await;
+    let (fetch, push) = ("?service=git-upload-pack", "?service=git-receive-pack");
+    let info = |query: &str| format!("/git/shop.git/info/refs{query}");
+
+    for nobody in [None, Some("Bearer wlt_0"), Some("Basic !"), Some("")] {
+        let refused = by_git(&world, &info(fetch), nobody).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{nobody:?}");
+        assert!(refused.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic realm="));
+    }
+    let request = Request::get(info(fetch)).header("cookie", &cookie).body(Body::empty()).unwrap();
+    let by_cookie = world.router().oneshot(request).await.unwrap();
+    assert_eq!(by_cookie.status(), StatusCode::UNAUTHORIZED, "a browser's log-in is not git's");
+    let page = Request::get("/apps/shop").header("authorization", &token).body(Body::empty()).unwrap();
+    let page = world.router().oneshot(page).await.unwrap();
+    assert_eq!(page.status(), StatusCode::SEE_OTHER, "a token is not a browser's log-in");
+
+    let refused = by_git(&world, &info(push), Some(&token)).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(refused.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
+    assert!(text(refused).await.starts_with("Viewer may see shop and not deploy it"));
+    for there_is_none in ["/git/blog/info/refs", "/git/Sh%20op/info/refs", "/git/shop.git.git/info/refs"] {
+        let refused = by_git(&world, &format!("{there_is_none}{fetch}"), Some(&token)).await;
+        assert_eq!(refused.status(), StatusCode::NOT_FOUND, "{there_is_none}");
+    }
+    for meaningless in ["", "?service=git-upload-archive", "?service=git-upload-pack&x"] {
+        let refused = by_git(&world, &info(meaningless), Some(&token)).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{meaningless}");
+    }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::fs::Access;
 
 use super::Finding;
-use crate::cli::user_name;
 use crate::config::Home;
+use crate::machine::user_name;
 
 /// Everything about the home folder's files.
 pub fn check(home: &Home) -> Vec<Finding> {
