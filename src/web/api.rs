@@ -99,6 +99,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = endpoints! {
     "POST" "/apps" => "app_create", "Creates an app",
         [field("name", In::Body, Kind::Text, "its name"), or(field("domains", In::Body, Kind::List, "its domains"), "[]")];
     "GET" "/apps/{name}" => "app_show", "An app", [NAME];
+    "POST" "/apps/{name}/allow" => "app_allow", "Allows an app more than every app may", [
+        NAME,
+        field("more", In::Body, Kind::Object, "memory, pids, cpus, capabilities"),
+        or(field("reset", In::Body, Kind::Bool, "takes back all that was allowed before"), "false")];
     "DELETE" "/apps/{name}" => "app_destroy", "Removes an app with everything of it", [NAME];
     "GET" "/apps/{app}/env" => "env_list", "Names of variables, and values where asked",
         [APP, or(field("reveal", In::Query, Kind::Bool, "the values too"), "false")];
@@ -199,7 +203,6 @@ impl Kind {
     fn schema(self) -> Value {
         match self {
             Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
-            Kind::Object => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             other => json!({ "type": other.as_str() }),
         }
     }
@@ -330,6 +333,7 @@ mod tests {
             (Kind::Bool, _) => json!(true),
             (Kind::List, "domains") => json!(["shop.example.com"]),
             (Kind::List, _) => json!(["shop"]),
+            (Kind::Object, "more") => json!({ "memory": "1g", "capabilities": ["NET_RAW"] }),
             (Kind::Object, _) => json!({ "TOKEN": "x" }),
         }
     }

@@ -23,16 +23,16 @@ use crate::world::{World, wait_for};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Chromium with a profile of its own, and the driver that moves it.
-struct Browser {
+pub struct Browser {
     // In the order in which they have to go.
     client: Client,
     runtime: Runtime,
     _driver: Driver,
-    dashboard: String,
+    pub dashboard: String,
 }
 
 impl Browser {
-    fn start(world: &World, script: bool) -> Self {
+    pub fn start(world: &World, script: bool) -> Self {
         let driver = Driver::start();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -67,65 +67,65 @@ impl Browser {
         Self { client, runtime, _driver: driver, dashboard: format!("http://127.0.0.1:{}", world.listen) }
     }
 
-    fn visit(&self, url: &str) {
+    pub fn visit(&self, url: &str) {
         self.runtime.block_on(self.client.goto(url)).unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
     /// Opens a page of the dashboard.
-    fn open(&self, path: &str) {
+    pub fn open(&self, path: &str) {
         self.visit(&format!("{}{path}", self.dashboard));
     }
 
-    fn reload(&self) {
+    pub fn reload(&self) {
         self.runtime.block_on(self.client.refresh()).unwrap();
     }
 
     /// The page's address, without the dashboard's own.
-    fn at(&self) -> String {
+    pub fn at(&self) -> String {
         let url = self.runtime.block_on(self.client.current_url()).unwrap().to_string();
         url.strip_prefix(&self.dashboard).unwrap_or(&url).to_owned()
     }
 
-    fn find(&self, css: &str) -> Option<Element> {
+    pub fn find(&self, css: &str) -> Option<Element> {
         self.runtime.block_on(self.client.find(Locator::Css(css))).ok()
     }
 
-    fn count(&self, css: &str) -> usize {
+    pub fn count(&self, css: &str) -> usize {
         self.runtime.block_on(self.client.find_all(Locator::Css(css))).unwrap().len()
     }
 
     /// What a person reads in the first element found. None where there is none, or where it was
     /// just replaced.
-    fn read(&self, css: &str) -> Option<String> {
+    pub fn read(&self, css: &str) -> Option<String> {
         let element = self.find(css)?;
         self.runtime.block_on(element.text()).ok()
     }
 
-    fn text(&self, css: &str) -> String {
+    pub fn text(&self, css: &str) -> String {
         wait_for(&format!("an element {css} at {}", self.at()), PATIENCE, || self.read(css))
     }
 
     /// Waits until an element shows a text.
-    fn shows(&self, css: &str, text: &str) {
+    pub fn shows(&self, css: &str, text: &str) {
         wait_for(&format!("{css} shows {text:?} at {}", self.at()), PATIENCE, || {
             self.read(css)?.contains(text).then_some(())
         });
     }
 
-    fn click(&self, css: &str) {
+    pub fn click(&self, css: &str) {
         wait_for(&format!("{css} can be clicked at {}", self.at()), PATIENCE, || {
             self.runtime.block_on(self.find(css)?.click()).ok()
         });
     }
 
-    fn click_link(&self, text: &str) {
+    pub fn click_link(&self, text: &str) {
         wait_for(&format!("a link {text:?} at {}", self.at()), PATIENCE, || {
             let click = async { self.client.find(Locator::LinkText(text)).await?.click().await };
             self.runtime.block_on(click).ok()
         });
     }
 
-    fn fill(&self, css: &str, text: &str) {
+    pub fn fill(&self, css: &str, text: &str) {
         let field = self.find(css).unwrap_or_else(|| panic!("no field {css} at {}", self.at()));
         let fill = async {
             field.clear().await?;
@@ -135,50 +135,50 @@ impl Browser {
     }
 
     /// What a script in the page returns.
-    fn run(&self, script: &str) -> Value {
+    pub fn run(&self, script: &str) -> Value {
         self.runtime.block_on(self.client.execute(script, vec![])).unwrap()
     }
 
-    fn log_in(&self, password: &str) {
+    pub fn log_in(&self, password: &str) {
         self.fill("#name", "admin");
         self.fill("#password", password);
         self.click(".fields button");
     }
 
     /// The lines of the log that are in the page, each with its time, in order.
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let line = "line => line.dataset.t.padStart(8) + '  ' + line.textContent";
         let lines = self.run(&format!("return [...document.querySelectorAll('.log > div')].map({line})"));
         serde_json::from_value(lines).unwrap()
     }
 
     /// A new tab, which is then the one in front.
-    fn new_tab(&self) -> fantoccini::wd::WindowHandle {
+    pub fn new_tab(&self) -> fantoccini::wd::WindowHandle {
         let tab = self.runtime.block_on(self.client.new_window(true)).unwrap().handle;
         self.to_tab(&tab);
         tab
     }
 
-    fn tab(&self) -> fantoccini::wd::WindowHandle {
+    pub fn tab(&self) -> fantoccini::wd::WindowHandle {
         self.runtime.block_on(self.client.window()).unwrap()
     }
 
-    fn to_tab(&self, tab: &fantoccini::wd::WindowHandle) {
+    pub fn to_tab(&self, tab: &fantoccini::wd::WindowHandle) {
         self.runtime.block_on(self.client.switch_to_window(tab.clone())).unwrap();
     }
 
-    fn issue(&self, path: &'static str, body: Value) -> Result<Value, CmdError> {
+    pub fn issue(&self, path: &'static str, body: Value) -> Result<Value, CmdError> {
         self.runtime.block_on(self.client.issue_cmd(Own { path, body }))
     }
 
     /// What the browser's console says since it was last asked.
-    fn console(&self) -> Vec<String> {
+    pub fn console(&self) -> Vec<String> {
         let log = self.issue("se/log", json!({ "type": "browser" })).unwrap();
         log.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
     /// No alert is open, and nothing in the page was made of what somebody else wrote.
-    fn is_clean(&self) {
+    pub fn is_clean(&self) {
         let alert = self.runtime.block_on(self.client.get_alert_text());
         assert!(alert.is_err(), "an alert: {alert:?}");
         assert_eq!(self.count("script"), 1, "only our own script");
@@ -308,7 +308,7 @@ fn logs_in_and_finds_the_commands<'w>(world: &'w World, browser: &Browser) -> Ap
     browser.open("/");
     assert_eq!(browser.at(), "/login");
     browser.log_in("not-the-password");
-    browser.shows(".note.bad", "do not belong together");
+    browser.shows(".note.bad", "is not right");
     assert_eq!(browser.at(), "/login");
     browser.log_in(&password);
     browser.shows("h1", "Apps");

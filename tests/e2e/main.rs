@@ -14,6 +14,7 @@ mod build;
 mod cancel;
 mod crash;
 mod django;
+mod doors;
 mod edge;
 mod engine;
 mod faults;
