@@ -51,7 +51,7 @@ impl Windlass {
                 None => break,
             }
         }
-        lines.sort();
+        lines.sort_by(|one, other| one.at.cmp(&other.at));
         let from = if since_ms.is_some() { 0 } else { lines.len().saturating_sub(tail) };
         let lines = lines.split_off(from);
         Ok((lines, AppOutput { windlass: self.clone(), app: app.clone(), news, offsets }))
@@ -68,7 +68,7 @@ impl AppOutput {
                 lines.extend(self.windlass.logs.app_from(id, offset)?);
             }
             if !lines.is_empty() {
-                lines.sort();
+                lines.sort_by(|one, other| one.at.cmp(&other.at));
                 return Ok(lines);
             }
             let _ = self.news.changed().await;

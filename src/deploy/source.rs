@@ -199,7 +199,8 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         app: deploy.app.to_string(),
         deploy: deploy.id.to_string(),
         commit: commit.to_string(),
-        session: format!("{name}-{:016x}", rand::random::<u64>()),
+        // The engine looks for what stands behind the first colon.
+        session: format!("windlass-{}-{:016x}", deploy.id, rand::random::<u64>()),
         timeout,
     };
     let (context, sending) = context::stream(run, &commit, &manifest.build).await?;

@@ -37,7 +37,11 @@ pub struct AppLogWriter {
     unfinished: [Unfinished; 2],
 }
 
-/// A line that has not ended: the engine gives a long one in parts.
+/// The engine gives a long line in parts of this size, all with one time. The last is shorter, and
+/// from old engines (20.10) it has no newline.
+const PART: usize = 16 * 1024;
+
+/// A line that has not ended.
 #[derive(Debug)]
 struct Unfinished {
     /// When it began; empty while there is none.
@@ -51,35 +55,34 @@ impl AppLogWriter {
         self.known.as_deref()
     }
 
-    /// Appends a line that the engine gave with its time, unless a writer before this one had it.
-    /// Without a newline at its end, more of it is to come.
+    /// Appends a line, or a part of one, that the engine gave with its time, unless a writer before
+    /// this one had it.
     pub fn append(&mut self, at: &str, stderr: bool, text: &[u8]) -> io::Result<()> {
         if self.known.as_deref().is_some_and(|known| at <= known) {
             return Ok(());
         }
-        let line = &mut self.unfinished[usize::from(stderr)];
-        if line.at.is_empty() {
-            line.at.push_str(at);
+        if self.unfinished[usize::from(stderr)].at != at {
+            self.end_line(stderr)?;
         }
-        let began = line.at.clone();
+        let line = &mut self.unfinished[usize::from(stderr)];
+        line.at.replace_range(.., at);
         let mut lines = Vec::new();
         line.splitter.push(text, |line| lines.push(line));
-        if text.ends_with(b"\n") {
-            line.at.clear();
-        }
-        lines.iter().try_for_each(|line| self.write(&began, stderr, line))
+        lines.iter().try_for_each(|line| self.write(at, stderr, line))?;
+        if text.len() < PART { self.end_line(stderr) } else { Ok(()) }
     }
 
     /// Appends what has not ended and will not.
     pub fn finish(&mut self) -> io::Result<()> {
-        for stderr in [false, true] {
-            let line = &mut self.unfinished[usize::from(stderr)];
-            let began = std::mem::take(&mut line.at);
-            let mut lines = Vec::new();
-            line.splitter.finish(|line| lines.push(line));
-            lines.iter().try_for_each(|line| self.write(&began, stderr, line))?;
-        }
-        Ok(())
+        [false, true].into_iter().try_for_each(|stderr| self.end_line(stderr))
+    }
+
+    fn end_line(&mut self, stderr: bool) -> io::Result<()> {
+        let line = &mut self.unfinished[usize::from(stderr)];
+        let at = std::mem::take(&mut line.at);
+        let mut lines = Vec::new();
+        line.splitter.finish(|line| lines.push(line));
+        lines.iter().try_for_each(|line| self.write(&at, stderr, line))
     }
 
     fn write(&mut self, at: &str, stderr: bool, text: &str) -> io::Result<()> {
@@ -248,17 +251,29 @@ mod tests {
         env.set("TOKEN", "s3cret-t0ken").unwrap();
         let mut writer = logs.write_app(DeployId(1), Redactor::new(&env, &[])).unwrap();
         let at = |n: u32| format!("2026-11-21T00:00:00.{n:09}Z");
-        writer.append(&at(1), false, b"it is s3cr").unwrap();
+        let long = "x".repeat(PART - 6) + "s3cret";
+        writer.append(&at(1), false, long.as_bytes()).unwrap();
         writer.append(&at(2), true, b"a complaint\n").unwrap();
-        writer.append(&at(3), false, b"et-t0ken\n").unwrap();
-        writer.append(&at(4), false, b"the end s3cret-t0ken").unwrap();
+        writer.append(&at(1), false, b"-t0ken\n").unwrap();
+        // As old engines give it.
+        writer.append(&at(3), false, long.as_bytes()).unwrap();
+        writer.append(&at(3), false, b"-t0ken").unwrap();
+        writer.append(&at(4), false, b"another line\n").unwrap();
+        // More of it never came.
+        writer.append(&at(5), false, long.as_bytes()).unwrap();
+        writer.append(&at(6), false, long.as_bytes()).unwrap();
         writer.finish().unwrap();
-        let lines = logs.app_tail(DeployId(1), 9).unwrap();
-        let lines: Vec<_> = lines.iter().map(|l| (l.at.clone(), l.stderr, l.text.as_str())).collect();
+        let lines = logs.app_tail(DeployId(1), 20).unwrap();
+        let lines: Vec<_> = lines.iter().map(|l| (l.at.clone(), l.text.trim_start_matches('x'))).collect();
         let expected = [
-            (at(2), true, "a complaint"),
-            (at(1), false, "it is [TOKEN]"),
-            (at(4), false, "the end [TOKEN]"),
+            (at(2), "a complaint"),
+            (at(1), ""),
+            (at(1), "[TOKEN]"),
+            (at(3), ""),
+            (at(3), "[TOKEN]"),
+            (at(4), "another line"),
+            (at(5), "s3cret"),
+            (at(6), "s3cret"),
         ];
         assert_eq!(lines, expected);
     }

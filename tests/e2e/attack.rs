@@ -29,11 +29,11 @@ fn inspect(what: &str, name: &str) -> Value {
     serde_json::from_str::<Value>(&shown).unwrap()[0].clone()
 }
 
-/// The address of a container on an app's network.
-fn address(container: &str, app: &str) -> String {
+/// What a container has on an app's network: its `IPAddress`, or the `Gateway`.
+fn address(container: &str, app: &str, which: &str) -> String {
     let networks = inspect("container", container)["NetworkSettings"]["Networks"].clone();
     let of = |(name, at): (&String, &Value)| {
-        name.ends_with(&format!("_net_{app}")).then(|| at["IPAddress"].as_str().unwrap().to_owned())
+        name.ends_with(&format!("_net_{app}")).then(|| at[which].as_str().unwrap().to_owned())
     };
     networks.as_object().unwrap().iter().find_map(of).unwrap_or_else(|| panic!("{networks:#}"))
 }
@@ -62,18 +62,17 @@ fn an_app_gets_out_of_its_container_neither_to_its_neighbours_nor_to_the_machine
     shop.went_live(&shop.push(), "shop");
     let thief = thief(&world, "[limits]\npids = 100\n");
     let caddy = world.containers("windlass.role=caddy").pop().unwrap();
-    let network = world.networks().into_iter().find(|name| name.ends_with("_net_thief")).unwrap();
-    let gateway = inspect("network", &network)["IPAM"]["Config"][0]["Gateway"].as_str().unwrap().to_owned();
-    let (live, caddy_here) = (shop.live_container(), address(&caddy, "thief"));
+    let gateway = address(&caddy, "thief", "Gateway");
+    let (live, caddy_here) = (shop.live_container(), address(&caddy, "thief", "IPAddress"));
     let fallback = live.replace("_live", "_any");
-    let neighbour = address(&live, "shop");
+    let neighbour = address(&live, "shop", "IPAddress");
     let targets = json!({
         "connect": {
             "caddy": [caddy_here, world.port],
             "neighbour": [neighbour, 8000],
             "neighbour's name": [live, 8000],
             "neighbour's alias": [fallback, 8000],
-            "caddy on the neighbour's network": [address(&caddy, "shop"), world.port],
+            "caddy on the neighbour's network": [address(&caddy, "shop", "IPAddress"), world.port],
             "caddy's admin": [caddy_here, 2019],
             "the host's caddy admin": [gateway, 2019],
             "dashboard by the gateway": [gateway, world.listen],
