@@ -83,6 +83,8 @@ pub struct ImageFacts {
     pub id: String,
     /// TCP ports it exposes, in order.
     pub ports: Vec<u16>,
+    /// How many ports it exposes, of whatever protocol.
+    pub exposed: usize,
     /// Its HEALTHCHECK as a command, shell form resolved; `None` without one.
     pub healthcheck: Option<Vec<String>>,
     /// Bytes.
@@ -160,15 +162,14 @@ impl Engine {
             found => found.map_err(self.failed(format!("look at the image {image}")))?,
         };
         let config = found.config.unwrap_or_default();
-        let exposed = config.exposed_ports.unwrap_or_default();
-        let mut ports: Vec<u16> = exposed
-            .iter()
-            .filter_map(|port| port.strip_suffix("/tcp").unwrap_or(port).parse().ok())
-            .collect();
+        let all = config.exposed_ports.unwrap_or_default();
+        let exposed = all.len();
+        let mut ports: Vec<u16> =
+            all.iter().filter_map(|port| port.strip_suffix("/tcp").unwrap_or(port).parse().ok()).collect();
         ports.sort_unstable();
         let healthcheck = config.healthcheck.and_then(|check| check.test).and_then(resolve_healthcheck);
         let (id, size) = (found.id.unwrap_or_default(), found.size.unwrap_or(0).max(0) as u64);
-        Ok(Some(ImageFacts { id, ports, healthcheck, size }))
+        Ok(Some(ImageFacts { id, ports, exposed, healthcheck, size }))
     }
 
     /// Removes an image's name, and the image with it unless something else still uses it.
