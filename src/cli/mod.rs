@@ -1,7 +1,7 @@
 //! The command line: what `windlass` does when it is typed, and the hook that git runs.
 //!
-//! Everything but `serve`, `doctor`, `backup`, `restore` and `completions` asks the server over its
-//! control socket.
+//! Everything but `serve`, `doctor`, `setup`, `backup`, `restore` and `completions` asks the server over
+//! its control socket.
 
 mod account_args;
 mod accounts;
@@ -13,6 +13,7 @@ mod doctor;
 mod follow;
 mod hook;
 mod render;
+mod setup;
 mod ssh;
 mod table;
 mod watched;
@@ -92,6 +93,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Backup(asked) => backup::back_up(&home, &asked),
         Command::Restore(asked) => backup::restore(&home, &asked),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
+        Command::Setup(asked) => setup::run(&home, &asked),
         Command::Ssh { key } => ssh::run(&home, key),
         Command::Completions { shell } => completions(shell),
         command => commands::run(&Client::new(home.control_socket(), caller()), command),

@@ -120,6 +120,7 @@ fn asks_the_server(command: &Command) -> bool {
         Command::Key(KeyCommand::List { .. } | KeyCommand::Remove { .. }) => true,
         Command::Serve
         | Command::Doctor { .. }
+        | Command::Setup(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Hook(_)
@@ -244,6 +245,7 @@ mod tests {
             "key add /dev/stdin",
             "serve",
             "doctor",
+            "setup",
             "backup -",
             "restore -",
             "hook post-receive",
