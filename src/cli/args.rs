@@ -151,7 +151,7 @@ Rows are only ever added. Never in it: passwords, tokens, values of variables.")
     },
     /// Check Docker, Caddy, disk, memory, ports and permissions, and say how to mend each.
     #[command(after_help = "Example:
-  sudo -u windlass windlass doctor
+  sudo -u git windlass doctor
 
 It works without the server. Exit status 1 if a check fails; warnings do not count.")]
     Doctor {
@@ -181,7 +181,7 @@ Exit status 1 also when something could not be read and is missing in the file; 
     #[command(after_help = "Examples:
   windlass restore /backup/windlass.age                    asks for the passphrase
   windlass restore --identity key.txt /backup/windlass.age
-  ssh nas cat windlass.age | sudo -u windlass windlass restore --identity key.txt -
+  ssh nas cat windlass.age | sudo -u git windlass restore --identity key.txt -
 
 All of it is proved before anything is put in place. Then start the server and, where the apps' containers are gone, \
 bring each up: windlass redeploy NAME --wait")]

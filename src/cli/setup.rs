@@ -250,7 +250,7 @@ fn service(home: &Home, name: &str) -> Result<Look, CliError> {
     let binary = std::env::current_exe().map_err(unknown)?;
     let unit = unit(home, name, &binary.display().to_string());
     let path = Path::new(UNITS).join("windlass.service");
-    if !Path::new("/run/systemd/system").exists() {
+    if !systemd_runs() {
         return Ok(Look::Left(format!(
             "no systemd runs here: have whatever starts services run this as {name}: {} --home {} serve",
             binary.display(),
@@ -265,6 +265,10 @@ fn service(home: &Home, name: &str) -> Result<Look, CliError> {
         )),
         Err(_) => Look::Todo(Todo { words: path.display().to_string(), how: How::Write(path, unit) }),
     })
+}
+
+fn systemd_runs() -> bool {
+    Path::new("/run/systemd/system").exists()
 }
 
 fn unit(home: &Home, name: &str, binary: &str) -> String {
@@ -318,8 +322,9 @@ fn text(steps: &[Step], home: &Home, user: &str) -> String {
         };
         table.row([(*step).into(), format!("{state} {found}").trim().to_owned()]);
     }
+    let start = if systemd_runs() { "  systemctl enable --now windlass\n" } else { "" };
     let next = format!(
-        "\nNext:\n  systemctl enable --now windlass\n  sudo -u {user} windlass --home {home} doctor\n  \
+        "\nNext:\n{start}  sudo -u {user} windlass --home {home} doctor\n  \
          sudo -u {user} windlass --home {home} key add - --user NAME < id_ed25519.pub\n\
          So that the remotes shown begin with {user}@: ssh_host = \"…\" in {home}/config.toml\n",
         home = home.path().display()
