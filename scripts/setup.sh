@@ -96,6 +96,10 @@ if $with_tests; then
   have chromium || have chromium-browser || packages+=(chromium)
   have chromedriver || packages+=(chromium-driver)
 fi
+installs_sshd=false
+if $with_tests && ! have sshd; then
+  installs_sshd=true
+fi
 
 apt_updated=false
 apt_install() {
@@ -156,6 +160,26 @@ if (( ${#packages[@]} )); then
   say "installing: ${packages[*]}"
   if $installs_engine && systemd_runs; then prepare_systemd_engine; fi
   apt_install "${packages[@]}"
+fi
+# The tests start sshd themselves, on a port and with a configuration of their
+# own. The machine's is not to begin with it.
+install_sshd() {
+  local policy=/usr/sbin/policy-rc.d ours=false status=0
+  if [[ ! -e $policy ]]; then
+    ours=true
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 0755 "$policy"
+  fi
+  (apt_install openssh-server) || status=$?
+  if $ours; then as_root rm -f "$policy"; fi
+  (( status == 0 )) || exit "$status"
+  if systemd_runs; then
+    as_root systemctl disable ssh.service ssh.socket >>"$log" 2>&1 || true
+  fi
+}
+if $installs_sshd; then
+  say "installing: openssh-server (not started)"
+  install_sshd
 fi
 if ! have cargo; then
   die "no Rust toolchain (cargo)" "install it from https://rustup.rs, then run this again"

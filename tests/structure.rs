@@ -29,7 +29,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("control", &["access", "deploy", "store", "logs", "domain", "config"]),
     ("serve", &["web", "control", "deploy", "store", "logs", "domain", "config", "telemetry"]),
     ("cli", &["serve", "access", "backup", "control", "git", "machine", "logs", "domain", "config"]),
-    ("cli/doctor", &["control", "machine", "engine", "proxy", "store", "git", "space", "domain", "config"]),
+    (
+        "cli/doctor",
+        &["access", "control", "machine", "engine", "proxy", "store", "git", "space", "domain", "config"],
+    ),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

@@ -133,7 +133,7 @@ pub enum BackupError {
     },
     /// Files of the wrong owner would be of no use to the server.
     #[error(
-        "{0} belongs to the user with the number {1}: restore as that user, as in `sudo -u windlass windlass restore - < FILE`"
+        "{0} belongs to the user with the number {1}: restore as that user, as in `sudo -u git windlass restore - < FILE`"
     )]
     NotOwner(PathBuf, u32),
     /// A repository out of the backup.

@@ -152,13 +152,22 @@ Rows are only ever added. Never in it: passwords, tokens, values of variables.")
     },
     /// Check Docker, Caddy, disk, memory, ports and permissions, and say how to mend each.
     #[command(after_help = "Example:
-  sudo -u windlass windlass doctor
+  sudo -u git windlass doctor
 
 It works without the server. Exit status 1 if a check fails; warnings do not count.")]
     Doctor {
         #[command(flatten)]
         output: Output,
     },
+    /// Prepare this machine: the user that the server runs as and that pushers reach by ssh, and its service.
+    #[command(after_help = "Examples:
+  windlass setup --dry-run               says what it would do
+  sudo windlass setup
+  sudo windlass setup --user deploy --home /srv/windlass
+
+It looks first, does what is missing, and says what it did and what it leaves to you; a second run does nothing. \
+The user has the home folder as its home, a shell for the forced command, no password, and the group docker.")]
+    Setup(Setup),
     /// Back up the database, repositories, configuration, keys and certificates into one encrypted file.
     #[command(after_help = "Examples:
   windlass backup /backup/windlass.age                     asks for a passphrase, twice
@@ -173,7 +182,7 @@ Exit status 1 also when something could not be read and is missing in the file; 
     #[command(after_help = "Examples:
   windlass restore /backup/windlass.age                    asks for the passphrase
   windlass restore --identity key.txt /backup/windlass.age
-  ssh nas cat windlass.age | sudo -u windlass windlass restore --identity key.txt -
+  ssh nas cat windlass.age | sudo -u git windlass restore --identity key.txt -
 
 All of it is proved before anything is put in place. Then start the server and, where the apps' containers are gone, \
 bring each up: windlass redeploy NAME --wait")]
@@ -197,6 +206,20 @@ bring each up: windlass redeploy NAME --wait")]
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// `windlass setup`
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// The user that the server is to run as.
+    #[arg(long, value_name = "NAME", default_value = "git")]
+    pub user: String,
+    /// Change nothing, and say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: Output,
 }
 
 /// `windlass backup …`
@@ -533,6 +556,7 @@ mod tests {
             "hook pre-receive",
             "hook post-receive",
             "ssh 3",
+            "setup --user git --dry-run --json",
             "completions zsh",
         ] {
             parse(&format!("windlass {line}")).unwrap_or_else(|error| panic!("{line}: {error}"));

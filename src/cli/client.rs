@@ -133,7 +133,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> String {
 /// Who owns `path`, or the nearest folder above it that may be looked at.
 fn owner_nearby(path: &Path) -> String {
     let seen = path.ancestors().find_map(|path| path.metadata().ok());
-    seen.map_or_else(|| "windlass".into(), |metadata| crate::machine::user_name(metadata.uid()))
+    seen.map_or_else(|| "git".into(), |metadata| crate::machine::user_name(metadata.uid()))
 }
 
 #[cfg(test)]

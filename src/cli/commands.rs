@@ -52,6 +52,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         Command::Whoami { output } => accounts::whoami(client, output.json),
         Command::Serve
         | Command::Doctor { .. }
+        | Command::Setup(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Hook(_)

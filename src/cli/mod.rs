@@ -1,7 +1,7 @@
 //! The command line: what `windlass` does when it is typed, and the hook that git runs.
 //!
-//! Everything but `serve`, `doctor`, `backup`, `restore` and `completions` asks the server over its
-//! control socket.
+//! Everything but `serve`, `doctor`, `setup`, `backup`, `restore` and `completions` asks the server over
+//! its control socket.
 
 mod account_args;
 mod accounts;
@@ -13,6 +13,7 @@ mod doctor;
 mod follow;
 mod hook;
 mod render;
+mod setup;
 mod ssh;
 mod table;
 mod watched;
@@ -93,6 +94,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Restore(asked) => backup::restore(&home, &asked),
         Command::Hook(HookCommand::PreReceive) => hook::pre_receive(),
         Command::Hook(HookCommand::PostReceive) => hook::post_receive(),
+        Command::Setup(asked) => setup::run(&home, &asked),
         Command::Ssh { key } => ssh::run(&home, key),
         Command::Completions { shell } => completions(shell),
         command => commands::run(&Client::new(home.control_socket(), caller()), command),

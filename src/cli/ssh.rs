@@ -90,8 +90,13 @@ fn command(words: &[&str]) -> Result<Asked, CliError> {
     });
     match parsed {
         Ok((true, _)) => Err(CliError::Usage("over ssh there is one home folder: leave --home out".into())),
-        Ok((false, cli)) if asks_the_server(&cli.command) => Ok(Asked::Command(Box::new(cli.command))),
-        Ok(_) => Err(CliError::Usage(format!("that works on the server itself; {OFFERED}"))),
+        Ok((false, cli)) => match needs(&cli.command) {
+            Asks::TheServer => Ok(Asked::Command(Box::new(cli.command))),
+            Asks::ForAFile => Err(CliError::Usage(
+                "over ssh a key comes by standard input: key add - < id_ed25519.pub".into(),
+            )),
+            Asks::TheMachine => Err(CliError::Usage(format!("that works on the server itself; {OFFERED}"))),
+        },
         Err(error) if !error.use_stderr() => Ok(Asked::Help(error.to_string())),
         Err(error) => {
             let text = error.to_string();
@@ -100,9 +105,17 @@ fn command(words: &[&str]) -> Result<Asked, CliError> {
     }
 }
 
-/// Whether a command does nothing but ask the server; in particular it reads no file here.
-fn asks_the_server(command: &Command) -> bool {
+/// What a command needs to be done.
+enum Asks {
+    TheServer,
+    /// A file of this machine, which is not the other side's to read.
+    ForAFile,
+    TheMachine,
+}
+
+fn needs(command: &Command) -> Asks {
     match command {
+        Command::Key(KeyCommand::Add { file, .. }) if file.as_os_str() != "-" => Asks::ForAFile,
         Command::App(_)
         | Command::Env(_)
         | Command::Deploys { .. }
@@ -113,18 +126,18 @@ fn asks_the_server(command: &Command) -> bool {
         | Command::Reload { .. }
         | Command::Logs { .. }
         | Command::User(_)
+        | Command::Key(_)
         | Command::Token(_)
         | Command::Audit { .. }
-        | Command::Whoami { .. } => true,
-        Command::Key(KeyCommand::Add { file, .. }) => file.as_os_str() == "-",
-        Command::Key(KeyCommand::List { .. } | KeyCommand::Remove { .. }) => true,
+        | Command::Whoami { .. } => Asks::TheServer,
         Command::Serve
         | Command::Doctor { .. }
+        | Command::Setup(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Hook(_)
         | Command::Ssh { .. }
-        | Command::Completions { .. } => false,
+        | Command::Completions { .. } => Asks::TheMachine,
     }
 }
 
@@ -244,6 +257,7 @@ mod tests {
             "key add /dev/stdin",
             "serve",
             "doctor",
+            "setup",
             "backup -",
             "restore -",
             "hook post-receive",

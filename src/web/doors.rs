@@ -9,7 +9,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State
 use axum::handler::Handler;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
@@ -288,13 +288,13 @@ async fn app(parts: &mut Parts) -> Result<AppName, Error> {
 /// Whoever is nobody: git and other programs are asked for a token, a browser goes
 /// to the log-in page, and back afterwards where that makes sense.
 fn not_known(parts: &Parts) -> Response {
-    let nobody = || Error::of(Denied::NobodyKnown.into());
     if parts.uri.path().starts_with("/git/") {
         let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Windlass: any user name, and a token as password\"")];
-        return (ask, Plain(nobody())).into_response();
+        let text = "A token is wanted as the password: windlass token create makes one.\n";
+        return (StatusCode::UNAUTHORIZED, ask, text).into_response();
     }
     if parts.uri.path().starts_with("/api/") {
-        return nobody().problem();
+        return Error::of(Denied::NobodyKnown.into()).problem();
     }
     session::to_login(parts.method == Method::GET, &parts.uri).into_response()
 }

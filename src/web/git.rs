@@ -275,7 +275,7 @@ impl Held {
             (false, _) => vec![Ok(self.tail.into())],
             (true, true) => {
                 let text = "the push arrived, and what it brought is not live";
-                let packet = format!("{:04x}\u{3}{text}\n", text.len() + 6);
+                let packet = format!("{:04x}\u{3}{text}", text.len() + 5);
                 vec![Ok(packet.into()), Ok(self.tail.into())]
             }
             (true, false) => vec![Err(io::Error::other("what the push brought is not live"))],
@@ -309,7 +309,7 @@ mod tests {
         let (before, rest) = failed.split_at(whole.len() - 4);
         assert_eq!(before, "000a\u{2}hello");
         let length = usize::from_str_radix(&rest[..4], 16).unwrap();
-        assert!(rest[4..].starts_with('\u{3}') && rest.len() == length + 4 && rest.ends_with("live\n0000"));
+        assert!(rest[4..].starts_with('\u{3}') && rest.len() == length + 4 && rest.ends_with("live0000"));
         // Without bands, and with an answer that broke off.
         for other in [&b"0030unpack ok0000"[..], b"000a\x02hel", b""] {
             assert_eq!(told(&[other], false).unwrap().as_bytes(), other);

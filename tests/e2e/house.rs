@@ -148,7 +148,10 @@ fn old_deploys_are_forgotten_and_every_revert_on_offer_works() {
     world.windlass(&["restart", "shop", "--wait"]).ok();
     commits.push(app.version("ten"));
     app.went_live(&app.push(), "ten");
-    sql(&world, "INSERT INTO sessions SELECT x'00', id, 1, 2 FROM users");
+    sql(
+        &world,
+        "INSERT INTO sessions (token_hash, user_id, created_at, expires_at) SELECT x'00', id, 1, 2 FROM users",
+    );
 
     assert_eq!(world.stop_server(), 0);
     // As a server that was killed in the middle leaves a deploy that it forgets.

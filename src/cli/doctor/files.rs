@@ -27,7 +27,7 @@ pub fn check(home: &Home) -> Vec<Finding> {
             vec![Finding::warn("home", format!("{shown} does not exist yet"), mend)]
         }
         Err(error) => {
-            let mend = "Run doctor as the server's user: sudo -u windlass windlass doctor";
+            let mend = "Run doctor as the server's user: sudo -u git windlass doctor";
             vec![Finding::fail("home", format!("{shown} cannot be looked at: {error}"), mend)]
         }
     }

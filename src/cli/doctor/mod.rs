@@ -6,6 +6,7 @@ mod engine;
 mod files;
 mod host;
 mod space;
+mod ssh;
 
 use serde::Serialize;
 
@@ -69,6 +70,7 @@ async fn examine(home: &Home) -> Vec<Finding> {
     let (config, finding) = configuration(home);
     let mut findings = files::check(home);
     findings.extend([finding, server(home), host::git()]);
+    findings.extend(ssh::check(home));
     let engine = engine::check(home, &config).await;
     findings.extend(engine.findings);
     findings.extend(host::ports(&config, &engine.caddy_ports));
