@@ -271,14 +271,37 @@ fn systemd_runs() -> bool {
     Path::new("/run/systemd/system").exists()
 }
 
+/// What the server never needs. It may use Docker, so this prevents accidents and slows down; it is no
+/// wall.
+const HARDENING: &str = "NoNewPrivileges=yes\n\
+     CapabilityBoundingSet=\n\
+     UMask=0027\n\
+     ProtectSystem=strict\n\
+     PrivateTmp=yes\n\
+     PrivateDevices=yes\n\
+     ProtectClock=yes\n\
+     ProtectHostname=yes\n\
+     ProtectKernelLogs=yes\n\
+     ProtectKernelModules=yes\n\
+     ProtectKernelTunables=yes\n\
+     ProtectControlGroups=yes\n\
+     RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n\
+     RestrictNamespaces=yes\n\
+     RestrictRealtime=yes\n\
+     RestrictSUIDSGID=yes\n\
+     LockPersonality=yes\n\
+     MemoryDenyWriteExecute=yes\n\
+     SystemCallArchitectures=native\n";
+
 fn unit(home: &Home, name: &str, binary: &str) -> String {
     format!(
         "[Unit]\nDescription=Windlass\nWants=network-online.target docker.service\n\
          After=network-online.target docker.service\nStartLimitIntervalSec=0\n\n\
          [Service]\nUser={name}\nGroup={name}\nSupplementaryGroups=docker\n\
-         ExecStart={binary} --home {} serve\nRestart=always\nRestartSec=5\n\n\
+         ExecStart={binary} --home {home} serve\nRestart=always\nRestartSec=5\n\
+         ReadWritePaths={home}\n{HARDENING}\n\
          [Install]\nWantedBy=multi-user.target\n",
-        home.path().display()
+        home = home.path().display()
     )
 }
 
