@@ -78,6 +78,7 @@ impl Windlass {
     /// Queues a deploy of a commit, built again; the live one by default.
     pub async fn redeploy(&self, app: &AppName, commit: Option<&str>, actor: &str) -> Result<Deploy, Error> {
         if let Some(name) = commit {
+            self.store.app(app).await?;
             let commit = self.git.resolve(app, name).await?;
             return self.request(app, &commit, Trigger::Redeploy, actor, None).await;
         }

@@ -162,12 +162,16 @@ impl Repositories {
 
     /// The commit that `name` (a branch, a tag, an id or part of one) stands for.
     pub async fn resolve(&self, app: &AppName, name: &str) -> Result<CommitId, GitError> {
+        let unknown = || GitError::NoCommit(name.chars().take(80).collect());
+        if name.contains('\0') {
+            return Err(unknown());
+        }
         let spec = format!("{name}^{{commit}}");
         let found =
             run(&self.path(app), &["rev-parse", "--verify", "--quiet", "--end-of-options", &spec]).await;
         match found {
-            Ok(id) => id.trim().parse().map_err(|_| GitError::NoCommit(name.to_owned())),
-            Err(GitError::Failed(..)) => Err(GitError::NoCommit(name.chars().take(80).collect())),
+            Ok(id) => id.trim().parse().map_err(|_| unknown()),
+            Err(GitError::Failed(..)) => Err(unknown()),
             Err(error) => Err(error),
         }
     }
@@ -484,7 +488,9 @@ mod tests {
     async fn hostile_names_resolve_to_nothing() {
         let (_dir, repos, app, work) = scratch().await;
         commit(&work, &repos, &app, "First").await;
-        for name in ["--help", "-x", "main; id", "$(id)", "", "main..main", "../../etc", "@{-1}", "\n"] {
+        for name in
+            ["--help", "-x", "main; id", "$(id)", "", "main..main", "../../etc", "@{-1}", "\n", "main\0"]
+        {
             let found = repos.resolve(&app, name).await;
             assert!(matches!(found, Err(GitError::NoCommit(_))), "{name:?}: {found:?}");
         }

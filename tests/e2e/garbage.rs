@@ -366,10 +366,14 @@ fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
     if method == "POST" {
         // One log-in in a few is read, as each takes 19 MiB and its time.
         let form = dice.one(&["name=W&password=W&next=W", "name=%ff%00", "name", "&&&==", "{\"a\":1}", ""]);
-        let form = if path == "/login" && form.contains('W') && dice.below(8) > 0 { "name=x" } else { form };
+        let form = if path == "/login" && form.contains('W') && dice.below(2) > 0 { "name=x" } else { form };
         let body = fill(dice, form) + &"x".repeat(if dice.below(10) == 0 { dice.below(40_000) } else { 0 });
-        let kind =
-            dice.one(&["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]);
+        let kind = dice.one(&[
+            "application/x-www-form-urlencoded",
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "multipart/form-data; boundary=x",
+        ]);
         bytes.extend(format!("Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).bytes());
     } else {
         bytes.extend(b"\r\n");

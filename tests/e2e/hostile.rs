@@ -92,7 +92,7 @@ fn what_is_no_app_or_too_much_of_one_fails_before_anything_is_made_of_it() {
     let fails = |phase: &str, part: &str| {
         let began = Instant::now();
         app.failed(&app.push(), phase, part, Some("fine"));
-        assert!(began.elapsed() < Duration::from_secs(15), "{part}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "{part}: {:?}", began.elapsed());
         raw.reset(&fine);
     };
     let fails_as_written = |phase: &str, part: &str| {
@@ -216,7 +216,7 @@ fn refused_by_git(raw: &Raw<'_>, fine: &str) {
     app.version("not to be seen");
     let began = Instant::now();
     refused(&["main", "refs/heads/many/*:refs/heads/many/*"], "This push moved more than 1000 refs.");
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!(app.branch().as_deref(), Some(fine));
     let there = run(&mut App::git_in(&app.repository(), &["for-each-ref", "refs/heads"])).ok();
     assert_eq!(there.lines().count(), 1, "{there}");
