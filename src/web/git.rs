@@ -152,14 +152,17 @@ async fn answer(
     let _ = fed.await;
 
     let (to_client, pieces) = mpsc::channel(4);
+    let broken_off = to_client.clone();
     let relay = Relay { child, from_git, to_client: Some(to_client), held: Held::of(service) };
     let limit = web.windlass.config.deploy_timeout.0 + SLACK;
     let shutdown = web.shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = relay.run(report, limit) => {}
-            // The answer breaks off, by which the client knows; the deploy is the next server's.
-            () = shutdown.cancelled() => {}
+            // The deploy is the next server's to finish; an answer that ended well would hide that.
+            () = shutdown.cancelled() => {
+                let _ = broken_off.try_send(Err(io::Error::other("the server stops")));
+            }
         }
     });
     Ok((status, headers, Body::from_stream(ReceiverStream::new(pieces))).into_response())

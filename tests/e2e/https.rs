@@ -177,3 +177,20 @@ fn a_pushs_log_comes_as_it_is_written() {
     );
     shop.serves("one");
 }
+
+#[test]
+fn a_restart_breaks_the_push_off_and_not_the_deploy() {
+    let world = world("");
+    let shop = world.app("shop");
+    remote(&shop, &token(&world, "admin", &[]));
+    shop.write("Dockerfile", &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")));
+    shop.version("one");
+    let pushing = shop.begin_push(&["main"]);
+    let id = shop.wait_for_phase("build");
+    assert_eq!(world.stop_server(), 0);
+    let push = pushing.end();
+    assert!(push.code != 0 && !push.output.contains("LIVE"), "{}", push.output);
+    world.start();
+    assert_eq!(shop.wait_for_end(id)["status"], "live");
+    shop.serves("one");
+}

