@@ -8,17 +8,15 @@ use crate::domain::{Allowance, AppName, Bytes, Cpus, Limits};
 type Row = (Option<i64>, Option<u32>, Option<u32>, String);
 
 impl Store {
-    /// What an app is allowed.
-    ///
-    /// # Errors
-    /// [`StoreError::NoApp`].
+    /// What an app is allowed; nothing where there is no such app, as one that goes while it is listed.
     pub async fn allowance(&self, app: &AppName) -> Result<Allowance, StoreError> {
-        let id = self.app(app).await?.id;
-        let row: Option<Row> =
-            sqlx::query_as("SELECT memory, pids, cpus, capabilities FROM allowances WHERE app_id = ?")
-                .bind(id)
-                .fetch_optional(&self.reader)
-                .await?;
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT memory, pids, cpus, capabilities FROM allowances \
+             WHERE app_id = (SELECT id FROM apps WHERE name = ?)",
+        )
+        .bind(app.as_str())
+        .fetch_optional(&self.reader)
+        .await?;
         let Some((memory, pids, cpus, capabilities)) = row else { return Ok(Allowance::default()) };
         Ok(Allowance {
             limits: Limits {
