@@ -58,7 +58,7 @@ mod tests {
     async fn what_is_allowed_reads_back_and_goes_with_its_app() {
         let (_dir, store) = scratch().await;
         let shop: AppName = "shop".parse().unwrap();
-        assert!(matches!(store.allowance(&shop).await, Err(StoreError::NoApp(_))));
+        assert!(matches!(store.allow(&shop, &Allowance::default()).await, Err(StoreError::NoApp(_))));
         store.create_app(&shop, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
         assert_eq!(store.allowance(&shop).await.unwrap(), Allowance::default());
         let limits = Limits {
