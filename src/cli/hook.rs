@@ -129,6 +129,13 @@ impl<W: Write> Hook<'_, W> {
                 ))?;
             }
             Err(CliError::Refused(why) | CliError::Usage(why)) => {
+                // The server puts the deploy branch back where it cannot take a push, but does not look
+                // at one of somebody who lost the right to it since it began.
+                if self.show.following().is_none() {
+                    for update in updates.iter().filter(|update| update.name.starts_with("refs/heads/")) {
+                        let _ = put_back(&self.folder, update);
+                    }
+                }
                 let first = why.lines().next().unwrap_or_default().to_owned();
                 self.show.say(&format!("{why}\nFAILED  not deployed: {}", shorten(&first, 100)))?;
             }
@@ -369,6 +376,21 @@ mod tests {
             server.join().unwrap();
             assert_eq!(outcome.unwrap(), expected, "{frames:?}");
         }
+    }
+
+    #[test]
+    fn a_push_that_the_server_does_not_look_at_leaves_the_branch_as_it_was() {
+        let world = World::new();
+        let (old, new) = (world.commit("old"), world.commit("new"));
+        world.git(&["update-ref", "refs/heads/main", &new]);
+        let listener = world.listen();
+        let refused = Frame::Error { message: "nobody is logged in".into() };
+        let server = std::thread::spawn(move || serve(&listener, &[refused]));
+        let (outcome, said) = world.push(&format!("{old} {new} refs/heads/main\n"));
+        server.join().unwrap();
+        assert_eq!(outcome.unwrap(), Outcome::NotDone);
+        assert_eq!(world.branch("main"), old);
+        assert!(said.ends_with("FAILED  not deployed: nobody is logged in\n"), "{said}");
     }
 
     #[test]

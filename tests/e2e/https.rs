@@ -70,6 +70,11 @@ fn a_push_with_a_token_ends_as_its_deploy_does_and_is_its_owners() {
     assert_eq!(shop.push_refs(&["main:topic"]).says("topic was stored and does not deploy").code, 0);
     assert_eq!(shop.push().says("Everything up-to-date").code, 0);
     clone(&shop, &secret).ok();
+    // As CI does it: docs/ci.md.
+    let header = format!("http.extraHeader=Authorization: Bearer {secret}");
+    let bare = url(&shop, "").replace("ci:@", "") + ".git";
+    let listed = shop.git(&["-c", &header, "ls-remote", &bare, "refs/heads/main"]).ok();
+    assert!(listed.starts_with(&shop.head()), "{listed}");
 
     shop.write("windlass.toml", "nonsense = 1\n");
     shop.commit("broken");
@@ -82,7 +87,7 @@ fn a_push_with_a_token_ends_as_its_deploy_does_and_is_its_owners() {
     let entries = world.json(&["audit", "--app", "shop"]);
     let entries = entries.as_array().unwrap();
     let of = |action: &str| entries.iter().filter(|entry| entry["action"] == action).count();
-    assert_eq!((of("push"), of("fetch")), (4, 1), "{entries:#?}");
+    assert_eq!((of("push"), of("fetch")), (4, 2), "{entries:#?}");
     assert!(entries.iter().filter(|e| e["action"] == "push").all(|e| e["via"] == "token 1"), "{entries:#?}");
     assert!(!world.server_log().contains(&secret), "no log holds a token");
 }
@@ -189,7 +194,8 @@ fn a_restart_breaks_the_push_off_and_not_the_deploy() {
     let id = shop.wait_for_phase("build");
     assert_eq!(world.stop_server(), 0);
     let push = pushing.end();
-    assert!(push.code != 0 && !push.output.contains("LIVE"), "{}", push.output);
+    assert!(push.code > 0 && !push.output.contains("LIVE"), "{}", push.output);
+    push.says("RPC failed");
     world.start();
     assert_eq!(shop.wait_for_end(id)["status"], "live");
     shop.serves("one");
