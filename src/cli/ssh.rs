@@ -18,7 +18,7 @@ use super::args::{Cli, Command};
 use super::client::{Client, strange};
 use super::{CliError, FROM, KEY, Outcome, TOKEN, accounts, commands, print};
 use crate::access::Caller;
-use crate::config::{Config, Home};
+use crate::config::Home;
 use crate::control::{Request, Service};
 use crate::domain::AppName;
 use crate::git;
@@ -36,7 +36,7 @@ pub fn run(home: &Home, key: i64) -> Result<Outcome, CliError> {
         Asked::Nothing => greet(&client),
         Asked::Help(text) => print(&text),
         Asked::Git(service, app) => {
-            serve(home, &client, service, app, &[(KEY, &key.to_string()), (FROM, &address)])
+            serve(&client, service, app, &[(KEY, &key.to_string()), (FROM, &address)])
         }
         Asked::Command(command) => {
             end_with_the_client();
@@ -149,7 +149,6 @@ fn greet(client: &Client) -> Result<Outcome, CliError> {
 
 /// Runs git's side of a push or a fetch, for whoever `whom` names to the hook.
 fn serve(
-    home: &Home,
     client: &Client,
     service: Service,
     app: AppName,
@@ -159,15 +158,14 @@ fn serve(
     let path = answer["path"].as_str().map(PathBuf::from).ok_or_else(|| strange("no path"))?;
     let report = git::Report::new()?;
     let mut git = match service {
-        Service::Push => {
-            // One that does not read keeps the server from starting, and is its to tell.
-            let config = Config::read(home).unwrap_or_default();
-            git::receive_pack(&path, config.git.max_push.0, &report)
-        }
+        Service::Push => git::receive_pack(&path, &report),
         Service::Fetch => git::upload_pack(&path),
     };
     git.envs(whom.iter().copied()).env_remove(TOKEN);
-    let status = git.status().map_err(|error| CliError::Refused(format!("git cannot be run: {error}")))?;
+    let failed = |error| CliError::Refused(format!("git cannot be run: {error}"));
+    let mut child = git.spawn().map_err(failed)?;
+    git::bound(Some(child.id()));
+    let status = child.wait().map_err(failed)?;
     // The only way in which a push whose deploy failed is no success: git ignores how its hook ends.
     Ok(Outcome::done_if(status.success() && !report.failed()))
 }

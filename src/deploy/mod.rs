@@ -44,7 +44,7 @@ use crate::config::{Config, Home, Tls};
 use crate::domain::{AppName, DeployId, Environment, Naming, Timestamp};
 use crate::engine::Engine;
 use crate::git::Repositories;
-pub use crate::git::{HttpCall, Report};
+pub use crate::git::{HttpCall, Report, bound as bound_git};
 use crate::logs::{Cursor, Logs};
 use crate::proxy::{Abilities, Proxy, PublicDoor};
 use crate::store::Store;
@@ -135,7 +135,7 @@ impl Windlass {
 
     /// The git program that answers one request by HTTP for an app's repository; its hook tells `report`.
     pub fn git_by_http(&self, app: &AppName, call: &HttpCall, report: &Report) -> std::process::Command {
-        crate::git::http_backend(&self.git.path(app), call, self.config.git.max_push.0, report)
+        crate::git::http_backend(&self.git.path(app), call, report)
     }
 
     /// Follows a deploy from `cursor` on.

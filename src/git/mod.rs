@@ -361,8 +361,9 @@ async fn beginning(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<
     Ok(read)
 }
 
-/// Bounds the memory of a git that was just begun. Where the kernel will not, it has what there is.
-fn bound(pid: Option<u32>) {
+/// Bounds the memory of a git that was just begun, and of what it begins: a push of 16 KB can ask for
+/// 2 GB of it. Where the kernel will not, it has what there is.
+pub fn bound(pid: Option<u32>) {
     let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
     let limit = Rlimit { current: Some(MOST_MEMORY), maximum: Some(MOST_MEMORY) };
     let _ = pid.map(|pid| prlimit(Some(pid), Resource::Data, limit));

@@ -36,11 +36,10 @@ pub struct HttpCall<'a> {
     pub user: &'a str,
 }
 
-/// What takes a push into a repository; more than `max_push` bytes are refused. The hook's word on it
-/// comes to `report`.
-pub fn receive_pack(repository: &Path, max_push: u64, report: &Report) -> Command {
+/// What takes a push into a repository. The hook's word on it comes to `report`.
+pub fn receive_pack(repository: &Path, report: &Report) -> Command {
     let mut git = Command::new("git");
-    git.arg("-c").arg(bound(max_push)).arg("receive-pack").arg(repository);
+    git.arg("receive-pack").arg(repository);
     quiet(&mut git, repository);
     spoken(&mut git, &std::env::var("GIT_PROTOCOL").unwrap_or_default());
     git.env(REPORT, report.path());
@@ -57,9 +56,9 @@ pub fn upload_pack(repository: &Path) -> Command {
 }
 
 /// Both by HTTP.
-pub fn http_backend(repository: &Path, call: &HttpCall, max_push: u64, report: &Report) -> Command {
+pub fn http_backend(repository: &Path, call: &HttpCall, report: &Report) -> Command {
     let mut git = Command::new("git");
-    git.arg("-c").arg(bound(max_push)).arg("http-backend");
+    git.arg("http-backend");
     quiet(&mut git, repository);
     spoken(&mut git, call.protocol);
     let (root, name) = (repository.parent(), repository.file_name().unwrap_or_default());
@@ -78,10 +77,6 @@ pub fn http_backend(repository: &Path, call: &HttpCall, max_push: u64, report: &
         None => git.env_remove("CONTENT_LENGTH"),
     };
     git
-}
-
-fn bound(max_push: u64) -> String {
-    format!("receive.maxInputSize={max_push}")
 }
 
 /// Which protocol the client speaks, where that is a plain word.

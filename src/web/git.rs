@@ -140,6 +140,7 @@ async fn answer(
     git.env_remove("WINDLASS_KEY").env("WINDLASS_FROM", address);
     git.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = git.stderr(std::process::Stdio::null()).spawn()?;
+    crate::deploy::bound_git(child.id());
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("git has no pipes"));
     };
