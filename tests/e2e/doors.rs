@@ -248,7 +248,8 @@ fn programs_come_in_by_token_and_do_what_its_scope_says() {
         (200, &json!("shop"), 1),
         "{apps}"
     );
-    assert_eq!(apps[0], world.json(&["app", "show", "shop"]), "the command line's shape");
+    let shown = api(&world, &reads, "GET", "/apps/shop", "").1;
+    assert_eq!(shown, world.json(&["app", "show", "shop"]), "the command line's shape");
     let (status, problem) = api(&world, &reads, "POST", "/apps/shop/restart", "");
     assert_eq!((status, &problem["status"]), (403, &json!(403)), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("may see shop and not deploy it"), "{problem}");
