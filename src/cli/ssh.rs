@@ -195,6 +195,7 @@ fn end_with_the_client() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read(line: &str) -> Result<Asked, String> {
         asked(OsStr::new(line)).map_err(|error| match error {
@@ -289,6 +290,19 @@ mod tests {
         assert!(matches!(read(""), Ok(Asked::Nothing)));
         assert!(matches!(read("--help"), Ok(Asked::Help(text)) if text.contains("Usage")));
         assert!(matches!(read("help revert"), Ok(Asked::Help(text)) if text.contains("Usage")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_gets_further_than_a_service_or_a_command(
+            line in "(windlass |git |git-)?[a-z-]{0,14}( ?[-a-z'\"$;&|/.0-9\\\\=\n]{0,12}){0,5}|\\PC{0,60}"
+        ) {
+            match read(&line) {
+                Ok(Asked::Git(_, app)) => prop_assert!(line.contains(app.as_str())),
+                Ok(Asked::Command(command)) => prop_assert!(matches!(needs(&command), Asks::TheServer)),
+                Ok(Asked::Nothing | Asked::Help(_)) | Err(_) => {}
+            }
+        }
     }
 
     #[test]
