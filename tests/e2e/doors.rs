@@ -85,6 +85,30 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
     let page = curl(&world, &["-b", &format!("windlass_session={planted}")], "/apps/shop");
     assert_eq!(page.0, 303, "the planted one opens nothing");
 
+    // What the browser is told keeps even a script that got into a page from running.
+    let headers = browser.run(
+        "const asked = new XMLHttpRequest(); asked.open('GET', '/', false); asked.send(); \
+         return asked.getAllResponseHeaders()",
+    );
+    let headers = headers.as_str().unwrap();
+    for header in [
+        "content-security-policy: default-src 'none'; style-src 'self'; script-src 'self';",
+        "x-content-type-options: nosniff",
+        "referrer-policy: same-origin",
+        "cache-control: no-store",
+    ] {
+        assert!(headers.contains(header), "{header} is not in {headers}");
+    }
+    browser.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit=1\">')");
+    browser.run(
+        "const own = document.createElement('script'); own.text = 'window.hit=2'; document.body.append(own)",
+    );
+    wait_for("both were refused", Duration::from_secs(10), || {
+        (browser.console().iter().filter(|said| said.contains("Content Security Policy")).count() > 0)
+            .then_some(())
+    });
+    assert_eq!(browser.run("return window.hit === undefined"), true);
+
     // A form on another site, and on the same site behind another port: the browser sends its cookie to
     // the second.
     let before = deploys(&world);
