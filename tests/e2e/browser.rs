@@ -605,6 +605,15 @@ fn pictures_of_the_dashboard() {
     browser.pictures(folder, "app");
     browser.open("/");
     browser.pictures(folder, "apps");
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ada@laptop";
+    app.world.windlass(&["token", "create", "GitHub", "--user", "admin", "--app", "guestbook"]).ok();
+    browser.open("/account");
+    browser.fill("#key", key);
+    browser.click("form[action='/account/keys'] button");
+    browser.shows("main", "ada@laptop");
+    browser.pictures(folder, "account");
+    browser.open("/audit");
+    browser.pictures(folder, "audit");
 }
 
 fn edit(app: &App, path: &str, from: &str, to: &str) {
