@@ -16,6 +16,7 @@ test: ## from a bare machine to all tests passed
 	@scripts/setup.sh --tests
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	@scripts/deny.sh
 	cargo test --locked
 
 bench: ## the figures in the README
@@ -27,6 +28,5 @@ lint: ## format and clippy, as the tests do first
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
-deny: ## licences, sources, bans and advisories of what is linked in, by cargo-deny where it is installed
-	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: cargo install cargo-deny --locked" >&2; exit 1; }
-	cargo deny --locked check
+deny: ## licences, sources, bans and advisories of what is linked in
+	@scripts/deny.sh
