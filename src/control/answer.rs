@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use super::{AppLogLine, Request};
 use crate::access::NewUser;
-use crate::deploy::{Error, Windlass};
-use crate::domain::{Environment, Needs, Principal, Timestamp, UserName};
-use crate::logs::AppLine;
+use crate::deploy::{Error, Progress, Windlass};
+use crate::domain::{DeployId, Environment, Needs, Principal, Timestamp, UserName};
+use crate::logs::{AppLine, Cursor};
+
+/// So much of a log is given at once, in bytes, give or take a read.
+const PIECE: usize = 256 * 1024;
 
 /// Lets `who` ask for this, or does not.
 ///
@@ -144,10 +147,29 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
         Request::AppLogs { app, since_ms, tail, .. } => {
             json!(app_lines(&windlass.app_output(&app, since_ms, tail).await?.0))
         }
-        Request::DeployFollow { .. } | Request::DeployWait { .. } | Request::Pushed { .. } => {
+        Request::DeployFollow { id, from, follow: false } => log(windlass, id, from).await?,
+        Request::DeployFollow { follow: true, .. } | Request::DeployWait { .. } | Request::Pushed { .. } => {
             return Err(Error::Refused("that is followed over time, and has no single answer".into()));
         }
     })
+}
+
+/// A piece of a deploy's log from `from` on, as `deploy log --json` has its lines, and where the next
+/// one begins: where that is the same place, there is no more yet.
+async fn log(windlass: &Windlass, id: DeployId, from: Cursor) -> Result<Value, Error> {
+    let deploy = windlass.store.deploy(id).await?;
+    let (mut lines, mut next, mut size) = (Vec::new(), from, 0);
+    let mut follower = windlass.follow(id, from);
+    while let (true, Some(progress)) = (size < PIECE, follower.now().await?) {
+        let Progress::Lines { next: behind, text } = progress else { continue };
+        let phase = deploy.phases.get(behind.ordinal).map(|timing| timing.phase.to_string());
+        for line in text.lines() {
+            let (at_ms, text) = line.split_once('\t').unwrap_or(("0", line));
+            lines.push(json!({ "phase": phase, "at_ms": at_ms.parse().unwrap_or(0_u64), "text": text }));
+        }
+        (next, size) = (behind, size + text.len());
+    }
+    Ok(json!({ "lines": lines, "next": next }))
 }
 
 /// Lines that an app printed, as they are sent.

@@ -121,6 +121,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = endpoints! {
         or(field("since_ms", In::Query, Kind::Number, "only what is younger, in milliseconds"), "null"),
         or(field("tail", In::Query, Kind::Number, "how many of the last lines"), "100")];
     "GET" "/deploys/{id}" => "deploy_show", "A deploy", [ID];
+    "GET" "/deploys/{id}/log" => "deploy_follow", "A piece of a deploy's log, and where the next one begins", [
+        ID,
+        or(field("from", In::Query, Kind::Text, "where to go on, as `next` told"), "\"0.0\""),
+        or(field("follow", In::Query, Kind::Bool, "false: to follow, ask again"), "false")];
     "POST" "/deploys/{id}/cancel" => "deploy_cancel", "Stops a deploy; what is live stays so", [ID];
     "GET" "/users" => "user_list", "Every user", [];
     "POST" "/users" => "user_add", "Adds a user",
@@ -326,6 +330,7 @@ mod tests {
             (Kind::Text, "password") => json!("correct horse battery"),
             (Kind::Text, "user") => json!("viewer"),
             (Kind::Text, "name") if field.is_in == In::Body => json!("fresh"),
+            (Kind::Text, "from") => json!("0.0"),
             (Kind::Text, "role") => json!("viewer"),
             (Kind::Text, "scope") => json!("read"),
             (Kind::Text, _) => json!("shop"),

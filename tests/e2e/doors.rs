@@ -290,6 +290,19 @@ fn programs_come_in_by_token_and_do_what_its_scope_says() {
     app.wait_for_end(id);
     app.serves("one");
     assert_eq!(api(&world, &deploys, "GET", &format!("/deploys/{id}"), "").1["commit"], first.as_str());
+    let mut log: Vec<Value> = Vec::new();
+    let mut from = "0.0".to_owned();
+    loop {
+        let piece = api(&world, &reads, "GET", &format!("/deploys/1/log?from={from}"), "").1;
+        log.extend(piece["lines"].as_array().unwrap().iter().cloned());
+        match piece["next"].as_str().unwrap() {
+            next if next == from => break,
+            next => from = next.to_owned(),
+        }
+    }
+    let printed = world.windlass(&["deploy", "log", "1", "--json"]).ok();
+    let printed: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(log, printed, "the command line's lines");
     let vars = r#"{"vars": {"GREETING": "hello there"}}"#;
     assert_eq!(api(&world, &deploys, "POST", "/apps/shop/env", vars).1["set"], json!(["GREETING"]));
     assert_eq!(api(&world, &reads, "GET", "/apps/shop/env", "").1, json!({ "GREETING": null }));
