@@ -16,12 +16,17 @@ use axum::routing::{MethodFilter, on};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::net::SocketAddr;
+use std::time::Duration;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::api::{self, Endpoint};
 use super::error::{Error, Plain};
 use super::{Web, git, session};
 use crate::access::{AccessError, Action};
 use crate::domain::{AppName, Denied, Needs, Principal, Right};
+
+/// How long a client may leave a piece of a form unsent.
+const UNSENT: Duration = Duration::from_secs(10);
 
 /// What a route asks for before anything of it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +142,11 @@ impl Doors {
         let of_app = matches!(door.rule, Rule::View | Rule::Deploy | Rule::Service);
         assert!(!of_app || door.path.contains("{app}"), "{door:?} has no app in its path");
         let guarded = on(method, handler).route_layer(from_fn_with_state((self.web.clone(), door), guard));
+        // What git sends may take its time, and has limits of its own.
+        let guarded = match door.is_gits() {
+            true => guarded,
+            false => guarded.route_layer(RequestBodyTimeoutLayer::new(UNSENT)),
+        };
         self.router = self.router.route(door.path, guarded);
         self.table.push(door);
         self

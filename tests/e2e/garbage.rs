@@ -124,15 +124,24 @@ const REQUESTS: &[&str] = &[
     r#"{"do":"deploy_follow","id":1,"from":"W","follow":false}"#,
     r#"{"do":"deploy_follow","id":1,"from":"N.N","follow":false}"#,
     r#"{"do":"deploy_wait","id":N}"#,
-    r#"{"do":"deploy_cancel","id":N,"actor":"W"}"#,
-    r#"{"do":"redeploy","app":"none","commit":"W","actor":"W"}"#,
-    r#"{"do":"redeploy","app":"shop","commit":"W:nothing","actor":"W"}"#,
-    r#"{"do":"revert","app":"shop","commit":"W:nothing","actor":"W"}"#,
+    r#"{"do":"deploy_cancel","id":N}"#,
+    r#"{"do":"redeploy","app":"none","commit":"W"}"#,
+    r#"{"do":"redeploy","app":"shop","commit":"W:nothing"}"#,
+    r#"{"do":"revert","app":"shop","commit":"W:nothing"}"#,
     r#"{"do":"app_logs","app":"W","follow":false,"since_ms":N,"tail":N}"#,
     r#"{"do":"app_logs","app":"shop","follow":false,"since_ms":N,"tail":10}"#,
     r#"{"do":"app_logs","app":"shop","follow":false,"since_ms":null,"tail":N}"#,
-    r#"{"do":"pushed","app":"shop","updates":[{"old":"W","new":"W","name":"W"}],"actor":"W"}"#,
-    r#"{"do":"pushed","app":"W","updates":[{"old":"0000000000000000000000000000000000000000","new":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","name":"W"}],"actor":"W"}"#,
+    r#"{"do":"pushed","app":"shop","updates":[{"old":"W","new":"W","name":"W"}]}"#,
+    r#"{"do":"pushed","app":"W","updates":[{"old":"0000000000000000000000000000000000000000","new":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","name":"W"}]}"#,
+    r#"{"do":"whoami"}"#,
+    r#"{"do":"enter","app":"W","service":"W"}"#,
+    r#"{"do":"user_role","name":"W","role":"W","apps":["W"]}"#,
+    r#"{"do":"user_add","name":"W","role":"W","apps":["none"],"password":"W"}"#,
+    r#"{"do":"key_add","user":"W","key":"W","name":"W"}"#,
+    r#"{"do":"key_remove","id":N}"#,
+    r#"{"do":"token_create","user":"W","name":"W","scope":"W","apps":null,"lasts_ms":N}"#,
+    r#"{"do":"token_revoke","id":N}"#,
+    r#"{"do":"audit","app":"W","limit":N}"#,
 ];
 
 /// A request line for the control socket.
@@ -144,15 +153,21 @@ fn request(dice: &mut Dice) -> Vec<u8> {
         3 => format!("{{\"do\":{}}}", "{\"a\":".repeat(dice.below(5000))).into_bytes(),
         _ => {
             let mut text = String::new();
-            for c in dice.one(REQUESTS).chars() {
+            // One in a few comes from nobody, or from a key or token that there is not.
+            let callers = ["{\"caller\":{\"local\":\"W\"},"; 6];
+            let others = ["{", "{\"caller\":{\"key\":[N,\"W\"]},", "{\"caller\":{\"token\":[N,\"W\"]},"];
+            let caller = dice.one(&[&callers[..], &others[..]].concat());
+            for c in format!("{caller}{}", &dice.one(REQUESTS)[1..]).chars() {
                 match c {
                     'N' => text.push_str(dice.one(NUMBERS)),
                     'W' => text.push_str(dice.one(WORDS)),
                     c => text.push(c),
                 }
             }
+            // Without its commit such a request would be a good one.
+            let whole = text.contains("redeploy") || text.contains("revert");
             let mut line = text.into_bytes();
-            if dice.below(3) == 0 {
+            if dice.below(3) == 0 && !whole {
                 dice.spoil(&mut line);
             }
             line
@@ -258,6 +273,19 @@ const PATHS: &[&str] = &[
     "/apps/shop/deploys/1/log",
     "/apps/shop/deploys/1/events?from=W",
     "/apps/shop/deploys/1/events",
+    "/account",
+    "/audit?before=W",
+    "/api/v1/W",
+    "/api/v1/apps/shop/deploys?limit=W",
+    "/api/v1/apps/shop/env?reveal=W",
+    "/api/v1/apps/shop/logs?since_ms=W&tail=W",
+    "/api/v1/deploys/W",
+    "/api/v1/deploys/1/log?from=W",
+    "/api/v1/audit?app=W&limit=W",
+    "/api/v1/keys/W",
+    "/api/v1/openapi.json",
+    "/git/W/info/refs?service=W",
+    "/git/shop.git/info/refs?service=git-upload-pack",
     "/static/W",
     "/static/windlass.css",
     "W",
@@ -343,8 +371,22 @@ fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
         // Nothing that an app of this name would be changed by.
         0 => (
             "POST".to_owned(),
-            dice.one(&["/login", "/logout", "/apps/none/revert", "/apps/none/deploys/1/cancel", "/nowhere"])
-                .to_owned(),
+            dice.one(&[
+                "/login",
+                "/logout",
+                "/apps/none/revert",
+                "/apps/none/deploys/1/cancel",
+                "/account/password",
+                "/account/keys",
+                "/account/tokens",
+                "/account/second-factor",
+                "/api/v1/apps/none/env",
+                "/api/v1/apps/none/revert",
+                "/api/v1/tokens",
+                "/git/none/git-receive-pack",
+                "/nowhere",
+            ])
+            .to_owned(),
         ),
         _ => {
             let (method, path) = (dice.one(METHODS), dice.one(PATHS));
@@ -371,6 +413,7 @@ fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
         let kind = dice.one(&[
             "application/x-www-form-urlencoded",
             "application/x-www-form-urlencoded",
+            "application/json",
             "text/plain",
             "multipart/form-data; boundary=x",
         ]);
