@@ -146,6 +146,12 @@ fn every_case(proxy: &Proxy, app: &App) -> Vec<Case> {
 
 /// Runs a deploy with one fault in it, and holds everything to what has to be true afterwards.
 fn run_case(proxy: &Proxy, app: &App, case: &Case, number: usize) -> Outcome {
+    if case.by == By::Revert && app.world.json(&["app", "show", &app.name])["live"]["trigger"] == "revert" {
+        // So that there is a release to go back to: the case before may have reverted to the first.
+        app.version(&format!("{} before {number}", app.name));
+        let push = app.push();
+        assert_eq!(push.code, 0, "{}", push.output);
+    }
     let before = app.get("/").1;
     let asking = Asking::with(app.world, &app.domain, 1, 1);
     if case.by == By::Push {
