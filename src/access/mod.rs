@@ -149,7 +149,8 @@ impl Access {
     ) -> Result<(), AccessError> {
         let owner = match needs {
             Needs::Key(id) => self.store.key(*id).await?.map(|key| key.user),
-            Needs::Token(id) => self.store.token_by_id(*id).await?.map(|token| token.user),
+            // One that has expired is still its owner's to revoke.
+            Needs::Token(id) => self.store.tokens().await?.into_iter().find(|t| t.id == *id).map(|t| t.user),
             _ => None,
         };
         let needs = &owner.map_or_else(|| needs.clone(), Needs::Account);
@@ -233,6 +234,10 @@ pub(crate) mod tests {
         access.authorise(&by_token, &deploy(&shop), Some(&set)).await.unwrap_err();
         access.authorise(&by_token, &Needs::App(Right::View, shop.clone()), None).await.unwrap();
         access.authorise(&by_token, &Needs::Admin, None).await.unwrap_err();
+        let over = Some(crate::domain::Timestamp::from_millis(1));
+        let expired = NewToken { name: "old", hash: [1; 32], expires: over, ..new };
+        let expired = access.store.add_token(&expired).await.unwrap();
+        access.authorise(&by_key, &Needs::Token(expired), None).await.expect("still its owner's to revoke");
         let entries = access.store.audit_entries(None, 10, None).await.unwrap();
         let told: Vec<_> = entries
             .iter()

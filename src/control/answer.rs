@@ -43,15 +43,9 @@ fn whose(who: &Principal, user: Option<UserName>) -> Result<Option<UserName>, Er
 pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Result<Value, Error> {
     let (access, actor) = (&windlass.access, who.name.as_str());
     Ok(match request {
-        Request::Ping => {
-            json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() })
-        }
-        Request::AppCreate { name, domains } => {
-            json!(windlass.create_app(&name, &domains).await?)
-        }
-        Request::AppList => {
-            json!(access.seen(who, windlass.apps().await?, |app| &app.name))
-        }
+        Request::Ping => json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }),
+        Request::AppCreate { name, domains } => json!(windlass.create_app(&name, &domains).await?),
+        Request::AppList => json!(access.seen(who, windlass.apps().await?, |app| &app.name)),
         Request::AppShow { name } => json!(windlass.app(&name).await?),
         Request::AppAllow { name, more, reset } => json!(windlass.allow(&name, more, reset).await?),
         Request::AppDestroy { name } => {
@@ -75,16 +69,10 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
             let shown = env.iter().map(|(name, value)| (name.to_owned(), reveal.then(|| value.to_owned())));
             json!(shown.collect::<std::collections::BTreeMap<_, _>>())
         }
-        Request::Deploys { app, limit } => {
-            json!(windlass.store.deploys(&app, limit, None).await?)
-        }
+        Request::Deploys { app, limit } => json!(windlass.store.deploys(&app, limit, None).await?),
         Request::DeployShow { id } => json!(windlass.store.deploy(id).await?),
-        Request::Redeploy { app, commit } => {
-            json!(windlass.redeploy(&app, commit.as_deref(), actor).await?)
-        }
-        Request::Revert { app, commit } => {
-            json!(windlass.revert(&app, commit.as_deref(), actor).await?)
-        }
+        Request::Redeploy { app, commit } => json!(windlass.redeploy(&app, commit.as_deref(), actor).await?),
+        Request::Revert { app, commit } => json!(windlass.revert(&app, commit.as_deref(), actor).await?),
         Request::Restart { app } => json!(windlass.restart(&app, actor).await?),
         Request::Reload { app } => {
             windlass.reload(&app).await?;
@@ -104,9 +92,7 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
             json!({ "user": access.user(&name).await?, "password": made })
         }
         Request::UserList => json!(access.users().await?),
-        Request::UserRole { name, role, apps } => {
-            json!(access.set_role(&name, role, &apps).await?)
-        }
+        Request::UserRole { name, role, apps } => json!(access.set_role(&name, role, &apps).await?),
         Request::UserPasswd { name, password, without_second_factor } => {
             let made = access.reset_password(&name, password, without_second_factor).await?;
             json!({ "user": name, "password": made })
@@ -130,9 +116,7 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
             let made = access.make_token(&user, &name, scope, apps.as_deref(), lasts_ms.map(end)).await?;
             json!({ "token": made.token, "secret": made.secret })
         }
-        Request::TokenList { user } => {
-            json!(access.tokens(whose(who, user)?.as_ref()).await?)
-        }
+        Request::TokenList { user } => json!(access.tokens(whose(who, user)?.as_ref()).await?),
         Request::TokenRevoke { id } => {
             access.revoke_token(id).await?;
             json!({ "revoked": id })

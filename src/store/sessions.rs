@@ -26,12 +26,8 @@ pub struct NewSession<'a> {
 impl Store {
     /// Opens a session; sessions past their end are forgotten on the way.
     pub async fn open_session(&self, new: &NewSession<'_>) -> Result<(), StoreError> {
+        self.forget_sessions().await?;
         let now = Timestamp::now().millis();
-        sqlx::query("DELETE FROM sessions WHERE expires_at <= ?1 OR seen_at <= ?1 - ?2")
-            .bind(now)
-            .bind(IDLE)
-            .execute(&self.writer)
-            .await?;
         sqlx::query(
             "INSERT INTO sessions (token_hash, user_id, created_at, expires_at, seen_at, id, address, agent) \
              SELECT ?1, id, ?2, ?2 + ?3, ?2, ?4, ?5, ?6 FROM users WHERE name = ?7",
