@@ -86,6 +86,11 @@ impl Browser {
         url.strip_prefix(&self.dashboard).unwrap_or(&url).to_owned()
     }
 
+    /// Waits until the browser is there: what follows a form is loaded after the click returns.
+    pub fn arrives(&self, at: &str) {
+        wait_for(&format!("the browser is at {at}"), PATIENCE, || (self.at() == at).then_some(()));
+    }
+
     pub fn find(&self, css: &str) -> Option<Element> {
         self.runtime.block_on(self.client.find(Locator::Css(css))).ok()
     }
@@ -306,13 +311,13 @@ fn the_dashboard_in_a_browser() {
 fn logs_in_and_finds_the_commands<'w>(world: &'w World, browser: &Browser) -> App<'w> {
     let password = first_password(world);
     browser.open("/");
-    assert_eq!(browser.at(), "/login");
+    browser.arrives("/login");
     browser.log_in("not-the-password");
     browser.shows(".note.bad", "is not right");
-    assert_eq!(browser.at(), "/login");
+    browser.arrives("/login");
     browser.log_in(&password);
     browser.shows("h1", "Apps");
-    assert_eq!(browser.at(), "/");
+    browser.arrives("/");
     assert!(browser.text("main").contains("windlass app create shop --domain shop.example.com"));
 
     browser.click(".top button");
@@ -322,7 +327,7 @@ fn logs_in_and_finds_the_commands<'w>(world: &'w World, browser: &Browser) -> Ap
     assert!(browser.at().starts_with("/login?next="), "{}", browser.at());
     browser.log_in(&password);
     browser.shows("h1", "shop");
-    assert_eq!(browser.at(), "/apps/shop", "the page first asked for");
+    browser.arrives("/apps/shop"); // the page first asked for
     let commands = browser.text("pre.code");
     assert_eq!(commands, format!("git remote add prod {}\ngit push prod main", app.repository().display()));
     app
@@ -338,7 +343,7 @@ fn watches_a_deploy(app: &App, browser: &Browser) -> String {
     browser.reload();
     browser.click_link("one");
     browser.shows("h1", "one");
-    assert_eq!(browser.at(), path(id));
+    browser.arrives(&path(id));
     browser.run("window.loadedOnce = true");
     browser.shows("#sections", "counting 2 of 8");
     assert_eq!(app.world.deploy(id)["status"], "running", "its lines are read while it runs");
@@ -428,7 +433,7 @@ fn reverts(app: &App, browser: &Browser, commit: &str) {
     let site = format!("{}:{}", app.domain, app.world.port);
     browser.click(".app .sites a");
     browser.shows("body", "one");
-    assert_eq!(browser.at(), format!("http://{site}/"));
+    browser.arrives(&format!("http://{site}/"));
 }
 
 /// The server dies under one deploy while another waits; a page of each is open.
@@ -478,7 +483,7 @@ fn without_script(app: &App, commit: &str) {
     let browser = Browser::start(app.world, false);
     browser.open("/apps/shop");
     browser.log_in(&first_password(app.world));
-    assert_eq!(browser.at(), "/apps/shop");
+    browser.arrives("/apps/shop");
     let lists: Vec<String> =
         app.deploys().iter().map(|deploy| deploy["subject"].as_str().unwrap().into()).collect();
     assert_eq!(browser.count(".deploy"), lists.len());

@@ -80,7 +80,7 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
     browser.run(&format!("document.cookie = 'windlass_session={planted}; path=/'"));
     browser.log_in(&password);
     browser.shows("h1", "Apps");
-    assert_eq!(browser.at(), "/");
+    browser.arrives("/");
     assert_eq!(browser.run("return document.cookie"), "", "no script reads the cookie");
     let page = curl(&world, &["-b", &format!("windlass_session={planted}")], "/apps/shop");
     assert_eq!(page.0, 303, "the planted one opens nothing");
