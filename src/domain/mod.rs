@@ -29,7 +29,7 @@ pub use limits::{Allowance, Capability, Cpus, Limits};
 pub use manifest::{Gate, Manifest, StatusRange};
 pub use name::{AppName, CommitId, DomainName, GateName, InvalidName, UserName};
 pub use naming::Naming;
-pub use phase::{Phase, PhaseStatus, PhaseTiming};
+pub use phase::{BuildStep, Phase, PhaseStatus, PhaseTiming};
 pub use release::{ImageRef, Release};
 pub use size::Bytes;
 

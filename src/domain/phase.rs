@@ -131,6 +131,21 @@ pub struct PhaseTiming {
     pub duration_ms: Option<u64>,
 }
 
+/// One step of a build, as its builder tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildStep {
+    /// As in the Dockerfile, behind the builder's number: `[3/5] RUN pip install -r requirements.txt`.
+    pub name: String,
+    /// When it began, in milliseconds since its phase began.
+    pub began_ms: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether it came from the cache.
+    pub cached: bool,
+    /// Whether it ended the build.
+    pub failed: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,8 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Store, StoreError};
 use crate::domain::{
-    AppName, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase, PhaseStatus, PhaseTiming,
-    Release, Timestamp, Trigger,
+    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase, PhaseStatus,
+    PhaseTiming, Release, Timestamp, Trigger,
 };
 
 /// What is asked for.
@@ -228,6 +228,38 @@ impl Store {
             .execute(&self.writer)
             .await?;
         Ok(())
+    }
+
+    /// Records the steps of a build, in the order in which they began.
+    pub async fn set_steps(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        steps: &[BuildStep],
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE phases SET steps = ? WHERE deploy_id = ? AND ordinal = ?")
+            .bind(serde_json::to_string(steps).map_err(|_| StoreError::Unreadable("steps"))?)
+            .bind(id.0)
+            .bind(ordinal as i64)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The steps of a deploy's build, with the place of its phase; nothing where it built none, nor for
+    /// deploys of versions that did not record them.
+    pub async fn steps(&self, id: DeployId) -> Result<Option<(usize, Vec<BuildStep>)>, StoreError> {
+        let row: Option<(i64, String)> = sqlx::query_as(
+            "SELECT ordinal, steps FROM phases WHERE deploy_id = ? AND steps IS NOT NULL ORDER BY ordinal DESC LIMIT 1",
+        )
+        .bind(id.0)
+        .fetch_optional(&self.reader)
+        .await?;
+        let read = |(ordinal, steps): (i64, String)| {
+            let steps = serde_json::from_str(&steps).map_err(|_| StoreError::Unreadable("phases.steps"))?;
+            Ok((ordinal as usize, steps))
+        };
+        row.map(read).transpose()
     }
 
     /// The deploy of that number.
