@@ -9,6 +9,7 @@
 
 mod app;
 mod clean;
+mod place;
 mod redact;
 
 use std::collections::HashMap;
@@ -26,7 +27,8 @@ use tokio::sync::watch;
 
 pub use app::{AppLine, AppLogWriter};
 pub use clean::LineSplitter;
-pub use redact::Redactor;
+pub use place::Place;
+pub use redact::{Redactor, bare};
 
 use crate::domain::size::show;
 use crate::domain::{DeployId, Phase, Stopwatch};

@@ -207,12 +207,13 @@ impl Actions {
     /// On a deploy as it stands now, for somebody who may not do all of them.
     pub(super) async fn new(store: &Store, deploy: &Deploy, who: &Who) -> Result<Self, Error> {
         let live = store.live_deploy(&deploy.app).await?;
-        let releases: Vec<_> = store.release(deploy.id).await?.into_iter().collect();
+        let release = store.release_lines(&deploy.app, deploy.id, deploy.id).await?.pop();
+        let live = live.as_ref().map(|live| &live.commit);
         let may = who.may_deploy(&deploy.app);
         Ok(Self {
             path: deploy_path(deploy),
             cancel: may && deploy.status.is_open(),
-            revert: may && !revertible(&releases, live.as_ref().map(|live| &live.commit)).is_empty(),
+            revert: may && release.is_some_and(|release| revertible(&release, live)),
             redeploy: may && !going(deploy),
             deploy: deploy.clone(),
         })
