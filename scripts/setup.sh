@@ -95,6 +95,8 @@ if $with_tests; then
   dpkg -s libfaketime >/dev/null 2>&1 || packages+=(libfaketime)
   have chromium || have chromium-browser || packages+=(chromium)
   have chromedriver || packages+=(chromium-driver)
+  axe=${XDG_CACHE_HOME:-$HOME/.cache}/windlass/axe-4.12.1.min.js
+  [[ -s $axe ]] || python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 fi
 installs_sshd=false
 if $with_tests && ! have sshd; then
@@ -180,6 +182,23 @@ install_sshd() {
 if $installs_sshd; then
   say "installing: openssh-server (not started)"
   install_sshd
+fi
+# What looks for barriers in the dashboard's pages, out of a package that is nothing but its carrier.
+fetch_axe() {
+  local wheel want=84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc
+  wheel=$(mktemp -d)
+  logged "axe could not be downloaded from PyPI" "look at pip's settings (pip config list), then run this again" \
+    python3 -m pip download -q --no-deps --only-binary :all: -d "$wheel" axe-playwright-python==0.1.8
+  mkdir -p "${axe%/*}"
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel/out"
+  echo "$want  $wheel/out/axe_playwright_python/axe.min.js" | sha256sum --quiet -c - ||
+    die "the axe that came is not the one expected" "look at the package axe-playwright-python 0.1.8 on PyPI"
+  mv "$wheel/out/axe_playwright_python/axe.min.js" "$axe"
+  rm -rf "$wheel"
+}
+if $with_tests && [[ ! -s $axe ]]; then
+  say "fetching: axe"
+  fetch_axe
 fi
 if ! have cargo; then
   die "no Rust toolchain (cargo)" "install it from https://rustup.rs, then run this again"

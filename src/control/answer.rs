@@ -48,6 +48,10 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
         Request::AppList => json!(access.seen(who, windlass.apps().await?, |app| &app.name)),
         Request::AppShow { name } => json!(windlass.app(&name).await?),
         Request::AppAllow { name, more, reset } => json!(windlass.allow(&name, more, reset).await?),
+        Request::AppPublic { name, public } => {
+            windlass.store.set_public(&name, public).await?;
+            json!({ "name": name, "public": public })
+        }
         Request::AppDestroy { name } => {
             windlass.destroy_app(&name).await?;
             json!({ "destroyed": name })
@@ -73,6 +77,7 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
         Request::DeployShow { id } => json!(windlass.store.deploy(id).await?),
         Request::Redeploy { app, commit } => json!(windlass.redeploy(&app, commit.as_deref(), actor).await?),
         Request::Revert { app, commit } => json!(windlass.revert(&app, commit.as_deref(), actor).await?),
+        Request::RevertOutlook { app, commit } => json!(windlass.outlook(&app, commit.as_deref()).await?),
         Request::Restart { app } => json!(windlass.restart(&app, actor).await?),
         Request::Reload { app } => {
             windlass.reload(&app).await?;

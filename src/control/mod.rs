@@ -68,6 +68,13 @@ pub enum Request {
         /// Whether all that was allowed before is taken back.
         reset: bool,
     },
+    /// Makes an app's badge and status there for everybody, or for nobody.
+    AppPublic {
+        /// Which.
+        name: AppName,
+        /// Whether they are.
+        public: bool,
+    },
     /// Removes an app with its containers, images, repository, logs and rows.
     AppDestroy {
         /// Which.
@@ -134,6 +141,13 @@ pub enum Request {
     },
     /// Goes back to an earlier release; the one before the live one by default.
     Revert {
+        /// Which app.
+        app: AppName,
+        /// Anything git can resolve.
+        commit: Option<String>,
+    },
+    /// What going back to a release would do. Does nothing.
+    RevertOutlook {
         /// Which app.
         app: AppName,
         /// Anything git can resolve.

@@ -31,6 +31,8 @@ impl Request {
             Request::DeployCancel { id } => Needs::Deploy(Right::Deploy, *id),
             Request::Redeploy { app, .. }
             | Request::Revert { app, .. }
+            | Request::RevertOutlook { app, .. }
+            | Request::AppPublic { name: app, .. }
             | Request::Restart { app }
             | Request::Reload { app }
             | Request::Pushed { app, .. }
@@ -66,6 +68,7 @@ impl Request {
             | Request::DeployFollow { .. }
             | Request::DeployWait { .. }
             | Request::AppLogs { .. }
+            | Request::RevertOutlook { .. }
             | Request::UserList
             | Request::KeyList { .. }
             | Request::TokenList { .. }
@@ -78,6 +81,7 @@ impl Request {
                 let before = if *reset { "instead of what was allowed" } else { "" };
                 ("app_allow", format!("{name} {more} {before}").trim().to_owned())
             }
+            Request::AppPublic { public, .. } => ("app_public", if *public { "on" } else { "off" }.to_owned()),
             Request::AppDestroy { name } => ("app_destroy", name.to_string()),
             Request::EnvSet { vars, .. } => ("env_set", vars.iter().map(|(name, _)| name).collect::<Vec<_>>().join(" ")),
             Request::EnvUnset { names, .. } => ("env_unset", names.join(" ")),

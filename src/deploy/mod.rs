@@ -3,6 +3,7 @@
 //! `pipeline.rs` is the story; the other files are its chapters. [`Windlass`] is what pages and the
 //! control socket may ask for; each file adds its part of it.
 
+mod app_log;
 mod apps;
 mod asked;
 mod changes;
@@ -17,6 +18,9 @@ mod gates;
 mod house;
 mod ignore;
 mod keep;
+mod load;
+mod migrations;
+mod outlook;
 mod output;
 mod pipeline;
 mod probe;
@@ -35,10 +39,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
 
+pub use app_log::{AppLogFollower, AppLogPage, AppLogQuery, AppPlaces};
 pub use asked::PushAnswer;
 pub use error::{Error, ErrorKind};
 pub use follow::{Follower, Progress, Reached};
-pub use output::AppOutput;
+pub use load::Running;
+pub(crate) use outlook::differing;
+pub use output::{AppOutput, nanos_ago};
 
 use crate::access::Access;
 use crate::config::{Config, Home, Tls};

@@ -10,6 +10,7 @@
 mod app;
 mod clean;
 mod pages;
+mod place;
 mod redact;
 mod search;
 
@@ -29,7 +30,8 @@ use tokio::sync::watch;
 pub use app::{AppLine, AppLogWriter};
 pub use clean::LineSplitter;
 pub use pages::{LineAt, Page, PageSize, Place};
-pub use redact::Redactor;
+pub use place::AppPlace;
+pub use redact::{Redactor, bare};
 pub use search::{Found, Hit, LONGEST_QUERY};
 
 use crate::domain::size::show;

@@ -19,11 +19,12 @@ pub const SOCKETS: &str = "/run/windlass";
 pub fn render(settings: &Settings, routes: &[Route]) -> Value {
     let dashboard = settings.dashboard.iter().map(|domain| {
         let upstream = json!([{ "dial": format!("unix/{SOCKETS}/dashboard.sock") }]);
-        host_route(&[domain.as_str()], json!({ "handler": "reverse_proxy", "upstreams": upstream }))
+        let proxy = json!({ "handler": "reverse_proxy", "upstreams": upstream });
+        host_route(&[domain.as_str()], json!([compressed(), proxy]))
     });
     let apps = routes.iter().filter(|route| !route.domains.is_empty()).map(|route| {
         let domains: Vec<&str> = route.domains.iter().map(|domain| domain.as_str()).collect();
-        host_route(&domains, handler(settings, route))
+        host_route(&domains, json!([handler(settings, route)]))
     });
     let nobody = json!({ "handle": [text(404, "No app answers to this name.\n")] });
     let mut server = json!({
@@ -62,8 +63,19 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
     config
 }
 
-fn host_route(hosts: &[&str], handler: Value) -> Value {
-    json!({ "match": [{ "host": hosts }], "handle": [handler], "terminal": true })
+fn host_route(hosts: &[&str], handlers: Value) -> Value {
+    json!({ "match": [{ "host": hosts }], "handle": handlers, "terminal": true })
+}
+
+/// What of the dashboard is worth compressing; its event streams stay as they are. Nothing that an
+/// attacker chooses stands beside a secret in a page, so its length tells nothing (BREACH).
+fn compressed() -> Value {
+    json!({
+        "handler": "encode",
+        "encodings": { "gzip": {}, "zstd": {} },
+        "prefer": ["zstd", "gzip"],
+        "match": { "headers": { "Content-Type": ["text/html*", "text/css*", "text/javascript*", "image/svg+xml*"] } },
+    })
 }
 
 /// The live container, by the address in its file: no look-up stands between a request and the app,

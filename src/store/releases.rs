@@ -16,7 +16,44 @@ macro_rules! select {
     };
 }
 
+/// A release in a list: nothing of it is unsealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseLine {
+    /// The deploy that made it.
+    pub deploy: DeployId,
+    /// What was built.
+    pub commit: CommitId,
+    /// Whether its image is still kept.
+    pub image_kept: bool,
+    /// How large that is, in bytes; not known of releases of older versions.
+    pub image_size: Option<u64>,
+}
+
 impl Store {
+    /// The releases that deploys from one to another made, both included.
+    pub async fn release_lines(
+        &self,
+        app: &AppName,
+        from: DeployId,
+        to: DeployId,
+    ) -> Result<Vec<ReleaseLine>, StoreError> {
+        let lines: Vec<(i64, String, bool, Option<i64>)> = sqlx::query_as(
+            "SELECT deploy_id, commit_id, image_kept, image_size FROM releases \
+             WHERE app_id = (SELECT id FROM apps WHERE name = ?) AND deploy_id BETWEEN ? AND ?",
+        )
+        .bind(app.as_str())
+        .bind(from.0)
+        .bind(to.0)
+        .fetch_all(&self.reader)
+        .await?;
+        let read = |(deploy, commit, image_kept, size): (i64, String, bool, Option<i64>)| {
+            let commit = commit.parse().map_err(|_| StoreError::Unreadable("releases.commit_id"))?;
+            let image_size = size.map(|size| size.max(0) as u64);
+            Ok(ReleaseLine { deploy: DeployId(deploy), commit, image_kept, image_size })
+        };
+        lines.into_iter().map(read).collect()
+    }
+
     /// The release that `deploy` made, if it went live.
     pub async fn release(&self, deploy: DeployId) -> Result<Option<Release>, StoreError> {
         let row =

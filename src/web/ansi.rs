@@ -84,7 +84,7 @@ fn split(stored: &str) -> (Option<u64>, &str) {
 }
 
 /// One line as HTML. A colour that a line does not end, ends with it.
-fn line_html(line: &str) -> String {
+pub(super) fn line_html(line: &str) -> String {
     let mut page = Html { out: String::with_capacity(line.len() + 16), ..Html::default() };
     Parser::new().advance(&mut page, line.as_bytes());
     page.close();

@@ -172,11 +172,12 @@ impl Actions {
     /// On a deploy as it stands now, for somebody who may deploy the app or only look.
     pub(super) async fn new(store: &Store, deploy: &Deploy, may: bool) -> Result<Self, Error> {
         let live = store.live_deploy(&deploy.app).await?;
-        let releases: Vec<_> = store.release(deploy.id).await?.into_iter().collect();
+        let release = store.release_lines(&deploy.app, deploy.id, deploy.id).await?.pop();
+        let live = live.as_ref().map(|live| &live.commit);
         Ok(Self {
             path: deploy_path(deploy),
             cancel: may && deploy.status.is_open(),
-            revert: may && !revertible(&releases, live.as_ref().map(|live| &live.commit)).is_empty(),
+            revert: may && release.is_some_and(|release| revertible(&release, live)),
             redeploy: may && !going(deploy),
             deploy: deploy.clone(),
         })

@@ -12,15 +12,20 @@ mod app;
 mod apps;
 mod assets;
 mod audit;
+mod badge;
 mod changes;
+mod chart;
 mod deploy;
 mod doors;
+mod env;
 mod error;
 mod events;
 mod feed;
 mod git;
 mod log;
 mod login;
+mod output;
+mod revert;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -78,9 +83,20 @@ fn table(web: Web) -> Doors {
         .form(Public, "log_in", "/login", login::submit)
         .form(User, "log_out", "/logout", login::logout)
         .page(Public, "/static/{file}", assets::serve)
+        .page(Public, "/badge/{file}", badge::svg)
+        .page(Public, "/status/{file}", badge::json)
         .page(User, "/", apps::page)
         .page(View, "/apps/{app}", app::page)
-        .form(Deploy, "revert", "/apps/{app}/revert", app::revert)
+        .page(View, "/apps/{app}/containers", app::containers)
+        .page(View, "/apps/{app}/logs", output::page)
+        .page(View, "/apps/{app}/logs/events", output::stream)
+        .page(View, "/apps/{app}/env", env::page)
+        .form(Deploy, "env_set", "/apps/{app}/env", env::set)
+        .form(Deploy, "env_unset", "/apps/{app}/env/remove", env::remove)
+        .page(Deploy, "/apps/{app}/revert", revert::page)
+        .form(Deploy, "revert", "/apps/{app}/revert", revert::submit)
+        .form(Deploy, "app_public", "/apps/{app}/public", app::public)
+        .form(Admin, "app_destroy", "/apps/{app}/destroy", app::destroy)
         .form(Deploy, "redeploy", "/apps/{app}/redeploy", app::redeploy)
         .form(Deploy, "restart", "/apps/{app}/restart", app::restart)
         .page(View, "/apps/{app}/deploys/{id}", deploy::page)

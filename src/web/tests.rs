@@ -372,7 +372,9 @@ async fn what_strangers_wrote_stays_text_on_every_page() {
     let (app, user) = (world.app("shop").await, || known(HOSTILE));
     let deploys = store.deploys(&app.name, 51, None).await.unwrap();
     let windlass = &world.windlass;
-    assert_harmless(&app::show(windlass, user(), app.clone(), deploys.clone(), &[], true).unwrap().0);
+    for path in ["/apps/shop", "/apps/shop?status=failed"] {
+        assert_harmless(&text(world.get(path).await).await);
+    }
     assert_harmless(&apps::show(windlass, user(), vec![app], deploys).unwrap().0);
 }
 
@@ -393,16 +395,25 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     world.fail(failed, "build", "no", 5).await;
     let (app, user, windlass) = (world.app("shop").await, known("admin"), &world.windlass);
     let deploys = store.deploys(&app.name, 51, None).await.unwrap();
-    let releases = store.releases(&app.name, 50).await.unwrap();
-    let second = releases.iter().find(|r| r.deploy == DeployId(2)).unwrap().commit.clone();
-    let page = app::show(windlass, user.clone(), app.clone(), deploys.clone(), &releases, true).unwrap().0;
-    assert_eq!(page.matches("action=\"/apps/shop/revert\"").count(), 1, "only what is kept and not live");
-    assert!(page.contains(&format!("name=\"commit\" value=\"{second}\"")) && !page.contains("rel=\"next\""));
+    let page = text(world.get("/apps/shop").await).await;
+    assert_eq!(page.matches("/apps/shop/revert?to=").count(), 2, "every release but the live one");
+    assert!(
+        page.contains("faint\" href=\"/apps/shop/revert?to=1\""),
+        "one of them without its image: {page}"
+    );
     assert!(page.contains("aria-label=\"build 1.0s\"") && !page.contains("data-refresh"));
-
-    let many = vec![deploys[0].clone(); 51];
-    let page = app::show(windlass, user.clone(), app.clone(), many, &releases, true).unwrap().0;
-    assert!(page.contains(&format!("?before={failed}\" rel=\"next\"")));
+    assert!(
+        page.contains("class=\"chart\"") && page.contains("median 1.0s") && !page.contains("rel=\"next\"")
+    );
+    let page = text(world.get("/apps/shop?status=failed").await).await;
+    assert!(page.contains("id=\"d4\"") && !page.contains("id=\"d3\"") && !page.contains("class=\"chart\""));
+    assert_eq!(world.get("/apps/shop?status=x").await.status(), StatusCode::BAD_REQUEST);
+    for n in 0..50 {
+        let id = world.start("shop", &format!("more {n}"), "Ada").await;
+        world.fail(id, "build", "no", 5).await;
+    }
+    let page = text(world.get("/apps/shop?status=failed").await).await;
+    assert!(page.contains("?status=failed&#38;before=5\" rel=\"next\""), "{page}");
 
     let page = apps::show(windlass, user.clone(), vec![app.clone()], vec![deploys[0].clone()]).unwrap().0;
     for said in ["serving", "third", "https://shop.example.com", "failed", "fourth"] {
@@ -410,8 +421,9 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     }
     let page = apps::show(windlass, user.clone(), vec![], vec![]).unwrap().0;
     assert!(page.contains("windlass app create") && page.contains("git push prod main"));
-    let page = app::show(windlass, user, App { live: None, ..app }, vec![], &[], true).unwrap().0;
-    assert!(page.contains("git remote add prod ssh://server/shop.git"));
+    world.create_app("blog").await;
+    let page = text(world.get("/apps/blog").await).await;
+    assert!(page.contains("Nothing deployed yet") && page.contains("repos/blog.git"), "{page}");
 }
 
 #[tokio::test]
@@ -630,6 +642,11 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
         "/apps/shop/deploys/1",
         "/apps/shop/deploys/1/log",
         "/apps/shop/deploys/1/events",
+        "/apps/shop/logs",
+        "/apps/shop/logs/events",
+        "/apps/shop/env",
+        "/apps/shop/revert",
+        "/badge/x",
         "/static/x",
     ];
     const FORMS: &[&str] =
@@ -639,7 +656,7 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
     let bytes = || prop::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60);
     let runner = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(runner, |(
-        page in prop::sample::select(PAGES), key in "before|from|phase|next|x", value in value,
+        page in prop::sample::select(PAGES), key in "before|from|phase|next|q|since|status|to|x", value in value,
         header in "cookie|last-event-id|range|host|origin|accept-language|x-forwarded-proto", bytes in bytes(),
         form in prop::option::of((prop::sample::select(FORMS), "([a-z]{1,8}=[!-~]{0,9}&?){0,4}")),
     )| {

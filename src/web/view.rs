@@ -171,7 +171,8 @@ pub(super) const GROUPS: [(&str, &str); 5] = [
     ("p5", "drain, retire"),
 ];
 
-fn group(phase: &Phase) -> &'static str {
+/// The group that a phase is in.
+pub(super) fn phase_group(phase: &Phase) -> &'static str {
     match phase {
         Phase::Checkout | Phase::Build => "p1",
         Phase::Gate(_) => "p2",
@@ -204,7 +205,7 @@ pub(super) fn segments(deploy: &Deploy, scale: u64) -> Vec<Segment> {
         let failed = timing.status == PhaseStatus::Failed;
         let skipped = timing.status == PhaseStatus::Skipped;
         Segment {
-            class: if failed { "pf" } else { group(&timing.phase) },
+            class: if failed { "pf" } else { phase_group(&timing.phase) },
             x: format!("{x:.1}"),
             // A little less, so that neighbours stay apart; what took no time is still to be seen.
             width: if skipped { "0.0".to_owned() } else { format!("{:.1}", (width - 5.0).max(4.0)) },

@@ -144,6 +144,24 @@ impl Browser {
         self.runtime.block_on(self.client.execute(script, vec![])).unwrap()
     }
 
+    /// Nothing in the page keeps anybody out, as far as axe can tell (WCAG 2.2 AA and good practice).
+    pub fn axe(&self) {
+        let cache =
+            std::env::var("XDG_CACHE_HOME").unwrap_or(format!("{}/.cache", std::env::var("HOME").unwrap()));
+        let path = Path::new(&cache).join("windlass/axe-4.12.1.min.js");
+        let axe = fs::read_to_string(&path).expect("axe, which `scripts/setup.sh --tests` fetches");
+        self.run(&axe);
+        let told = "rule => rule.id + ': ' + rule.nodes.map(n => n.html.slice(0, 200) + ' ' + n.failureSummary).join('; ')";
+        let found = self.later(&format!("axe.run().then(all => all.violations.map({told}))"));
+        assert_eq!(found, json!([]), "{}: {found:#}", self.at());
+    }
+
+    /// What a promise in the page comes to.
+    pub fn later(&self, promise: &str) -> Value {
+        let script = format!("const done = arguments[0]; ({promise}).then(done, error => done('' + error))");
+        self.runtime.block_on(self.client.execute_async(&script, vec![])).unwrap()
+    }
+
     pub fn log_in(&self, password: &str) {
         self.fill("#name", "admin");
         self.fill("#password", password);

@@ -36,4 +36,5 @@ mod storage;
 mod storm;
 mod streams;
 mod upgrade;
+mod weight;
 mod world;
