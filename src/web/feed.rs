@@ -436,9 +436,10 @@ mod tests {
         world.fail(id, "build", "no", 10).await;
         let (lines, names) = tokio::time::timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
         assert!(names.contains(&"skip".to_owned()), "{names:?}");
-        let first = lines[0];
-        assert!(first > 50_000 && lines.len() > 10_000, "{first}");
-        assert_eq!(lines, (first..=100_000).collect::<Vec<_>>());
+        // What was read before it showed how much there is, then the last ones.
+        let gaps = lines.windows(2).filter(|two| two[1] != two[0] + 1).count();
+        assert_eq!((gaps, lines.last()), (1, Some(&100_000)));
+        assert!((10_000..50_000).contains(&lines.len()), "{}", lines.len());
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ mod house;
 mod https;
 mod kill;
 mod load;
+mod log;
 mod outage;
 mod own_engine;
 mod process;
