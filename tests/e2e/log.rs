@@ -176,7 +176,7 @@ fn without_script(world: &World, path: &str) {
     assert_eq!(browser.count("#phase-2 .log > div"), 500);
     browser.click("#phase-2 .earlier");
     browser.shows("#phase-2 .log", "line 8749 of many");
-    assert_eq!(row(&browser, 8250).as_deref(), Some("line 8249 of many"));
+    assert_eq!(row(&browser, 8251).as_deref(), Some("line 8250 of many"));
     browser.click("#phase-2 .later");
     browser.shows("#phase-2 .log", "line 9249 of many");
     browser.fill("#q", "line 4321 of");
