@@ -14,7 +14,7 @@ use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
-use crate::domain::{Allowance, App, Deploy, DeployId, Environment, Limits, Phase};
+use crate::domain::{Allowance, App, AppName, Deploy, DeployId, DomainName, Environment, Limits, Phase};
 use crate::logs::Cursor;
 
 /// Runs a command that asks the server.
@@ -75,6 +75,9 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
                 return Err(CliError::Usage(format!("say what to allow {name}: {options}")));
             }
             ask(client, &Request::AppAllow { name, more, reset }, output.json, allowed)
+        }
+        AppCommand::Domains { name, add, remove, output } => {
+            ask(client, &Request::AppDomains { name, add, remove }, output.json, domains)
         }
         AppCommand::Destroy { name, yes: true } => {
             let done = format!("Removed {name} with everything of it.\n");
@@ -342,6 +345,20 @@ fn created(app: App) -> String {
         name = app.name,
         remote = plain(&app.remote)
     )
+}
+
+/// What `app domains` prints.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Domains {
+    app: AppName,
+    domains: Vec<DomainName>,
+}
+
+fn domains(Domains { app, domains }: Domains) -> String {
+    if domains.is_empty() {
+        return format!("{app} has no domain: windlass app domains {app} --add HOST\n");
+    }
+    domains.iter().map(|domain| format!("{domain}\n")).collect()
 }
 
 fn allowed(app: App) -> String {

@@ -68,6 +68,15 @@ pub enum Request {
         /// Whether all that was allowed before is taken back.
         reset: bool,
     },
+    /// An app's domains, after what is added and removed.
+    AppDomains {
+        /// Whose.
+        name: AppName,
+        /// It answers to these too.
+        add: Vec<DomainName>,
+        /// And to these no more.
+        remove: Vec<DomainName>,
+    },
     /// Removes an app with its containers, images, repository, logs and rows.
     AppDestroy {
         /// Which.

@@ -5,10 +5,12 @@
 
 mod apps;
 mod asked;
+mod board;
 mod container;
 mod context;
 mod cutover;
 mod disk;
+mod domains;
 mod edge;
 mod error;
 mod follow;
@@ -16,12 +18,14 @@ mod gates;
 mod house;
 mod ignore;
 mod keep;
+mod news;
 mod output;
 mod pipeline;
 mod probe;
 mod queue;
 mod recover;
 mod run;
+mod running;
 mod secrets;
 mod settle;
 mod source;
@@ -35,8 +39,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
 pub use asked::PushAnswer;
+pub use board::Board;
 pub use error::{Error, ErrorKind};
 pub use follow::{Follower, Progress};
+pub use news::{Edition, News, Reader};
 pub use output::AppOutput;
 
 use crate::access::Access;
@@ -76,6 +82,10 @@ pub struct Parts {
     pub proxy: Proxy,
     /// Caddy as the public sees it.
     pub door: PublicDoor,
+    /// That something which pages show has changed.
+    pub news: News,
+    running: running::Running,
+    board: board::LastBoard,
     builds: Semaphore,
     /// Held while an app is made, or Caddy and the networks are brought in order: so that no two apps
     /// take one subnet, and no network is made twice.
@@ -114,6 +124,9 @@ impl Windlass {
             naming: Naming::new(instance),
             proxy: Proxy::new(home.caddy())?,
             door,
+            news: News::default(),
+            running: running::Running::default(),
+            board: board::LastBoard::default(),
             builds: Semaphore::new(config.build.concurrency),
             networks: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
@@ -136,6 +149,12 @@ impl Windlass {
     /// The git program that answers one request by HTTP for an app's repository; its hook tells `report`.
     pub fn git_by_http(&self, app: &AppName, call: &HttpCall, report: &Report) -> std::process::Command {
         crate::git::http_backend(&self.git.path(app), call, report)
+    }
+
+    /// Tells whoever follows a deploy, and whoever looks at its app, that it is not as it was.
+    pub(crate) fn changed(&self, app: &AppName, id: DeployId) {
+        self.logs.changed(id);
+        self.news.of(app);
     }
 
     /// Follows a deploy from `cursor` on.

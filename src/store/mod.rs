@@ -11,6 +11,7 @@ mod deploys;
 mod env;
 mod house;
 mod keys;
+mod overview;
 mod releases;
 mod schema;
 mod seal;

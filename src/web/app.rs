@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use crate::deploy::Windlass;
+use crate::deploy::{Edition, Windlass};
 use crate::domain::{App, CommitId, Deploy, DeployId, Release};
 
 use super::doors::Who;
@@ -70,11 +70,12 @@ pub(super) async fn page(
     older: Result<Query<Older>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
     let Query(Older { before }) = older.map_err(|_| Error::bad("before= takes a deploy's number"))?;
-    let app = web.windlass.app(&name).await?;
+    let edition = web.windlass.news.edition(|app| *app == name);
+    let app = web.windlass.known_app(&name).await?;
     let store = &web.windlass.store;
     let deploys = store.deploys(&name, PAGE + 1, before.map(DeployId)).await?;
     let releases = store.releases(&name, PAGE).await?;
-    show(&web.windlass, who, app, deploys, &releases, before.is_none())
+    show(&web.windlass, who, app, deploys, &releases, before.is_none(), edition)
 }
 
 pub(super) fn show(
@@ -84,6 +85,7 @@ pub(super) fn show(
     mut deploys: Vec<Deploy>,
     releases: &[Release],
     newest: bool,
+    edition: Edition,
 ) -> Result<Html<String>, Error> {
     let more = deploys.len() > PAGE as usize;
     deploys.truncate(PAGE as usize);
@@ -103,7 +105,12 @@ pub(super) fn show(
         (When::from(live.finished_at.or(live.started_at).unwrap_or(live.queued_at)), deploy_path(live))
     });
     html(&AppPage {
-        layout: Layout::new(app.name.as_str(), Some(&who)),
+        layout: Layout::new(app.name.as_str(), Some(&who)).of_app(
+            &app.name,
+            deploys.first(),
+            newest,
+            edition,
+        ),
         badge: app.status.into(),
         sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
         live,

@@ -226,7 +226,8 @@ pub(super) async fn page(State(web): State<Web>, who: Who, path: DeployPath) -> 
     let (head, actions) = (Head::new(store, &deploy).await?, Actions::new(store, &deploy, &who).await?);
     let (sections, cursor) = sections(&web.windlass, &deploy).await?;
     html(&DeployPage {
-        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(&who)),
+        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(&who))
+            .in_state(super::State::of(deploy.status)),
         head,
         timings: Timings::new(&deploy),
         sections,

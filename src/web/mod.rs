@@ -12,13 +12,16 @@ mod app;
 mod apps;
 mod assets;
 mod audit;
+mod changes;
 mod deploy;
 mod doors;
 mod error;
 mod events;
 mod git;
 mod login;
+mod new_app;
 mod session;
+mod spark;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -37,8 +40,8 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 pub use doors::{Behind, Door, Rule};
 
-use crate::deploy::Windlass;
-use crate::domain::{AppName, Deploy, DeployId, Timestamp};
+use crate::deploy::{Edition, Windlass};
+use crate::domain::{AppName, Deploy, DeployId, DeployStatus, Timestamp};
 use doors::{Doors, Who};
 use error::Error;
 
@@ -74,7 +77,12 @@ fn table(web: Web) -> Doors {
         .form(User, "log_out", "/logout", login::logout)
         .page(Public, "/static/{file}", assets::serve)
         .page(User, "/", apps::page)
+        .page(User, "/events", changes::of_all)
+        .page(Admin, "/new", new_app::page)
+        .form(Admin, "app_create", "/new", new_app::create)
         .page(View, "/apps/{app}", app::page)
+        .page(View, "/apps/{app}/events", changes::of_app)
+        .form(Admin, "app_domains", "/apps/{app}/domains", new_app::change_domains)
         .form(Deploy, "revert", "/apps/{app}/revert", app::revert)
         .form(Deploy, "redeploy", "/apps/{app}/redeploy", app::redeploy)
         .form(Deploy, "restart", "/apps/{app}/restart", app::restart)
@@ -122,9 +130,65 @@ struct Layout {
     user: Option<String>,
     style: &'static str,
     script: &'static str,
-    icon: &'static str,
+    /// The icon, and those of each state for the script.
+    icons: [(&'static str, &'static str); 4],
     /// The server's clock, for durations that go on being counted in the browser.
     now: i64,
+    state: State,
+    live: Option<Live>,
+}
+
+/// What a page's title and icon tell from afar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Calm,
+    Running,
+    Failed,
+    Live,
+}
+
+impl State {
+    /// What the icon is called, and the script knows it by.
+    fn as_str(self) -> &'static str {
+        match self {
+            State::Calm => "",
+            State::Running => "running",
+            State::Failed => "failed",
+            State::Live => "live",
+        }
+    }
+
+    /// What stands before a title.
+    fn prefix(self) -> &'static str {
+        match self {
+            State::Calm => "",
+            State::Running => "Running · ",
+            State::Failed => "Failed · ",
+            State::Live => "Live · ",
+        }
+    }
+
+    /// Of a deploy, as long as that is what counts.
+    fn of(status: DeployStatus) -> Self {
+        match status {
+            DeployStatus::Queued | DeployStatus::Running => State::Running,
+            DeployStatus::Failed | DeployStatus::Interrupted => State::Failed,
+            DeployStatus::Live => State::Live,
+            DeployStatus::Retired | DeployStatus::Superseded | DeployStatus::Cancelled => State::Calm,
+        }
+    }
+}
+
+/// How a page that is open hears of changes.
+#[derive(Debug)]
+struct Live {
+    /// The events.
+    path: String,
+    /// What it was made with.
+    from: Edition,
+    /// What somebody who does not see it is told once it is another text.
+    says: String,
 }
 
 impl Layout {
@@ -134,9 +198,36 @@ impl Layout {
             user: who.map(|who| who.0.name.clone()),
             style: assets::style(),
             script: assets::script(),
-            icon: assets::icon(),
+            icons: assets::icons(),
             now: Timestamp::now().millis(),
+            state: State::Calm,
+            live: None,
         }
+    }
+
+    /// With what its title and icon tell.
+    fn in_state(self, state: State) -> Self {
+        Self { state, ..self }
+    }
+
+    /// Kept current by the events at `path`. `from` was read before what the page shows.
+    fn live(self, path: String, from: Edition, says: String) -> Self {
+        Self { live: Some(Live { path, from, says }), ..self }
+    }
+
+    /// An app's page, whose newest deploy is this one. What is further back in its list stays as it is.
+    fn of_app(self, app: &AppName, newest: Option<&Deploy>, first: bool, from: Edition) -> Self {
+        let Some(deploy) = newest.filter(|_| first) else {
+            return if first { self.live(format!("/apps/{app}/events"), from, String::new()) } else { self };
+        };
+        let says = format!("deploy {} is {}", deploy.id, deploy.status);
+        self.in_state(State::of(deploy.status)).live(format!("/apps/{app}/events"), from, says)
+    }
+
+    /// The icon of its state.
+    fn icon(&self) -> &'static str {
+        let own = self.icons.iter().find(|(state, _)| *state == self.state.as_str());
+        own.map_or(self.icons[0].1, |(_, file)| file)
     }
 }
 

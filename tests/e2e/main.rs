@@ -20,6 +20,7 @@ mod engine;
 mod faults;
 mod garbage;
 mod hands;
+mod home;
 mod hostile;
 mod house;
 mod https;
