@@ -14,6 +14,10 @@ CREATE TABLE changes (
     told      TEXT    NOT NULL
 ) STRICT;
 
+-- Whether all schema migrations that a deploy's gates applied are in the table below. NULL: no gate of it
+-- is known to apply any.
+ALTER TABLE deploys ADD COLUMN migrations_known INTEGER;
+
 -- The schema migrations that a deploy's gate applied, in order. They stay while their app does: that a
 -- deploy is forgotten does not undo them.
 CREATE TABLE migrations (

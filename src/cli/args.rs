@@ -75,8 +75,16 @@ It stays in the foreground; SIGTERM stops it. Apps keep serving without it.")]
   windlass revert shop --wait            the release before the live one
   windlass revert shop 1a2b3c4d5e        an older one
 
-While its image is kept, a revert needs no build.")]
-    Revert(Again),
+While its image is kept, a revert needs no build. With --dry-run it says what would happen and does nothing: \
+the commits that go away, and the migrations that stay applied.")]
+    Revert {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        again: Again,
+        /// Say what would happen, and do nothing.
+        #[arg(long, conflicts_with = "wait")]
+        dry_run: bool,
+    },
     /// Bring the live image up again, with today's environment, by the same swap.
     #[command(after_help = "Example:
   windlass env set shop GREETING=hello
@@ -341,6 +349,18 @@ Caddy takes new routes for that, which closes idle connections to every app.")]
         #[command(flatten)]
         output: Output,
     },
+    /// Let everybody see an app's badge and status on the dashboard, or nobody.
+    #[command(after_help = "Example:
+  windlass app public shop on            /badge/shop.svg and /status/shop.json need no log-in")]
+    Public {
+        /// Which app.
+        name: AppName,
+        /// on or off.
+        #[arg(value_parser = ["on", "off"])]
+        switch: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove an app with its containers, images, repository, logs and environment.
     #[command(after_help = "Example:
   windlass app destroy shop --yes")]
@@ -563,6 +583,8 @@ mod tests {
             "redeploy shop",
             "redeploy shop 1a2b3c --wait --json",
             "revert shop main --wait",
+            "revert shop --dry-run --json",
+            "app public shop on",
             "restart shop --wait --json",
             "reload shop",
             "logs shop --follow --since 10m",

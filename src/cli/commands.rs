@@ -14,7 +14,10 @@ use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
-use crate::domain::{Allowance, App, AppName, Deploy, DeployId, DomainName, Environment, Limits, Phase};
+use crate::domain::{
+    Allowance, App, AppName, Commits, Deploy, DeployId, DomainName, Environment, Limits, MigrationsSince,
+    Outlook, OutlookEnvironment, Phase,
+};
 use crate::logs::Cursor;
 
 /// Runs a command that asks the server.
@@ -30,7 +33,11 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             let request = Request::Redeploy { app: again.name, commit: again.commit };
             queue(client, &request, again.wait.wait, again.output.json)
         }
-        Command::Revert(again) => {
+        Command::Revert { again, dry_run: true } => {
+            let request = Request::RevertOutlook { app: again.name, commit: again.commit };
+            ask(client, &request, again.output.json, outlook)
+        }
+        Command::Revert { again, dry_run: false } => {
             let request = Request::Revert { app: again.name, commit: again.commit };
             queue(client, &request, again.wait.wait, again.output.json)
         }
@@ -78,6 +85,10 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
         }
         AppCommand::Domains { name, add, remove, output } => {
             ask(client, &Request::AppDomains { name, add, remove }, output.json, domains)
+        }
+        AppCommand::Public { name, switch, output } => {
+            let public = switch == "on";
+            ask(client, &Request::AppPublic { name, public }, output.json, self::public)
         }
         AppCommand::Destroy { name, yes: true } => {
             let done = format!("Removed {name} with everything of it.\n");
@@ -309,23 +320,17 @@ fn assignments(words: &[String], input: impl BufRead) -> Result<Environment, Str
     let mut input = Some(input);
     for (n, word) in words.iter().enumerate() {
         if word != "-" {
-            assign(&mut env, word, &format!("variable {}", n + 1))?;
+            env.assign(word, &format!("variable {}", n + 1))?;
         } else if let Some(input) = input.take() {
             for (n, line) in input.lines().enumerate() {
                 let line = line.map_err(|error| format!("standard input: {error}"))?;
                 if !line.trim().is_empty() && !line.starts_with('#') {
-                    assign(&mut env, &line, &format!("line {} of standard input", n + 1))?;
+                    env.assign(&line, &format!("line {} of standard input", n + 1))?;
                 }
             }
         }
     }
     if env.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(env) }
-}
-
-fn assign(env: &mut Environment, text: &str, place: &str) -> Result<(), String> {
-    let (name, value) =
-        text.split_once('=').ok_or_else(|| format!("{place} is not NAME=value: it has no '='"))?;
-    env.set(name, value).map_err(|error| error.to_string())
 }
 
 /// Which variables are gone, and which never were there.
@@ -438,6 +443,85 @@ fn deploys(deploys: Vec<Deploy>) -> String {
         ]);
     }
     table.text()
+}
+
+/// What an app's switch says now.
+#[derive(serde::Deserialize)]
+struct Switched {
+    name: crate::domain::AppName,
+    public: bool,
+}
+
+fn public(now: Switched) -> String {
+    let Switched { name, public } = now;
+    match public {
+        true => {
+            format!("Everybody may see /badge/{name}.svg and /status/{name}.json on the dashboard now.\n")
+        }
+        false => format!("The badge and the status of {name} are not there any more.\n"),
+    }
+}
+
+/// What a revert would do.
+fn outlook(it: Outlook) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{} serves now (deploy {}).", named(&it.live), it.live.id);
+    let _ = writeln!(text, "{} would serve (deploy {}).\n", named(&it.to), it.to.id);
+    let usual = it.usual_ms.map(|ms| format!(", usually in {}", took(Some(ms)))).unwrap_or_default();
+    let _ = match it.image_kept {
+        true => writeln!(text, "Its image is there: nothing is built{usual}."),
+        false => writeln!(text, "Its image is not kept any more: it is built again{usual}."),
+    };
+    let whose = match it.environment {
+        OutlookEnvironment::Release => "the environment that it had then",
+        OutlookEnvironment::Today => "the environment that is set today",
+    };
+    let other = match it.variables.as_slice() {
+        [] => ", the same as what runs now".to_owned(),
+        names => format!("; other than what runs now: {}", list(names)),
+    };
+    let _ = writeln!(text, "It runs with {whose}{other}.");
+    text.push_str(&commits("Commits that go away", &it.leaving));
+    text.push_str(&commits("Commits that come back", &it.coming));
+    text.push_str(&migrations(&it.migrations));
+    let _ = writeln!(text, "\nTo do it: windlass revert {} {}", it.to.app, it.to.commit.short());
+    text
+}
+
+fn commits(title: &str, some: &Commits) -> String {
+    if some.unknown {
+        return format!("\n{title}: the repository cannot tell.\n");
+    }
+    if some.list.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{title}:\n");
+    for commit in &some.list {
+        let _ =
+            writeln!(text, "  {} {} ({})", commit.id.short(), plain(&commit.subject), plain(&commit.author));
+    }
+    if some.more > 0 {
+        let _ = writeln!(text, "  and {} more", some.more);
+    }
+    text
+}
+
+fn migrations(since: &MigrationsSince) -> String {
+    let mut text = String::new();
+    if since.applied.is_empty() && since.unknown.is_empty() {
+        return "\nNo migration was applied since.\n".to_owned();
+    }
+    if !since.applied.is_empty() {
+        text.push_str("\nThe database has changed since. These migrations stay applied:\n");
+        for migration in &since.applied {
+            let _ = writeln!(text, "  {} (deploy {})", plain(&migration.name), migration.deploy);
+        }
+    }
+    if !since.unknown.is_empty() {
+        let ids = list(since.unknown.iter().take(20));
+        let _ = writeln!(text, "\nWhether the database was changed by these deploys is not known: {ids}");
+    }
+    text
 }
 
 fn one_deploy(deploy: Deploy) -> String {

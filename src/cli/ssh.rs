@@ -121,7 +121,7 @@ fn needs(command: &Command) -> Asks {
         | Command::Deploys { .. }
         | Command::Deploy(_)
         | Command::Redeploy(_)
-        | Command::Revert(_)
+        | Command::Revert { .. }
         | Command::Restart { .. }
         | Command::Reload { .. }
         | Command::Logs { .. }

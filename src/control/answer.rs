@@ -64,6 +64,10 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
             let domains = windlass.change_domains(&name, &add, &remove).await?;
             json!({ "app": name, "domains": domains })
         }
+        Request::AppPublic { name, public } => {
+            windlass.store.set_public(&name, public).await?;
+            json!({ "name": name, "public": public })
+        }
         Request::AppDestroy { name } => {
             windlass.destroy_app(&name).await?;
             json!({ "destroyed": name })
@@ -89,6 +93,7 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
         Request::DeployShow { id } => json!(windlass.store.deploy(id).await?),
         Request::Redeploy { app, commit } => json!(windlass.redeploy(&app, commit.as_deref(), actor).await?),
         Request::Revert { app, commit } => json!(windlass.revert(&app, commit.as_deref(), actor).await?),
+        Request::RevertOutlook { app, commit } => json!(windlass.outlook(&app, commit.as_deref()).await?),
         Request::Restart { app } => json!(windlass.restart(&app, actor).await?),
         Request::Reload { app } => {
             windlass.reload(&app).await?;

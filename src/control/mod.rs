@@ -77,6 +77,13 @@ pub enum Request {
         /// And to these no more.
         remove: Vec<DomainName>,
     },
+    /// Makes an app's badge and status there for everybody, or for nobody.
+    AppPublic {
+        /// Which.
+        name: AppName,
+        /// Whether they are.
+        public: bool,
+    },
     /// Removes an app with its containers, images, repository, logs and rows.
     AppDestroy {
         /// Which.
@@ -143,6 +150,13 @@ pub enum Request {
     },
     /// Goes back to an earlier release; the one before the live one by default.
     Revert {
+        /// Which app.
+        app: AppName,
+        /// Anything git can resolve.
+        commit: Option<String>,
+    },
+    /// What going back to a release would do. Does nothing.
+    RevertOutlook {
         /// Which app.
         app: AppName,
         /// Anything git can resolve.

@@ -33,6 +33,8 @@ impl Request {
             Request::DeployCancel { id } => Needs::Deploy(Right::Deploy, *id),
             Request::Redeploy { app, .. }
             | Request::Revert { app, .. }
+            | Request::RevertOutlook { app, .. }
+            | Request::AppPublic { name: app, .. }
             | Request::Restart { app }
             | Request::Reload { app }
             | Request::Pushed { app, .. }
@@ -69,6 +71,7 @@ impl Request {
             | Request::DeployFollow { .. }
             | Request::DeployWait { .. }
             | Request::AppLogs { .. }
+            | Request::RevertOutlook { .. }
             | Request::UserList
             | Request::KeyList { .. }
             | Request::TokenList { .. }
@@ -85,6 +88,7 @@ impl Request {
                 let signed = |sign, domains: &[DomainName]| domains.iter().map(|d| format!(" {sign}{d}")).collect::<String>();
                 ("app_domains", format!("{name}{}{}", signed('+', add), signed('-', remove)))
             }
+            Request::AppPublic { public, .. } => ("app_public", if *public { "on" } else { "off" }.to_owned()),
             Request::AppDestroy { name } => ("app_destroy", name.to_string()),
             Request::EnvSet { vars, .. } => ("env_set", vars.iter().map(|(name, _)| name).collect::<Vec<_>>().join(" ")),
             Request::EnvUnset { names, .. } => ("env_unset", names.join(" ")),

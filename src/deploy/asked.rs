@@ -90,11 +90,44 @@ impl Windlass {
     /// was never live is refused.
     pub async fn revert(&self, app: &AppName, commit: Option<&str>, actor: &str) -> Result<Deploy, Error> {
         let live = self.live_or_refuse(app, "go back from").await?;
-        let release = match commit {
-            Some(name) => self.release_named(app, name).await?,
-            None => self.release_before(app, &live).await?,
-        };
+        let release = self.release_to(app, commit, &live).await?;
         self.request(app, &release.commit, Trigger::Revert, actor, Some(release.deploy)).await
+    }
+
+    /// Queues going back to the release of one certain deploy.
+    pub async fn revert_to(&self, app: &AppName, to: DeployId, actor: &str) -> Result<Deploy, Error> {
+        let live = self.live_or_refuse(app, "go back from").await?;
+        let release = self.release_at(app, to, &live).await?;
+        self.request(app, &release.commit, Trigger::Revert, actor, Some(release.deploy)).await
+    }
+
+    /// The release that a revert goes to: a commit's, or the one before the live one.
+    pub(super) async fn release_to(
+        &self,
+        app: &AppName,
+        commit: Option<&str>,
+        live: &Deploy,
+    ) -> Result<Release, Error> {
+        match commit {
+            Some(name) => self.release_named(app, name).await,
+            None => self.release_before(app, live).await,
+        }
+    }
+
+    /// The release of one certain deploy of this app, which is not the one that serves.
+    pub(super) async fn release_at(
+        &self,
+        app: &AppName,
+        to: DeployId,
+        live: &Deploy,
+    ) -> Result<Release, Error> {
+        if to == live.id {
+            return Err(Error::Refused(format!(
+                "deploy {to} is what serves now: there is nothing to go back to"
+            )));
+        }
+        let found = self.store.release(to).await?.filter(|release| release.app == *app);
+        found.ok_or_else(|| Error::Refused(format!("no release of {app} was made by a deploy {to}")))
     }
 
     /// Queues bringing the live image up again with today's environment.
@@ -109,7 +142,7 @@ impl Windlass {
         Ok(self.engine.signal(&self.naming.live(app), "SIGHUP").await?)
     }
 
-    async fn live_or_refuse(&self, app: &AppName, verb: &str) -> Result<Deploy, Error> {
+    pub(super) async fn live_or_refuse(&self, app: &AppName, verb: &str) -> Result<Deploy, Error> {
         self.store.app(app).await?;
         let live = self.store.live_deploy(app).await?;
         live.ok_or_else(|| {

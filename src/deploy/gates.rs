@@ -1,11 +1,14 @@
 //! Gates: commands that prove the new image before any traffic can reach it, each in a one-off
 //! container of that image with the app's environment and network.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::maybe_done;
 
+use super::migrations::{self, Migrate, Plan};
 use super::run::{Ended, Run, Stop};
 use super::source::{Image, choose_port};
 use crate::domain::duration::show;
@@ -20,18 +23,108 @@ pub(super) struct Gated(pub Image);
 const APART: Duration = Duration::from_secs(2);
 
 /// Runs the image's gates in order. One that is red ends the deploy.
+///
+/// What Django's `migrate` is about to do is read while the gate before it runs: a second less to wait.
 pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> {
-    for gate in image.manifest.gates.as_deref().unwrap_or_default() {
-        let phase = Phase::Gate(gate.name.clone());
-        run.phase(phase, async |log| pass(run, log, &image, gate).await).await?;
+    let gates = image.manifest.gates.as_deref().unwrap_or_default();
+    let migrates: Vec<Option<Migrate>> = gates.iter().map(Migrate::of).collect();
+    let mut ahead: Option<Plan> = None;
+    for (n, gate) in gates.iter().enumerate() {
+        let reads = |n: usize| Some((migrates.get(n)?.as_ref()?, gates.get(n)?));
+        let (own, plan) = (reads(n), ahead.take());
+        // Not beside a gate that changes the very schema.
+        let next = if own.is_none() { reads(n + 1) } else { None };
+        let reading = async {
+            match next {
+                Some((migrate, gate)) => Some(migrate.read_plan(run, &image, gate).await),
+                None => None,
+            }
+        };
+        let mut reading = std::pin::pin!(maybe_done(reading));
+        let phase = run.phase(Phase::Gate(gate.name.clone()), async |log| {
+            if n == 0 && migrates.iter().any(Option::is_some) {
+                run.windlass.store.expect_migrations(run.deploy.id).await?;
+            }
+            let passing = async {
+                match own {
+                    Some((migrate, _)) => apply(run, log, &image, gate, migrate, plan).await,
+                    None => pass(run, log, &image, gate, &Heard::nothing()).await,
+                }
+            };
+            // A red gate waits for nothing.
+            let mut passing = std::pin::pin!(passing);
+            tokio::select! {
+                biased;
+                passed = &mut passing => return passed,
+                () = &mut reading => {}
+            }
+            passing.await
+        });
+        phase.await?;
+        reading.as_mut().await;
+        ahead = reading.take_output().flatten();
     }
     Ok(Gated(image))
 }
 
-async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate) -> Result<(), Stop> {
+/// Runs a gate that changes a schema, and writes down what it did.
+async fn apply(
+    run: &Run,
+    log: &PhaseWriter,
+    image: &Image,
+    gate: &Gate,
+    migrate: &Migrate,
+    plan: Option<Plan>,
+) -> Result<(), Stop> {
+    let plan = match plan {
+        Some(plan) => plan,
+        None => migrate.read_plan(run, image, gate).await,
+    };
+    migrations::say(log, &plan);
+    let known = run.windlass.store.begin_migrations(run.deploy.id).await?;
+    let heard = Heard::beginning();
+    let passed = pass(run, log, image, gate, &heard).await;
+    migrations::record(run, plan, &heard.text(), passed.is_ok(), known).await;
+    passed
+}
+
+/// What a gate has printed so far.
+struct Heard {
+    /// How much.
+    bytes: AtomicUsize,
+    /// The beginning of its standard output, where somebody wants to read it.
+    text: Option<Mutex<Vec<u8>>>,
+}
+
+impl Heard {
+    fn nothing() -> Self {
+        Self { bytes: AtomicUsize::new(0), text: None }
+    }
+
+    fn beginning() -> Self {
+        Self { text: Some(Mutex::default()), ..Self::nothing() }
+    }
+
+    /// Takes a piece that went to standard output or error, and to the log.
+    fn take(&self, bytes: &[u8], stderr: bool) {
+        if let (Some(text), false) = (&self.text, stderr) {
+            let mut text = text.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let room = migrations::READ.saturating_sub(text.len()).min(bytes.len());
+            text.extend_from_slice(&bytes[..room]);
+        }
+    }
+
+    fn text(&self) -> String {
+        let text =
+            self.text.as_ref().map(|text| text.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        text.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+}
+
+async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, heard: &Heard) -> Result<(), Stop> {
     let name = run.windlass.naming.gate(&run.deploy.app, run.deploy.id, &gate.name);
     log.say(format!("$ {}", gate.run));
-    let ended = tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name)).await;
+    let ended = tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name, heard)).await;
     // What stays is removed when the app is settled; the gate's outcome counts.
     let _ = run.windlass.engine.remove(&name).await;
     let last = || log.last_lines(15).iter().map(|line| format!("\n    {line}")).collect::<String>();
@@ -48,7 +141,14 @@ async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate) -> Resul
 }
 
 /// Runs the gate's container to its end and writes what it prints.
-async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &str) -> Result<Exit, Stop> {
+async fn watch(
+    run: &Run,
+    log: &PhaseWriter,
+    image: &Image,
+    gate: &Gate,
+    name: &str,
+    heard: &Heard,
+) -> Result<Exit, Stop> {
     let windlass = &run.windlass;
     let port = match windlass.engine.image(&image.name.0).await? {
         Some(facts) => choose_port(&image.manifest, &facts)?,
@@ -62,8 +162,7 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
         ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
     };
     windlass.run_container(&run.deploy.app, spec).await?;
-    let printed = AtomicUsize::new(0);
-    let mut printing = std::pin::pin!(print(run, log, name, &printed));
+    let mut printing = std::pin::pin!(print(run, log, name, heard));
     let wait = || windlass.engine.wait(name);
     // An output that ends long before its container has broken off, with the engine; and engines do
     // not always end one with its container.
@@ -74,7 +173,7 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
         },
         exit = wait() => (tokio::time::timeout(APART, printing).await.unwrap_or(false), exit),
     };
-    if !whole && !print_rest(run, log, name, printed.load(Ordering::Relaxed)).await {
+    if !whole && !print_rest(run, log, name, heard).await {
         log.say("warning: some of its output could not be read");
     }
     log.end_output();
@@ -82,19 +181,20 @@ async fn watch(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, name: &
 }
 
 /// Prints what the gate's container prints, and counts its bytes. False when that broke off.
-async fn print(run: &Run, log: &PhaseWriter, name: &str, printed: &AtomicUsize) -> bool {
+async fn print(run: &Run, log: &PhaseWriter, name: &str, heard: &Heard) -> bool {
     let mut output = std::pin::pin!(run.windlass.engine.output(name, true, None));
     while let Some(chunk) = output.next().await {
         let Ok(chunk) = chunk else { return false };
         log.output(&chunk.bytes);
-        printed.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
+        heard.take(&chunk.bytes, chunk.stderr);
+        heard.bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
     }
     true
 }
 
-/// Prints all that the ended container printed behind the first `printed` bytes. False when that
-/// cannot be read.
-async fn print_rest(run: &Run, log: &PhaseWriter, name: &str, mut printed: usize) -> bool {
+/// Prints all that the ended container printed behind what was heard. False when that cannot be read.
+async fn print_rest(run: &Run, log: &PhaseWriter, name: &str, heard: &Heard) -> bool {
+    let mut printed = heard.bytes.load(Ordering::Relaxed);
     let rest = async {
         let mut output = std::pin::pin!(run.windlass.engine.output(name, false, None));
         while let Some(chunk) = output.next().await {
@@ -102,6 +202,7 @@ async fn print_rest(run: &Run, log: &PhaseWriter, name: &str, mut printed: usize
             let known = printed.min(chunk.bytes.len());
             printed -= known;
             log.output(&chunk.bytes[known..]);
+            heard.take(&chunk.bytes[known..], chunk.stderr);
         }
         true
     };

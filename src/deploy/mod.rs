@@ -3,9 +3,11 @@
 //! `pipeline.rs` is the story; the other files are its chapters. [`Windlass`] is what pages and the
 //! control socket may ask for; each file adds its part of it.
 
+mod app_log;
 mod apps;
 mod asked;
 mod board;
+mod changes;
 mod container;
 mod context;
 mod cutover;
@@ -18,7 +20,10 @@ mod gates;
 mod house;
 mod ignore;
 mod keep;
+mod load;
+mod migrations;
 mod news;
+mod outlook;
 mod output;
 mod pipeline;
 mod probe;
@@ -38,12 +43,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
 
+pub use app_log::{AppLogFollower, AppLogPage, AppLogQuery, AppPlaces};
 pub use asked::PushAnswer;
 pub use board::Board;
 pub use error::{Error, ErrorKind};
-pub use follow::{Follower, Progress};
+pub use follow::{Follower, Progress, Reached};
+pub use load::Running;
 pub use news::{Edition, News, Reader};
-pub use output::AppOutput;
+pub(crate) use outlook::differing;
+pub use output::{AppOutput, nanos_ago};
 
 use crate::access::Access;
 use crate::config::{Config, Home, Tls};
@@ -159,6 +167,11 @@ impl Windlass {
 
     /// Follows a deploy from `cursor` on.
     pub fn follow(&self, id: DeployId, cursor: Cursor) -> Follower {
-        Follower::new(self.store.clone(), self.logs.clone(), id, cursor)
+        self.follow_after(id, cursor.into())
+    }
+
+    /// Follows a deploy from where somebody has read to.
+    pub fn follow_after(&self, id: DeployId, reached: Reached) -> Follower {
+        Follower::after(self.store.clone(), self.logs.clone(), id, reached)
     }
 }

@@ -81,7 +81,7 @@ impl AppOutput {
 
 /// The instant `ms` milliseconds ago, 1970 at the earliest, as Docker writes it: RFC 3339, UTC, nine
 /// decimals.
-fn nanos_ago(ms: u64) -> String {
+pub fn nanos_ago(ms: u64) -> String {
     let now = OffsetDateTime::now_utc();
     let since_1970 = (now - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
     let at = now - Duration::from_millis(ms).min(since_1970);

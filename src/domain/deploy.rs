@@ -11,7 +11,7 @@ use super::name::{AppName, CommitId};
 use super::phase::{Phase, PhaseTiming};
 
 /// A deploy's number, counted per server: 1, 2, 3…
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeployId(pub i64);
 

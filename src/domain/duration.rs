@@ -63,6 +63,17 @@ impl From<HumanDuration> for String {
     }
 }
 
+/// The middle one of some durations in milliseconds; of an even number, the mean of the two in the middle.
+pub fn median(mut all: Vec<u64>) -> Option<u64> {
+    all.sort_unstable();
+    let middle = all.len() / 2;
+    match all.len() {
+        0 => None,
+        even if even % 2 == 0 => Some(all[middle - 1].midpoint(all[middle])),
+        _ => Some(all[middle]),
+    }
+}
+
 /// A measured time, in the one form used everywhere: `0.42s`, `8.2s`, `1m 04s`, `2h 05m`.
 pub fn show(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -84,6 +95,12 @@ mod tests {
     fn a_bare_number_is_refused_with_the_forms_that_work() {
         let error = "10".parse::<HumanDuration>().unwrap_err().to_string();
         assert!(error.contains("\"10s\""), "{error}");
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        let all = [vec![], vec![7], vec![9, 1], vec![5, 1, 100], vec![u64::MAX, u64::MAX]];
+        assert_eq!(all.map(median), [None, Some(7), Some(5), Some(5), Some(u64::MAX)]);
     }
 
     #[test]

@@ -33,6 +33,24 @@ impl Environment {
         Ok(())
     }
 
+    /// Sets what `NAME=value` says. What is wrong is told by its place: it may hold a secret.
+    pub fn assign(&mut self, text: &str, place: &str) -> Result<(), String> {
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| format!("{place} is not NAME=value: it has no '='"))?;
+        self.set(name, value).map_err(|error| error.to_string())
+    }
+
+    /// Reads `NAME=value` lines. Empty ones and those that begin with `#` do not count.
+    pub fn from_lines(text: &str) -> Result<Self, String> {
+        let mut env = Self::default();
+        for (n, line) in text.lines().enumerate() {
+            if !line.trim().is_empty() && !line.starts_with('#') {
+                env.assign(line, &format!("line {}", n + 1))?;
+            }
+        }
+        Ok(env)
+    }
+
     /// Whether `name` may name a variable.
     pub fn check_name(name: &str) -> Result<(), InvalidVariable> {
         let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
@@ -73,6 +91,15 @@ impl fmt::Debug for Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_read_as_the_command_line_reads_them() {
+        let env = Environment::from_lines("# a remark\r\nA=1\r\n\nB=x=y \n").unwrap();
+        assert_eq!(env.assignments(), ["A=1", "B=x=y "]);
+        let wrong = Environment::from_lines("A=1\ns3cret-without-a-name").unwrap_err();
+        assert!(wrong.starts_with("line 2") && !wrong.contains("s3cret"), "{wrong}");
+        assert!(Environment::from_lines("1A=x").is_err());
+    }
 
     #[test]
     fn values_never_show_in_debug_output() {

@@ -36,6 +36,11 @@ impl Naming {
         format!("{}_{app}_d{deploy}_gate-{gate}", self.prefix)
     }
 
+    /// The one-off container that reads what a gate is about to do.
+    pub fn plan(&self, app: &AppName, deploy: DeployId, gate: &GateName) -> String {
+        format!("{}_{app}_d{deploy}_plan-{gate}", self.prefix)
+    }
+
     /// The alias that every web container of an app bears: Caddy's fallback during a rename.
     pub fn fallback(&self, app: &AppName) -> String {
         format!("{}_{app}_any", self.prefix)
@@ -105,6 +110,7 @@ mod tests {
             let app: AppName = app.parse().unwrap();
             names.extend([naming.live(&app), naming.release(&app, DeployId(1)), naming.fallback(&app)]);
             names.extend([naming.network(&app), naming.gate(&app, DeployId(1), &"x".parse().unwrap())]);
+            names.push(naming.plan(&app, DeployId(1), &"x".parse().unwrap()));
         }
         let all = names.len();
         names.sort();

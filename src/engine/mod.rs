@@ -7,6 +7,7 @@ mod build;
 mod changes;
 mod containers;
 mod limits;
+mod load;
 mod networks;
 mod session;
 mod usage;
@@ -28,6 +29,7 @@ pub use build::{BuildEvent, BuildSpec, BuildStop};
 pub use changes::{Change, Now};
 pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
 pub use limits::{BuildLimit, limit_builds};
+pub use load::Load;
 pub use usage::{ImageUsage, Usage, usage};
 
 /// The label that tells installations apart.

@@ -182,7 +182,7 @@ fn end_last_line(path: &PathBuf) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.set_len(from + whole)
 }
 
-fn open(path: &PathBuf) -> io::Result<Option<File>> {
+pub(super) fn open(path: &PathBuf) -> io::Result<Option<File>> {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => file.map(Some),
@@ -210,7 +210,7 @@ fn last_lines(path: &PathBuf, id: DeployId, count: usize) -> io::Result<Vec<AppL
     }
 }
 
-fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
+pub(super) fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
     let line = std::str::from_utf8(line).ok()?;
     let (at, rest) = line.split_once(' ')?;
     let (mark, text) = rest.split_once(' ')?;

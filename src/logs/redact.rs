@@ -148,6 +148,11 @@ impl Known {
     }
 }
 
+/// A line's text without its colours.
+pub fn bare(line: &str) -> String {
+    without_colours(line).0
+}
+
 /// A line's text, and its colours with where they stood in it.
 fn without_colours(line: &str) -> (String, Vec<(usize, &str)>) {
     let (mut bare, mut colours) = (String::with_capacity(line.len()), Vec::new());

@@ -107,6 +107,26 @@ impl Store {
         Ok(())
     }
 
+    /// Whether an app's badge and status are there for everybody. False where there is no such app.
+    pub async fn is_public(&self, name: &AppName) -> Result<bool, StoreError> {
+        let public: Option<bool> = sqlx::query_scalar("SELECT public FROM apps WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(public.unwrap_or(false))
+    }
+
+    /// Makes an app's badge and status there for everybody, or for nobody.
+    pub async fn set_public(&self, name: &AppName, public: bool) -> Result<(), StoreError> {
+        self.app(name).await?;
+        sqlx::query("UPDATE apps SET public = ? WHERE name = ?")
+            .bind(public)
+            .bind(name.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// Records that an app is to go: nothing is deployed to it any more.
     pub async fn set_leaving(&self, name: &AppName) -> Result<(), StoreError> {
         sqlx::query("UPDATE apps SET leaving = 1 WHERE name = ?")

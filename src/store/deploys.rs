@@ -291,6 +291,45 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// The numbers of an app's deploys, newest first, those below `below` where given.
+    pub async fn deploy_ids(
+        &self,
+        app: &AppName,
+        limit: u32,
+        below: Option<DeployId>,
+    ) -> Result<Vec<DeployId>, StoreError> {
+        let app = self.app(app).await?;
+        let ids: Vec<i64> =
+            sqlx::query_scalar("SELECT id FROM deploys WHERE app_id = ? AND id < ? ORDER BY id DESC LIMIT ?")
+                .bind(app.id)
+                .bind(below.map_or(i64::MAX, |id| id.0))
+                .bind(limit)
+                .fetch_all(&self.reader)
+                .await?;
+        Ok(ids.into_iter().map(DeployId).collect())
+    }
+
+    /// An app's deploys of one status, newest first, those numbered below `before` where given.
+    pub async fn deploys_that_are(
+        &self,
+        status: DeployStatus,
+        app: &AppName,
+        limit: u32,
+        before: Option<DeployId>,
+    ) -> Result<Vec<Deploy>, StoreError> {
+        let app = self.app(app).await?;
+        let rows = sqlx::query(select!(
+            "WHERE d.app_id = ? AND d.status = ? AND d.id < ? ORDER BY d.id DESC LIMIT ?"
+        ))
+        .bind(app.id)
+        .bind(status.as_str())
+        .bind(before.map_or(i64::MAX, |id| id.0))
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// The deploy whose release serves the app.
     pub async fn live_deploy(&self, app: &AppName) -> Result<Option<Deploy>, StoreError> {
         let row = sqlx::query(select!("WHERE a.name = ? AND d.status = 'live'"))

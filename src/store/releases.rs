@@ -16,7 +16,44 @@ macro_rules! select {
     };
 }
 
+/// A release in a list: nothing of it is unsealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseLine {
+    /// The deploy that made it.
+    pub deploy: DeployId,
+    /// What was built.
+    pub commit: CommitId,
+    /// Whether its image is still kept.
+    pub image_kept: bool,
+    /// How large that is, in bytes; not known of releases of older versions.
+    pub image_size: Option<u64>,
+}
+
 impl Store {
+    /// The releases that deploys from one to another made, both included.
+    pub async fn release_lines(
+        &self,
+        app: &AppName,
+        from: DeployId,
+        to: DeployId,
+    ) -> Result<Vec<ReleaseLine>, StoreError> {
+        let lines: Vec<(i64, String, bool, Option<i64>)> = sqlx::query_as(
+            "SELECT deploy_id, commit_id, image_kept, image_size FROM releases \
+             WHERE app_id = (SELECT id FROM apps WHERE name = ?) AND deploy_id BETWEEN ? AND ?",
+        )
+        .bind(app.as_str())
+        .bind(from.0)
+        .bind(to.0)
+        .fetch_all(&self.reader)
+        .await?;
+        let read = |(deploy, commit, image_kept, size): (i64, String, bool, Option<i64>)| {
+            let commit = commit.parse().map_err(|_| StoreError::Unreadable("releases.commit_id"))?;
+            let image_size = size.map(|size| size.max(0) as u64);
+            Ok(ReleaseLine { deploy: DeployId(deploy), commit, image_kept, image_size })
+        };
+        lines.into_iter().map(read).collect()
+    }
+
     /// The release that `deploy` made, if it went live.
     pub async fn release(&self, deploy: DeployId) -> Result<Option<Release>, StoreError> {
         let row =
@@ -68,6 +105,29 @@ impl Store {
         Ok(())
     }
 
+    /// Records which image exactly a release runs: its id, and its size in bytes.
+    pub async fn set_image_facts(&self, deploy: DeployId, id: &str, size: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE releases SET image_id = ?, image_size = ? WHERE deploy_id = ?")
+            .bind(id)
+            .bind(size as i64)
+            .bind(deploy.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Which image exactly a release runs; nothing for those of versions that did not record it.
+    pub async fn image_facts(&self, deploy: DeployId) -> Result<Option<(String, u64)>, StoreError> {
+        let facts: Option<(String, i64)> = sqlx::query_as(
+            "SELECT image_id, image_size FROM releases \
+             WHERE deploy_id = ? AND image_id IS NOT NULL AND image_size IS NOT NULL",
+        )
+        .bind(deploy.0)
+        .fetch_optional(&self.reader)
+        .await?;
+        Ok(facts.map(|(id, size)| (id, size as u64)))
+    }
+
     pub(super) fn seal_release_env(&self, release: &Release) -> Result<Vec<u8>, StoreError> {
         let plain = serde_json::to_vec(&release.env).map_err(|_| StoreError::Unreadable("environment"))?;
         Ok(self.sealer.seal(&place(&release.app, release.deploy), &plain)?)
@@ -111,6 +171,9 @@ mod tests {
         let made = release(id, &new);
         store.go_live(&made).await.unwrap();
         assert_eq!(store.release(id).await.unwrap(), Some(made.clone()));
+        assert_eq!(store.image_facts(id).await.unwrap(), None);
+        store.set_image_facts(id, "sha256:ab", 5 << 30).await.unwrap();
+        assert_eq!(store.image_facts(id).await.unwrap(), Some(("sha256:ab".into(), 5 << 30)));
         store.forget_image(id).await.unwrap();
         assert!(!store.release_of(&new.app, &new.commit).await.unwrap().unwrap().image_kept);
         for file in std::fs::read_dir(dir.path()).unwrap() {

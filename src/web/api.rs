@@ -107,6 +107,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = endpoints! {
         NAME,
         or(field("add", In::Body, Kind::List, "it answers to these too"), "[]"),
         or(field("remove", In::Body, Kind::List, "and to these no more"), "[]")];
+    "POST" "/apps/{name}/public" => "app_public", "Makes an app's badge and status there for everybody, or for nobody",
+        [NAME, field("public", In::Body, Kind::Bool, "whether they are")];
     "DELETE" "/apps/{name}" => "app_destroy", "Removes an app with everything of it", [NAME];
     "GET" "/apps/{app}/env" => "env_list", "Names of variables, and values where asked",
         [APP, or(field("reveal", In::Query, Kind::Bool, "the values too"), "false")];
@@ -117,6 +119,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = endpoints! {
     "GET" "/apps/{app}/deploys" => "deploys", "An app's deploys, newest first", [APP, LIMIT];
     "POST" "/apps/{app}/redeploy" => "redeploy", "Builds and deploys a commit again; the live one by default", [APP, COMMIT];
     "POST" "/apps/{app}/revert" => "revert", "Goes back to a release; the one before the live one by default", [APP, COMMIT];
+    "GET" "/apps/{app}/revert" => "revert_outlook", "What going back to a release would do; the one before the live one by default",
+        [APP, or(field("commit", In::Query, Kind::Text, "an id, the beginning of one, or a branch"), "null")];
     "POST" "/apps/{app}/restart" => "restart", "Brings the live image up again with today's environment", [APP];
     "POST" "/apps/{app}/reload" => "reload", "SIGHUP to the app's main process", [APP];
     "GET" "/apps/{app}/logs" => "app_logs", "The app's own output", [

@@ -29,6 +29,7 @@ const STYLE: &str = concat!(
     include_str!("../../static/css/lists.css"),
     include_str!("../../static/css/deploy.css"),
     include_str!("../../static/css/home.css"),
+    include_str!("../../static/css/app.css"),
 );
 
 /// As [`STYLE`]. Each part is a function of its own and leaves a page alone that is not its.
@@ -36,6 +37,7 @@ const SCRIPT: &str = concat!(
     include_str!("../../static/js/page.js"),
     include_str!("../../static/js/live.js"),
     include_str!("../../static/js/deploy.js"),
+    include_str!("../../static/js/app.js"),
 );
 
 macro_rules! icon {

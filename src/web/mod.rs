@@ -12,20 +12,28 @@ mod app;
 mod apps;
 mod assets;
 mod audit;
+mod badge;
 mod changes;
+mod chart;
 mod deploy;
 mod doors;
+mod env;
 mod error;
 mod events;
+mod feed;
 mod git;
+mod log;
 mod login;
 mod new_app;
+mod output;
+mod revert;
 mod session;
 mod spark;
-mod tail;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod view;
+mod waterfall;
 
 use askama::Template;
 use axum::Router;
@@ -51,12 +59,14 @@ struct Web {
     windlass: Windlass,
     /// Event streams end on it: a server that waited for them would never stop.
     shutdown: CancellationToken,
+    /// What those who watch one deploy have in common.
+    feeds: feed::Feeds,
 }
 
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
 /// is cancelled.
 pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
-    let web = Web { windlass, shutdown };
+    let web = Web { windlass, shutdown, feeds: feed::Feeds::default() };
     table(web.clone())
         .router()
         .fallback(error::not_found)
@@ -76,19 +86,31 @@ fn table(web: Web) -> Doors {
         .form(Public, "log_in", "/login", login::submit)
         .form(User, "log_out", "/logout", login::logout)
         .page(Public, "/static/{file}", assets::serve)
+        .page(Public, "/badge/{file}", badge::svg)
+        .page(Public, "/status/{file}", badge::json)
         .page(User, "/", apps::page)
-        .page(User, "/events", changes::of_all)
+        .page(User, "/events", ticks::of_all)
         .page(Admin, "/new", new_app::page)
         .form(Admin, "app_create", "/new", new_app::create)
         .page(View, "/apps/{app}", app::page)
-        .page(View, "/apps/{app}/events", changes::of_app)
+        .page(View, "/apps/{app}/events", ticks::of_app)
         .form(Admin, "app_domains", "/apps/{app}/domains", new_app::change_domains)
-        .form(Deploy, "revert", "/apps/{app}/revert", app::revert)
+        .page(View, "/apps/{app}/containers", app::containers)
+        .page(View, "/apps/{app}/logs", output::page)
+        .page(View, "/apps/{app}/logs/events", output::stream)
+        .page(View, "/apps/{app}/env", env::page)
+        .form(Deploy, "env_set", "/apps/{app}/env", env::set)
+        .form(Deploy, "env_unset", "/apps/{app}/env/remove", env::remove)
+        .page(Deploy, "/apps/{app}/revert", revert::page)
+        .form(Deploy, "revert", "/apps/{app}/revert", revert::submit)
+        .form(Deploy, "app_public", "/apps/{app}/public", app::public)
+        .form(Admin, "app_destroy", "/apps/{app}/destroy", app::destroy)
         .form(Deploy, "redeploy", "/apps/{app}/redeploy", app::redeploy)
         .form(Deploy, "restart", "/apps/{app}/restart", app::restart)
         .page(View, "/apps/{app}/deploys/{id}", deploy::page)
         .page(View, "/apps/{app}/deploys/{id}/events", events::stream)
-        .page(View, "/apps/{app}/deploys/{id}/log", deploy::log)
+        .page(View, "/apps/{app}/deploys/{id}/lines", log::lines)
+        .page(View, "/apps/{app}/deploys/{id}/log", log::log)
         .page(User, "/account", account::page)
         .form(User, "password", "/account/password", account::password)
         .form(User, "session_end", "/account/sessions/end", account::end_session)

@@ -12,8 +12,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::{Config, Home};
 use crate::domain::{
-    App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal,
-    Release, Role, Scope, Stopwatch, Trigger, UserName, Via,
+    DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal, Release, Role,
+    Scope, Stopwatch, Trigger, UserName, Via,
 };
 use crate::logs::{PhaseWriter, Redactor};
 use crate::store::tests::scratch;
@@ -79,22 +79,6 @@ impl World {
         let domains = [format!("{name}.example.com").parse().unwrap()];
         self.windlass.store.create_app(&name.parse().unwrap(), &domains, subnet).await.unwrap();
         self.windlass.news.for_everybody();
-    }
-
-    /// What the façade would say of an app.
-    pub(super) async fn app(&self, name: &str) -> App {
-        let row = self.windlass.store.app(&name.parse().unwrap()).await.unwrap();
-        let live = self.windlass.store.live_deploy(&row.name).await.unwrap();
-        let status = if live.is_some() { AppStatus::Serving } else { AppStatus::Empty };
-        App {
-            name: row.name,
-            domains: row.domains,
-            remote: format!("ssh://server/{name}.git"),
-            status,
-            restarts: None,
-            allowed: Default::default(),
-            live,
-        }
     }
 
     /// A deploy that has started.
@@ -209,12 +193,13 @@ async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool)
 /// The texts of log rows, in order.
 fn row_texts(html: &str) -> Vec<String> {
     let rows = html.split("<div data-t=\"").skip(1);
-    rows.map(|row| row.split_once("\">").unwrap().1.split_once("</div>").unwrap().0.to_owned()).collect()
+    rows.map(|row| row.split_once("</a>").unwrap().1.split_once("</div>").unwrap().0.to_owned()).collect()
 }
 
 fn texts_of(all: &[Told]) -> Vec<String> {
     let lines = all.iter().filter(|told| told.name == "lines");
-    lines.flat_map(|told| row_texts(told.data["html"].as_str().unwrap())).collect()
+    let texts = lines.flat_map(|told| told.data["lines"].as_array().unwrap());
+    texts.map(|line| line.as_str().unwrap().split_once('\t').unwrap().1.to_owned()).collect()
 }
 
 const HOSTILE: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
@@ -371,13 +356,9 @@ async fn what_strangers_wrote_stays_text_on_every_page() {
         values.for_each(|value| assert!(!value.contains("<script>") && !value.contains("<img"), "{value}"));
     }
 
-    let store = &world.windlass.store;
-    let (app, user) = (world.app("shop").await, || known(HOSTILE));
-    let deploys = store.deploys(&app.name, 51, None).await.unwrap();
-    let windlass = &world.windlass;
-    let edition = windlass.news.edition(|_| true);
-    assert_harmless(&app::show(windlass, user(), app, deploys, &[], true, edition).unwrap().0);
-    assert_harmless(&text(world.get("/").await).await);
+    for path in ["/apps/shop", "/apps/shop?status=failed", "/"] {
+        assert_harmless(&text(world.get(path).await).await);
+    }
 }
 
 #[tokio::test]
@@ -395,21 +376,6 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     store.forget_image(DeployId(1)).await.unwrap();
     let failed = world.start("shop", "fourth", "Ada").await;
     world.fail(failed, "build", "no", 5).await;
-    let (app, user, windlass) = (world.app("shop").await, known("admin"), &world.windlass);
-    let edition = windlass.news.edition(|_| true);
-    let deploys = store.deploys(&app.name, 51, None).await.unwrap();
-    let releases = store.releases(&app.name, 50).await.unwrap();
-    let second = releases.iter().find(|r| r.deploy == DeployId(2)).unwrap().commit.clone();
-    let page =
-        app::show(windlass, user.clone(), app.clone(), deploys.clone(), &releases, true, edition).unwrap().0;
-    assert_eq!(page.matches("action=\"/apps/shop/revert\"").count(), 1, "only what is kept and not live");
-    assert!(page.contains(&format!("name=\"commit\" value=\"{second}\"")) && !page.contains("rel=\"next\""));
-    assert!(page.contains("aria-label=\"build 1.0s\"") && !page.contains("data-refresh"));
-
-    let many = vec![deploys[0].clone(); 51];
-    let page = app::show(windlass, user.clone(), app.clone(), many, &releases, true, edition).unwrap().0;
-    assert!(page.contains(&format!("?before={failed}\" rel=\"next\"")));
-
     let page = text(world.get("/").await).await;
     for said in
         ["unknown", "third", "https://shop.example.com", "1 failed last", "fourth", "3 went live, 1 failed"]
@@ -419,8 +385,29 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     assert!(
         page.contains("<title>Failed · Apps · Windlass</title>") && page.contains("data-live=\"/events\"")
     );
-    let page = app::show(windlass, user, App { live: None, ..app }, vec![], &[], true, edition).unwrap().0;
-    assert!(page.contains("git remote add prod ssh://server/shop.git"));
+    let page = text(world.get("/apps/shop").await).await;
+    assert_eq!(page.matches("/apps/shop/revert?to=").count(), 2, "every release but the live one");
+    assert!(
+        page.contains("faint\" href=\"/apps/shop/revert?to=1\""),
+        "one of them without its image: {page}"
+    );
+    assert!(page.contains("aria-label=\"build 1.0s\"") && !page.contains("data-refresh"));
+    assert!(
+        page.contains("class=\"chart\"") && page.contains("median 1.0s") && !page.contains("rel=\"next\"")
+    );
+    let page = text(world.get("/apps/shop?status=failed").await).await;
+    assert!(page.contains("id=\"d4\"") && !page.contains("id=\"d3\"") && !page.contains("class=\"chart\""));
+    assert_eq!(world.get("/apps/shop?status=x").await.status(), StatusCode::BAD_REQUEST);
+    for n in 0..50 {
+        let id = world.start("shop", &format!("more {n}"), "Ada").await;
+        world.fail(id, "build", "no", 5).await;
+    }
+    let page = text(world.get("/apps/shop?status=failed").await).await;
+    assert!(page.contains("?status=failed&#38;before=5\" rel=\"next\""), "{page}");
+
+    world.create_app("blog").await;
+    let page = text(world.get("/apps/blog").await).await;
+    assert!(page.contains("Nothing deployed yet") && page.contains("repos/blog.git"), "{page}");
 }
 
 #[tokio::test]
@@ -648,7 +635,8 @@ async fn every_route_lets_in_whom_its_rule_says() {
     for name in ["outsider", "viewer", "deployer", "admin"] {
         tokens.push(Some(world.token_of(name).await));
     }
-    let web = Web { windlass: world.windlass.clone(), shutdown: world.shutdown.clone() };
+    let web =
+        Web { windlass: world.windlass.clone(), shutdown: world.shutdown.clone(), feeds: Default::default() };
     let mut rows = String::new();
     for door in table(web).table {
         // What ends a session is tried by a test of its own.
@@ -735,6 +723,11 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
         "/events",
         "/apps/shop/events",
         "/new",
+        "/apps/shop/logs",
+        "/apps/shop/logs/events",
+        "/apps/shop/env",
+        "/apps/shop/revert",
+        "/badge/x",
         "/static/x",
     ];
     const FORMS: &[&str] = &[
@@ -749,7 +742,7 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
     let bytes = || prop::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60);
     let runner = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(runner, |(
-        page in prop::sample::select(PAGES), key in "before|from|phase|next|page|q|show|x", value in value,
+        page in prop::sample::select(PAGES), key in "before|from|phase|next|page|q|show|since|status|to|x", value in value,
         header in "cookie|last-event-id|range|host|origin|accept-language|x-forwarded-proto", bytes in bytes(),
         form in prop::option::of((prop::sample::select(FORMS), "([a-z]{1,8}=[!-~]{0,9}&?){0,4}")),
     )| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::duration::show;
-use crate::domain::{AppStatus, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
+use crate::domain::{AppStatus, BuildStep, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
 
 /// A status with an icon and a word: never by its colour alone.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,15 @@ const BAR: &str = "M3 7h10v2H3z";
 const CLOCK: &str = "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2zm0 1.8a4.2 4.2 0 1 1 0 8.4 4.2 4.2 0 0 1 0-8.4zM7.2 5v3.4l2.4 1.6.9-1.3-1.7-1.1V5z";
 
 impl Badge {
+    /// Of a build's step.
+    pub(super) fn step(step: &BuildStep) -> Self {
+        match (step.failed, step.cached) {
+            (true, _) => Badge::new("bad", "failed", CROSS),
+            (false, true) => Badge::new("past", "cached", RING),
+            (false, false) => Badge::new("good", "ok", TICK),
+        }
+    }
+
     const fn new(class: &'static str, word: &'static str, icon: &'static str) -> Self {
         Self { class, word, icon }
     }
@@ -167,7 +176,8 @@ pub(super) const GROUPS: [(&str, &str); 5] = [
     ("p5", "drain, retire"),
 ];
 
-fn group(phase: &Phase) -> &'static str {
+/// The group that a phase is in.
+pub(super) fn phase_group(phase: &Phase) -> &'static str {
     match phase {
         Phase::Checkout | Phase::Build => "p1",
         Phase::Gate(_) => "p2",
@@ -200,7 +210,7 @@ pub(super) fn segments(deploy: &Deploy, scale: u64) -> Vec<Segment> {
         let failed = timing.status == PhaseStatus::Failed;
         let skipped = timing.status == PhaseStatus::Skipped;
         Segment {
-            class: if failed { "pf" } else { group(&timing.phase) },
+            class: if failed { "pf" } else { phase_group(&timing.phase) },
             x: format!("{x:.1}"),
             // A little less, so that neighbours stay apart; what took no time is still to be seen.
             width: if skipped { "0.0".to_owned() } else { format!("{:.1}", (width - 5.0).max(4.0)) },

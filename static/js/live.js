@@ -19,7 +19,8 @@
   show();
 
   // Makes `old` what `fresh` is and leaves alone what is alike: open questions, the focus, what is half
-  // typed, what is selected, and where one has scrolled to. A part with data-keep is another script's.
+  // typed, what is selected, and where one has scrolled to. A part with data-keep or data-fetch is
+  // another script's.
   const key = (e) => e.id || (e.localName === "li" && e.querySelector("a[href]")?.getAttribute("href")) || "";
   const alike = (a, b) => a.nodeName === b.nodeName && key(a) === key(b);
   const morph = (old, fresh) => {
@@ -27,7 +28,7 @@
       if (old.data !== fresh.data) old.data = fresh.data;
       return;
     }
-    if (old.dataset?.keep !== undefined || old.isEqualNode(fresh)) return;
+    if ("keep" in old.dataset || "fetch" in old.dataset || old.isEqualNode(fresh)) return;
     if (old.dataset?.since && old.dataset.since === fresh.dataset.since) return;
     for (const { name } of [...old.attributes])
       if (!fresh.hasAttribute(name) && !(name === "open" && old.localName === "details")) old.removeAttribute(name);

@@ -29,6 +29,14 @@ impl Browser {
         assert!(icon.as_str().unwrap().contains(&format!("icon-{}-", state.to_lowercase())), "{icon}");
     }
 
+    /// Pictures of the page that is open, where somebody wants to look at them.
+    fn pictured(&self, page: &str) {
+        if let Ok(folder) = std::env::var("WINDLASS_SCREENSHOTS") {
+            std::fs::create_dir_all(&folder).unwrap();
+            self.pictures(std::path::Path::new(&folder), page);
+        }
+    }
+
     fn was_never_loaded_again(&self) {
         assert_eq!(self.run("return window.loadedOnce"), true, "the page was loaded again");
     }
@@ -48,6 +56,7 @@ fn the_first_app_is_made_on_the_page_and_every_open_page_follows_its_deploys() {
     let world = World::new();
     let (one, two) = (logged_in(&world), logged_in(&world));
     one.axe();
+    two.pictured("home-empty");
     two.run("window.loadedOnce = true");
 
     // Made by hand: what is typed stands in the commands, what is refused stays.
@@ -57,6 +66,7 @@ fn the_first_app_is_made_on_the_page_and_every_open_page_follows_its_deploys() {
     one.shows("#app-name-refused", "a-z, 0-9 and '-'");
     assert_eq!(one.run("return document.getElementById('app-name').value"), json!("Shop!"));
     one.axe();
+    one.pictured("new-refused");
     one.fill("#app-name", "shop");
     one.fill("#app-domains", "shop.test");
     one.click(".fields button");
@@ -118,6 +128,11 @@ fn follows_a_restart(app: &App, browser: &Browser) {
 fn no_page_is_lost_on_a_narrow_screen(browser: &Browser) {
     browser.open("/new");
     browser.axe();
+    browser.open("/");
+    browser.pictured("home");
+    browser.open("/apps/shop");
+    browser.axe();
+    browser.pictured("shop");
     browser.open("/?show=failed");
     assert_eq!(browser.count(".app"), 1);
     browser.open("/?q=other-0");

@@ -1,0 +1,235 @@
+//! An app's own log as a page reads it: back from its end or from a place, searched, and followed from
+//! where a page ended.
+//!
+//! It goes release by release: what an old container still prints while it drains stands with its own
+//! release. What is followed comes as it is printed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Error, Windlass};
+use crate::domain::{AppName, DeployId};
+use crate::logs::{AppLine, AppPlace, Logs};
+
+/// So many deploys are looked through at once.
+const DEPLOYS: u32 = 200;
+/// So many of the newest may still print, beside what is known to.
+const YOUNG: usize = 4;
+/// So many lines are looked through at once, and so many bytes of them.
+const LOOKED_AT: (usize, usize) = (1_000_000, 64 << 20);
+
+/// What is asked of an app's log.
+#[derive(Debug, Clone, Default)]
+pub struct AppLogQuery {
+    /// Only lines with this in them, in whatever case.
+    pub text: String,
+    /// Only what is not older: RFC 3339, UTC.
+    pub since: Option<String>,
+    /// Only what is before this place.
+    pub before: Option<AppPlace>,
+    /// So many lines at most.
+    pub count: usize,
+}
+
+/// Some lines of an app's log.
+#[derive(Debug)]
+pub struct AppLogPage {
+    /// Oldest first.
+    pub lines: Vec<AppLine>,
+    /// Before which place there may be more.
+    pub older: Option<AppPlace>,
+    /// Where to go on with what comes; only for what ends where the log does.
+    pub end: AppPlaces,
+}
+
+/// How far each deploy's output was read: where to follow an app's log from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AppPlaces {
+    /// Deploys above this one are read from their beginning.
+    pub newest: DeployId,
+    /// Whose line was the last.
+    pub last: DeployId,
+    places: Vec<AppPlace>,
+}
+
+impl fmt::Display for AppPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}~{}", self.newest, self.last)?;
+        self.places.iter().try_for_each(|place| write!(f, "~{place}"))
+    }
+}
+
+impl FromStr for AppPlaces {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || "no place in an app's log".to_owned();
+        let mut parts = text.split('~');
+        let mut id = || parts.next().and_then(|id| id.parse::<DeployId>().ok()).ok_or_else(bad);
+        let (newest, last) = (id()?, id()?);
+        let places: Vec<AppPlace> = parts.map(str::parse).collect::<Result<_, _>>()?;
+        if places.len() > 64 { Err(bad()) } else { Ok(Self { newest, last, places }) }
+    }
+}
+
+/// Reads what an app prints from some places on.
+#[derive(Debug)]
+pub struct AppLogFollower {
+    windlass: Windlass,
+    app: AppName,
+    news: watch::Receiver<u64>,
+    text: String,
+    at: AppPlaces,
+    looked: bool,
+}
+
+impl Windlass {
+    /// Some lines of an app's log.
+    pub async fn app_log(&self, app: &AppName, query: AppLogQuery) -> Result<AppLogPage, Error> {
+        let below = query.before.map(|place| DeployId(place.deploy.0.saturating_add(1)));
+        let collected = self.collected(app);
+        let ids = self.store.deploy_ids(app, DEPLOYS, below).await?;
+        let live = self.store.live_deploy(app).await?.map(|live| live.id);
+        let logs = self.logs.clone();
+        let prints = move |n: usize, id: &DeployId| n < YOUNG || collected.contains(id) || live == Some(*id);
+        let read = move || read(&logs, &ids, prints, &query);
+        Ok(tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)??)
+    }
+
+    /// Follows an app's log from where it was read to; only lines with `text` in them.
+    pub fn follow_app_log(&self, app: &AppName, at: AppPlaces, text: &str) -> AppLogFollower {
+        let news = self.app_output.subscribe();
+        let (windlass, text) = (self.clone(), text.to_lowercase());
+        AppLogFollower { windlass, app: app.clone(), news, text, at, looked: false }
+    }
+}
+
+fn read(
+    logs: &Logs,
+    ids: &[DeployId],
+    prints: impl Fn(usize, &DeployId) -> bool,
+    query: &AppLogQuery,
+) -> std::io::Result<AppLogPage> {
+    let mut end = AppPlaces { newest: ids.first().copied().unwrap_or_default(), ..AppPlaces::default() };
+    // The ends of what still grows come first, and nothing behind them is read: it is followed.
+    let mut ends = Vec::new();
+    for (n, id) in ids.iter().enumerate() {
+        ends.push(match query.before.filter(|place| place.deploy == *id) {
+            Some(place) => place,
+            None => logs.app_end(*id)?,
+        });
+        if query.before.is_none() && prints(n, id) {
+            end.places.push(ends[n]);
+        }
+    }
+    let text = query.text.to_lowercase();
+    let (mut lines, mut left) = (Vec::new(), LOOKED_AT);
+    // Beyond the deploys that were looked at there may be others.
+    let mut older = ids.last().filter(|_| ids.len() == DEPLOYS as usize).map(|id| AppPlace::beginning(*id));
+    for place in ends {
+        let (mut stopped, mut at) = (None, place);
+        logs.app_before(place, |before, line| {
+            let old = query.since.as_ref().is_some_and(|since| line.at < *since);
+            if old || lines.len() >= query.count || left.0 == 0 || left.1 == 0 {
+                stopped = Some(Some(at).filter(|_| !old));
+                return false;
+            }
+            (left.0, left.1) = (left.0 - 1, left.1.saturating_sub(line.text.len() + 32));
+            at = before;
+            if has(&line.text, &text) {
+                lines.push(line);
+            }
+            true
+        })?;
+        if let Some(at) = stopped {
+            older = at;
+            break;
+        }
+    }
+    lines.reverse();
+    end.last = lines.last().map(|line| line.deploy).unwrap_or_default();
+    Ok(AppLogPage { lines, older, end })
+}
+
+/// Whether a line has a text in it, whatever its colours. `text` is in lower case.
+fn has(line: &str, text: &str) -> bool {
+    text.is_empty() || crate::logs::bare(line).to_lowercase().contains(text)
+}
+
+impl AppLogFollower {
+    /// The next lines, waiting for them, and the place behind them. No lines: nothing of it was asked for.
+    pub async fn next(&mut self) -> Result<(Vec<AppLine>, AppPlaces), Error> {
+        loop {
+            self.look_for_newer().await?;
+            let mut lines = Vec::new();
+            for place in &mut self.at.places {
+                lines.extend(self.windlass.logs.app_after(place)?);
+            }
+            if !lines.is_empty() {
+                lines.sort_by(|one, other| one.at.cmp(&other.at));
+                lines.retain(|line| has(&line.text, &self.text));
+                self.at.last = lines.last().map_or(self.at.last, |line| line.deploy);
+                return Ok((lines, self.at.clone()));
+            }
+            self.let_go();
+            let _ = self.news.changed().await;
+            // Gathers what comes in one burst.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.news.mark_unchanged();
+        }
+    }
+
+    /// Deploys that began to print since: those that do now, and at first those that did meanwhile.
+    async fn look_for_newer(&mut self) -> Result<(), Error> {
+        let mut newer = self.windlass.collected(&self.app);
+        if !self.looked {
+            newer.extend(self.windlass.store.deploy_ids(&self.app, DEPLOYS, None).await?);
+            self.looked = true;
+        }
+        newer.retain(|id| *id > self.at.newest);
+        newer.sort();
+        newer.dedup();
+        for id in newer {
+            self.at.newest = id;
+            self.at.places.push(AppPlace::beginning(id));
+        }
+        Ok(())
+    }
+
+    /// Lets go of those that have printed their last: the place to come back to stays short.
+    fn let_go(&mut self) {
+        let prints = self.windlass.collected(&self.app);
+        let young = self.at.places.len().saturating_sub(2 * YOUNG);
+        let mut n = 0;
+        self.at.places.retain(|place| {
+            n += 1;
+            n > young || prints.contains(&place.deploy)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_read_back_and_nothing_else_does() {
+        let places = AppPlaces {
+            newest: DeployId(9),
+            last: DeployId(7),
+            places: vec![AppPlace::beginning(DeployId(9)), "7.20261121000000000000000.512".parse().unwrap()],
+        };
+        assert_eq!(places.to_string().parse::<AppPlaces>().unwrap(), places);
+        for bad in ["", "1", "1~x", "1~2~3", &format!("1~2{}", "~1.0.0".repeat(65))] {
+            assert!(bad.parse::<AppPlaces>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn colours_do_not_hide_a_word() {
+        assert!(has("\u{1b}[31mEr\u{1b}[0mror: no", "error"));
+        assert!(!has("\u{1b}[31mfine\u{1b}[0m", "31"));
+    }
+}
