@@ -26,6 +26,7 @@ mod house;
 mod https;
 mod kill;
 mod load;
+mod log;
 mod outage;
 mod own_engine;
 mod process;
