@@ -47,7 +47,7 @@ fn whoever_goes_back_is_told_what_stays_and_an_app_is_run_from_its_pages() {
     app.commit("First edition");
     let push = app.push();
     app.went_live(&push, &first);
-    push.says("migrations to apply: ").says("entries.0001_initial");
+    push.says("1 migration to apply: entries.0001_initial");
 
     let second = edition(&app, "second");
     migration(&app, "0002_price", PRICE);
