@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{Error, Windlass};
 use crate::domain::{AppName, DeployId};
-use crate::logs::{AppLine, Logs, Place};
+use crate::logs::{AppLine, AppPlace, Logs};
 
 /// So many deploys are looked through at once.
 const DEPLOYS: u32 = 200;
@@ -29,7 +29,7 @@ pub struct AppLogQuery {
     /// Only what is not older: RFC 3339, UTC.
     pub since: Option<String>,
     /// Only what is before this place.
-    pub before: Option<Place>,
+    pub before: Option<AppPlace>,
     /// So many lines at most.
     pub count: usize,
 }
@@ -40,7 +40,7 @@ pub struct AppLogPage {
     /// Oldest first.
     pub lines: Vec<AppLine>,
     /// Before which place there may be more.
-    pub older: Option<Place>,
+    pub older: Option<AppPlace>,
     /// Where to go on with what comes; only for what ends where the log does.
     pub end: AppPlaces,
 }
@@ -52,7 +52,7 @@ pub struct AppPlaces {
     pub newest: DeployId,
     /// Whose line was the last.
     pub last: DeployId,
-    places: Vec<Place>,
+    places: Vec<AppPlace>,
 }
 
 impl fmt::Display for AppPlaces {
@@ -69,7 +69,7 @@ impl FromStr for AppPlaces {
         let mut parts = text.split('~');
         let mut id = || parts.next().and_then(|id| id.parse::<DeployId>().ok()).ok_or_else(bad);
         let (newest, last) = (id()?, id()?);
-        let places: Vec<Place> = parts.map(str::parse).collect::<Result<_, _>>()?;
+        let places: Vec<AppPlace> = parts.map(str::parse).collect::<Result<_, _>>()?;
         if places.len() > 64 { Err(bad()) } else { Ok(Self { newest, last, places }) }
     }
 }
@@ -127,7 +127,7 @@ fn read(
     let text = query.text.to_lowercase();
     let (mut lines, mut left) = (Vec::new(), LOOKED_AT);
     // Beyond the deploys that were looked at there may be others.
-    let mut older = ids.last().filter(|_| ids.len() == DEPLOYS as usize).map(|id| Place::beginning(*id));
+    let mut older = ids.last().filter(|_| ids.len() == DEPLOYS as usize).map(|id| AppPlace::beginning(*id));
     for place in ends {
         let (mut stopped, mut at) = (None, place);
         logs.app_before(place, |before, line| {
@@ -193,7 +193,7 @@ impl AppLogFollower {
         newer.dedup();
         for id in newer {
             self.at.newest = id;
-            self.at.places.push(Place::beginning(id));
+            self.at.places.push(AppPlace::beginning(id));
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ mod tests {
         let places = AppPlaces {
             newest: DeployId(9),
             last: DeployId(7),
-            places: vec![Place::beginning(DeployId(9)), "7.20261121000000000000000.512".parse().unwrap()],
+            places: vec![AppPlace::beginning(DeployId(9)), "7.20261121000000000000000.512".parse().unwrap()],
         };
         assert_eq!(places.to_string().parse::<AppPlaces>().unwrap(), places);
         for bad in ["", "1", "1~x", "1~2~3", &format!("1~2{}", "~1.0.0".repeat(65))] {

@@ -212,7 +212,14 @@ pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Re
 /// One writing transaction: this deploy live, the one before it retired, the release kept.
 async fn go_live(run: &Run, release: &Release) -> Result<(), Stop> {
     let store = &run.windlass.store;
-    let Err(error) = store.go_live(release).await else { return Ok(()) };
+    let Err(error) = store.go_live(release).await else {
+        if let Some((id, size)) = run.image()
+            && let Err(error) = store.set_image_facts(release.deploy, id, *size).await
+        {
+            tracing::warn!(%error, "what image deploy {} runs is not written", release.deploy);
+        }
+        return Ok(());
+    };
     // The row tells whether it was written all the same, and everything that follows goes by it.
     match insist(|| store.deploy(release.deploy)).await {
         Some(deploy) if deploy.status == DeployStatus::Live => Ok(()),

@@ -59,6 +59,36 @@ pub struct Follower {
     deploy: Option<Deploy>,
     ready: VecDeque<Progress>,
     done: bool,
+    /// No line beyond this place is read.
+    end: Option<Cursor>,
+}
+
+/// How far somebody has read a deploy's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reached {
+    /// The phase's place in the deploy, from 0.
+    pub ordinal: usize,
+    /// Whether that phase was announced.
+    pub announced: bool,
+    /// Bytes read of its log.
+    pub offset: u64,
+}
+
+impl From<Cursor> for Reached {
+    /// Whoever is inside a phase was told of it.
+    fn from(Cursor { ordinal, offset }: Cursor) -> Self {
+        Self { ordinal, announced: offset > 0, offset }
+    }
+}
+
+impl Reached {
+    /// The end of all.
+    pub const END: Self = Self { ordinal: usize::MAX, announced: true, offset: u64::MAX };
+
+    /// The place in the log.
+    pub fn cursor(self) -> Cursor {
+        Cursor { ordinal: self.ordinal, offset: self.offset }
+    }
 }
 
 /// A pause after each wake-up, so that a build that prints without end is read in large pieces.
@@ -67,18 +97,39 @@ const GATHER: Duration = Duration::from_millis(20);
 impl Follower {
     /// Follows `id` from `cursor` on. With a cursor inside a phase, that phase is not announced again.
     pub fn new(store: Store, logs: Logs, id: DeployId, cursor: Cursor) -> Self {
+        Self::after(store, logs, id, cursor.into())
+    }
+
+    /// Follows `id` from where somebody has read to.
+    pub fn after(store: Store, logs: Logs, id: DeployId, reached: Reached) -> Self {
         Self {
             ticks: logs.ticks(id),
             store,
             logs,
             id,
-            announced: cursor.offset > 0,
-            cursor,
+            announced: reached.announced,
+            cursor: reached.cursor(),
             seen: None,
             deploy: None,
             ready: VecDeque::new(),
             done: false,
+            end: None,
         }
+    }
+
+    /// Reads no line beyond `end`, where that lies in the phase that is read.
+    pub fn stop_at(&mut self, end: Cursor) {
+        self.end = Some(end);
+    }
+
+    /// Goes on further down in the log of the phase it is in. Not while something read is still to be
+    /// given; whether it does.
+    pub fn skip_to(&mut self, cursor: Cursor) -> bool {
+        let can = self.ready.is_empty() && self.announced && cursor.ordinal == self.cursor.ordinal;
+        if can {
+            self.cursor = cursor;
+        }
+        can
     }
 
     /// The next thing that happened, waiting for it if need be; `None` after the end.
@@ -142,11 +193,15 @@ impl Follower {
             let (phase, at_ms) = (row.phase.clone(), since.max(0) as u64);
             self.ready.push_back(Progress::Started { ordinal, phase, at_ms });
         }
-        let (text, next) = self.logs.read(self.id, self.cursor)?;
+        let end = self.end.filter(|end| end.ordinal == ordinal).map_or(u64::MAX, |end| end.offset);
+        let (text, next) = self.logs.read_up_to(self.id, self.cursor, end)?;
         if !text.is_empty() {
             self.cursor = next;
             self.ready.push_back(Progress::Lines { next, text });
             return Ok(true);
+        }
+        if self.cursor.offset >= end {
+            return Ok(!self.ready.is_empty());
         }
         let ended =
             row.status != PhaseStatus::Running || !deploy.status.is_open() && deploy.finished_at.is_some();

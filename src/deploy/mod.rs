@@ -6,6 +6,7 @@
 mod app_log;
 mod apps;
 mod asked;
+mod changes;
 mod container;
 mod context;
 mod cutover;
@@ -41,7 +42,7 @@ use tokio::sync::{Semaphore, watch};
 pub use app_log::{AppLogFollower, AppLogPage, AppLogQuery, AppPlaces};
 pub use asked::PushAnswer;
 pub use error::{Error, ErrorKind};
-pub use follow::{Follower, Progress};
+pub use follow::{Follower, Progress, Reached};
 pub use load::Running;
 pub(crate) use outlook::differing;
 pub use output::{AppOutput, nanos_ago};
@@ -147,6 +148,11 @@ impl Windlass {
 
     /// Follows a deploy from `cursor` on.
     pub fn follow(&self, id: DeployId, cursor: Cursor) -> Follower {
-        Follower::new(self.store.clone(), self.logs.clone(), id, cursor)
+        self.follow_after(id, cursor.into())
+    }
+
+    /// Follows a deploy from where somebody has read to.
+    pub fn follow_after(&self, id: DeployId, reached: Reached) -> Follower {
+        Follower::after(self.store.clone(), self.logs.clone(), id, reached)
     }
 }

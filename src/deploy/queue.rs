@@ -161,6 +161,7 @@ async fn run_one(windlass: &Windlass, deploy: Deploy) -> Result<(), Error> {
         Ok(deploy) => {
             windlass.logs.changed(id);
             info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
+            windlass.note_changes(&deploy).await;
             let run = Run::new(windlass.clone(), deploy, cancel);
             let ended = match run.or_stopped(plan(&run)).await {
                 Ok(plan) => pipeline::deploy(&run, plan).await,

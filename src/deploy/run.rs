@@ -1,7 +1,7 @@
 //! One deploy under way, and the one function that opens a phase.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
-use crate::domain::{Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp, printable};
+use crate::domain::{BuildStep, Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp, printable};
 use crate::logs::{LineSplitter, PhaseWriter, Redactor};
 
 /// Why a deploy stopped. The first two are outcomes, the last is a defect of the machine.
@@ -105,6 +105,10 @@ pub(super) struct Run {
     redactor: OnceLock<Redactor>,
     /// Whether the log says what attempt this is.
     told: AtomicBool,
+    /// The steps of the phase under way, where it has any.
+    steps: Mutex<Vec<BuildStep>>,
+    /// The id and the size of the image that is to go live.
+    image: OnceLock<(String, u64)>,
 }
 
 impl Run {
@@ -122,6 +126,8 @@ impl Run {
             ordinal,
             redactor: OnceLock::new(),
             told: AtomicBool::default(),
+            steps: Mutex::default(),
+            image: OnceLock::new(),
         }
     }
 
@@ -138,6 +144,34 @@ impl Run {
     /// Takes this deploy's secrets out of a text.
     pub fn redactor(&self) -> Redactor {
         self.redactor.get().cloned().unwrap_or_default()
+    }
+
+    /// Changes what is known of the steps of the phase under way; they are written when it ends, however
+    /// it does.
+    pub fn steps(&self, change: impl FnOnce(&mut Vec<BuildStep>)) {
+        change(&mut self.steps.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Keeps in mind which image goes live, for the release's row.
+    pub fn set_image(&self, id: &str, size: u64) {
+        let _ = self.image.set((id.to_owned(), size));
+    }
+
+    /// The id and the size of the image that goes live.
+    pub fn image(&self) -> Option<&(String, u64)> {
+        self.image.get()
+    }
+
+    /// Writes the steps of a phase that ends. A deploy does not fail for want of them.
+    async fn write_steps(&self, ordinal: usize) {
+        let mut steps = Vec::new();
+        self.steps(|known| std::mem::swap(known, &mut steps));
+        if steps.is_empty() {
+            return;
+        }
+        if let Err(error) = self.windlass.store.set_steps(self.deploy.id, ordinal, &steps).await {
+            tracing::warn!(%error, "the steps of deploy {} are not written", self.deploy.id);
+        }
     }
 
     /// Waits for what other deploys hold. That is not this one's time: its deadline stands still.
@@ -219,6 +253,7 @@ impl Run {
                 reason
             });
         }
+        self.write_steps(ordinal).await;
         let status = if done.is_ok() { PhaseStatus::Ok } else { PhaseStatus::Failed };
         store.end_phase(id, ordinal, status, from.elapsed().as_millis() as u64).await?;
         logs.changed(id);

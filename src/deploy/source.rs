@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::context;
 use super::disk::make_room;
@@ -9,10 +10,10 @@ use super::run::{Run, Stop};
 use super::secrets::build_secrets;
 use crate::domain::duration::show;
 use crate::domain::manifest::DEFAULT_PORT;
-use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release, Trigger, printable};
+use crate::domain::{BuildStep, CommitId, Environment, ImageRef, Manifest, Release, Trigger, printable};
 use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop, ImageFacts};
 use crate::git::{Limits, Survey, TooMuch, TreeEntry};
-use crate::logs::PhaseWriter;
+use crate::logs::{PhaseWriter, Redactor};
 
 /// Where a deploy's image comes from.
 pub(super) enum Plan {
@@ -175,12 +176,14 @@ pub(super) async fn build(run: &Run, log: &PhaseWriter, source: Source) -> Resul
     if run.windlass.builds.available_permits() == 0 {
         log.say("waiting for another build to end");
     }
+    let began = Instant::now();
     // Turns come in the order of asking, and an app has one build at a time: none starves another.
     let _turn = run.queue_for(run.windlass.builds.acquire()).await;
-    build_now(run, log, source).await
+    build_now(run, log, source, began).await
 }
 
-async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image, Stop> {
+/// Builds now, in a phase that began at this instant.
+async fn build_now(run: &Run, log: &PhaseWriter, source: Source, began: Instant) -> Result<Image, Stop> {
     let (windlass, deploy) = (&run.windlass, &run.deploy);
     let Source { commit, manifest, env, secrets } = source;
     let name = windlass.naming.image(&deploy.app, deploy.id);
@@ -204,7 +207,9 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source) -> Result<Image
         timeout,
     };
     let (context, sending) = context::stream(run, &commit, &manifest.build).await?;
-    let mut printer = Printer { log, numbers: HashMap::new(), printed: HashMap::new() };
+    let record =
+        |change: StepChange| run.steps(|steps| change.apply(steps, began.elapsed(), &run.redactor()));
+    let mut printer = Printer { log, numbers: HashMap::new(), printed: HashMap::new(), record };
     let building = windlass.engine.build(&spec, context, |event| printer.print(event));
     let built = tokio::time::timeout(timeout, building).await;
     log.end_output();
@@ -257,20 +262,53 @@ fn listed(ports: &[u16]) -> String {
     format!("{}{more}", first.join(", "))
 }
 
+/// What the timing table is told of a build's step, by its number.
+#[derive(Debug)]
+enum StepChange {
+    Began { number: usize, name: String },
+    Ended { number: usize, name: String, took: Duration, cached: bool, failed: bool },
+}
+
+/// More steps are not recorded: a Dockerfile is a stranger's.
+const MOST_STEPS: usize = 200;
+
+impl StepChange {
+    /// Brings the steps up to date, `now` after their phase began. A step has one name from beginning to
+    /// end, and it may be as foreign as any line of a log.
+    fn apply(self, steps: &mut Vec<BuildStep>, now: Duration, redactor: &Redactor) {
+        let now = now.as_millis() as u64;
+        let (StepChange::Began { number, ref name } | StepChange::Ended { number, ref name, .. }) = self;
+        if number == steps.len() + 1 && number <= MOST_STEPS {
+            let name = printable(&redactor.clean(name.as_bytes()), 200);
+            steps.push(BuildStep { name, began_ms: now, duration_ms: 0, cached: false, failed: false });
+        }
+        let Some(step) = steps.get_mut(number - 1) else { return };
+        if let StepChange::Ended { took, cached, failed, .. } = self {
+            let took = took.as_millis() as u64;
+            // Word of its beginning may have come late.
+            step.began_ms = step.began_ms.min(now.saturating_sub(took));
+            (step.duration_ms, step.cached, step.failed) = (took, cached, failed);
+        }
+    }
+}
+
 /// Writes a build's events as lines, steps numbered in the order in which they begin.
-struct Printer<'a> {
+struct Printer<'a, R> {
     log: &'a PhaseWriter,
+    /// Takes what the timing table shows of a step.
+    record: R,
     numbers: HashMap<String, usize>,
     /// Steps that have printed something, in that order.
     printed: HashMap<String, usize>,
 }
 
-impl Printer<'_> {
+impl<R: FnMut(StepChange)> Printer<'_, R> {
     fn print(&mut self, event: BuildEvent) {
         match event {
             BuildEvent::Step { step, name } if !name.starts_with("[internal]") => {
                 let number = self.number(step);
                 self.log.say(format!("#{number} {name}"));
+                (self.record)(StepChange::Began { number, name });
             }
             BuildEvent::Output { step, stderr, bytes } => {
                 let [stdout, complaints] = self.sources(step);
@@ -283,6 +321,8 @@ impl Printer<'_> {
                 self.sources(step.clone()).into_iter().for_each(|source| self.log.end_output_of(source));
                 let told = self.numbers.contains_key(&step);
                 let number = self.number(step);
+                let failed = error.is_some();
+                (self.record)(StepChange::Ended { number, name: name.clone(), took, cached, failed });
                 let name = if told { String::new() } else { format!(" {name}") };
                 self.log.say(match (error, cached) {
                     (Some(error), _) => format!("#{number}{name} FAILED after {}: {error}", show(took)),
@@ -339,6 +379,53 @@ mod tests {
         assert!(why(1..=u16::MAX).contains("exposes 65535 ports, and at most 1000"));
         manifest.web.port = Some(443);
         assert_eq!(choose_port(&manifest, &facts(&[80, 443])).ok(), Some(443));
+    }
+
+    #[test]
+    fn steps_are_recorded_as_they_are_printed_and_their_names_are_foreign() {
+        let mut env = Environment::default();
+        env.set("TOKEN", "s3cret-t0ken").unwrap();
+        let redactor = Redactor::new(&env, &[]);
+        let dir = tempfile::tempdir().unwrap();
+        let logs = crate::logs::Logs::open(dir.path(), u64::MAX).unwrap();
+        let clock = crate::domain::Stopwatch::start();
+        let (id, phase) = (crate::domain::DeployId(1), crate::domain::Phase::Build);
+        let log = logs.write(id, 0, &phase, clock, redactor.clone()).unwrap();
+        let (mut steps, mut now) = (Vec::new(), 0);
+        let record = |change: StepChange| {
+            now += 100;
+            change.apply(&mut steps, Duration::from_millis(now), &redactor);
+        };
+        let mut printer = Printer { log: &log, numbers: HashMap::new(), printed: HashMap::new(), record };
+        let begins = |step: &str, name: &str| BuildEvent::Step { step: step.into(), name: name.into() };
+        let ends = |step: &str, name: &str, cached, ms, error: Option<&str>| BuildEvent::Done {
+            step: step.into(),
+            name: name.into(),
+            cached,
+            took: Duration::from_millis(ms),
+            error: error.map(str::to_owned),
+        };
+        printer.print(begins("i", "[internal] load build context"));
+        printer.print(ends("i", "[internal] load build context", false, 5, None));
+        printer.print(begins("b", "[2/3] RUN echo s3cret-t0ken \u{1b}[2J\u{202e}<b>"));
+        printer.print(ends("a", "[1/3] FROM base", true, 0, None));
+        printer.print(begins("c", "[3/3] RUN never ends"));
+        printer.print(ends("b", "[2/3] RUN echo s3cret-t0ken", false, 150, Some("exit code: 1")));
+        let told: Vec<_> =
+            steps.iter().map(|s| (s.name.as_str(), s.began_ms, s.duration_ms, s.cached, s.failed)).collect();
+        let expected = [
+            ("[2/3] RUN echo [TOKEN] <b>", 100, 150, false, true),
+            ("[1/3] FROM base", 200, 0, true, false),
+            ("[3/3] RUN never ends", 300, 0, false, false),
+        ];
+        assert_eq!(told, expected);
+        let printed = logs.read(id, Default::default()).unwrap().0;
+        assert!(printed.contains("\t#1 [2/3] RUN echo [TOKEN] <b>\n"), "{printed}");
+
+        let many = |number| StepChange::Began { number, name: "x".repeat(1000) };
+        let mut steps = Vec::new();
+        (1..1000).for_each(|n| many(n).apply(&mut steps, Duration::ZERO, &redactor));
+        assert!(steps.len() == MOST_STEPS && steps[0].name.len() == 200);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
         )));
     };
     let port = choose_port(&image.manifest, &facts)?;
+    run.set_image(&facts.id, facts.size);
     let spec = run.windlass.web_container(&deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();
     run.windlass.run_container(&deploy.app, spec).await?;

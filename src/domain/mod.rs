@@ -6,6 +6,7 @@
 pub mod access;
 pub mod account;
 pub mod app;
+pub mod changes;
 pub mod deploy;
 pub mod duration;
 pub mod environment;
@@ -22,6 +23,7 @@ pub mod size;
 pub use access::{Denied, Needs, Principal, Reach, Right, Role, Scope, Via};
 pub use account::{AuditEntry, Key, Session, Token, User};
 pub use app::{App, AppStatus};
+pub use changes::{ChangeCommit, ChangeCommits, ChangedFile, ChangedFiles, Changes};
 pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
 pub use duration::HumanDuration;
 pub use environment::Environment;

@@ -1,6 +1,7 @@
 //! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
 //! and whatever came from outside behind `--end-of-options` or `--`.
 
+mod history;
 mod service;
 mod survey;
 
@@ -428,7 +429,7 @@ fn quiet(command: &mut std::process::Command, dir: &Path) {
 mod tests {
     use super::*;
 
-    async fn scratch() -> (tempfile::TempDir, Repositories, AppName, PathBuf) {
+    pub(super) async fn scratch() -> (tempfile::TempDir, Repositories, AppName, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let repos = Repositories::new(dir.path().join("repos"), "main", 1 << 30);
         let app: AppName = "shop".parse().unwrap();
@@ -441,7 +442,7 @@ mod tests {
         (dir, repos, app, work)
     }
 
-    async fn commit(work: &Path, repos: &Repositories, app: &AppName, subject: &str) -> CommitId {
+    pub(super) async fn commit(work: &Path, repos: &Repositories, app: &AppName, subject: &str) -> CommitId {
         let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
         run(work, &["add", "-A"]).await.unwrap();
         run(work, &[&who[..], &["commit", "-q", "--allow-empty", "-m", subject]].concat()).await.unwrap();

@@ -9,8 +9,10 @@
 
 mod app;
 mod clean;
+mod pages;
 mod place;
 mod redact;
+mod search;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,8 +29,10 @@ use tokio::sync::watch;
 
 pub use app::{AppLine, AppLogWriter};
 pub use clean::LineSplitter;
-pub use place::Place;
+pub use pages::{LineAt, Page, PageSize, Place};
+pub use place::AppPlace;
 pub use redact::{Redactor, bare};
+pub use search::{Found, Hit, LONGEST_QUERY};
 
 use crate::domain::size::show;
 use crate::domain::{DeployId, Phase, Stopwatch};
@@ -91,6 +95,7 @@ pub struct Logs {
     /// The most that a program's output in one phase may take, in bytes.
     limit: u64,
     ticks: Arc<Mutex<HashMap<DeployId, watch::Sender<Tick>>>>,
+    counted: Arc<Mutex<pages::Counted>>,
 }
 
 impl Logs {
@@ -98,7 +103,7 @@ impl Logs {
     /// few lines of our own.
     pub fn open(dir: &Path, limit: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), limit, ticks: Arc::default() })
+        Ok(Self { dir: dir.to_owned(), limit, ticks: Arc::default(), counted: Arc::default() })
     }
 
     /// Begins, or goes on with, a phase's log, in which none of these secrets comes.
@@ -129,13 +134,18 @@ impl Logs {
     /// What the log of `id` holds from `cursor` on, whole lines only, at most about 64 KiB, and the
     /// cursor behind it. Nothing at the end of that phase's file, or where there is none.
     pub fn read(&self, id: DeployId, cursor: Cursor) -> io::Result<(String, Cursor)> {
+        self.read_up_to(id, cursor, u64::MAX)
+    }
+
+    /// As [`Logs::read`], and not beyond the line that ends at `end`.
+    pub fn read_up_to(&self, id: DeployId, cursor: Cursor, end: u64) -> io::Result<(String, Cursor)> {
         let Some(path) = self.phase_file(id, cursor.ordinal)? else { return Ok((String::new(), cursor)) };
         let mut file = File::open(path)?;
         // A file that was removed and begun anew is read from its beginning.
         let from = if cursor.offset > file.metadata()?.len() { 0 } else { cursor.offset };
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
-        file.take(READ_AT_MOST as u64).read_to_end(&mut bytes)?;
+        file.take(end.saturating_sub(from).min(READ_AT_MOST as u64)).read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
         bytes.truncate(whole);
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -19,7 +19,7 @@ const WINDOW: u64 = 256 * 1024;
 
 /// A place in one deploy's app log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct AppPlace {
     /// Whose log.
     pub deploy: DeployId,
     /// The digits of the time of the file's first line; 0 for the beginning of all.
@@ -27,13 +27,13 @@ pub struct Place {
     offset: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for AppPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.deploy, self.file, self.offset)
     }
 }
 
-impl FromStr for Place {
+impl FromStr for AppPlace {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split('.');
@@ -44,7 +44,7 @@ impl FromStr for Place {
     }
 }
 
-impl Place {
+impl AppPlace {
     /// The beginning of a deploy's log.
     pub fn beginning(deploy: DeployId) -> Self {
         Self { deploy, file: 0, offset: 0 }
@@ -92,15 +92,15 @@ impl Logs {
     }
 
     /// The end of a deploy's app log as it is now.
-    pub fn app_end(&self, id: DeployId) -> io::Result<Place> {
+    pub fn app_end(&self, id: DeployId) -> io::Result<AppPlace> {
         let last = self.app_parts(id)?.pop();
         let (file, offset) = last.map_or((0, 0), |part| (part.mark, part.size));
-        Ok(Place { deploy: id, file, offset })
+        Ok(AppPlace { deploy: id, file, offset })
     }
 
     /// Lines of a deploy's app log behind a place, which moves on; some 256 KiB of them at most, and none
     /// only at the end.
-    pub fn app_after(&self, place: &mut Place) -> io::Result<Vec<AppLine>> {
+    pub fn app_after(&self, place: &mut AppPlace) -> io::Result<Vec<AppLine>> {
         let parts = self.app_parts(place.deploy)?;
         // What is not there any more is as if read: what is there is younger.
         let at = parts.iter().position(|part| part.mark == place.file && place.offset <= part.size);
@@ -109,7 +109,7 @@ impl Logs {
             let bytes = part.read(from, WINDOW)?;
             let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
             if whole > 0 {
-                *place = Place { deploy: place.deploy, file: part.mark, offset: from + whole as u64 };
+                *place = AppPlace { deploy: place.deploy, file: part.mark, offset: from + whole as u64 };
                 let lines = bytes[..whole].split(|b| *b == b'\n');
                 return Ok(lines.filter_map(|line| parse(line, place.deploy)).collect());
             }
@@ -119,7 +119,11 @@ impl Logs {
 
     /// Goes back through a deploy's app log from a place on, line by line, while `each` wants more. It is
     /// given the place before the line.
-    pub fn app_before(&self, place: Place, mut each: impl FnMut(Place, AppLine) -> bool) -> io::Result<()> {
+    pub fn app_before(
+        &self,
+        place: AppPlace,
+        mut each: impl FnMut(AppPlace, AppLine) -> bool,
+    ) -> io::Result<()> {
         for mut part in self.app_parts(place.deploy)?.into_iter().rev() {
             // Files younger than the place do not count, and one that is gone has nothing before it.
             let end = match part.mark.cmp(&place.file) {
@@ -140,7 +144,7 @@ fn back(
     part: &mut Part,
     mut end: u64,
     deploy: DeployId,
-    each: &mut impl FnMut(Place, AppLine) -> bool,
+    each: &mut impl FnMut(AppPlace, AppLine) -> bool,
 ) -> io::Result<bool> {
     let mut window = WINDOW;
     while end > 0 {
@@ -158,7 +162,7 @@ fn back(
             let line_end = behind - usize::from(bytes[behind - 1] == b'\n');
             let start =
                 bytes[begin..line_end].iter().rposition(|b| *b == b'\n').map_or(begin, |at| begin + at + 1);
-            let place = Place { deploy, file: part.mark, offset: from + start as u64 };
+            let place = AppPlace { deploy, file: part.mark, offset: from + start as u64 };
             if let Some(line) = parse(&bytes[start..line_end], deploy)
                 && !each(place, line)
             {
@@ -192,7 +196,7 @@ mod tests {
         line.text.split(' ').next().unwrap().parse().unwrap()
     }
 
-    fn rest(logs: &Logs, place: &mut Place) -> Vec<usize> {
+    fn rest(logs: &Logs, place: &mut AppPlace) -> Vec<usize> {
         let mut all = Vec::new();
         loop {
             let lines = logs.app_after(place).unwrap();
@@ -207,12 +211,12 @@ mod tests {
     fn a_place_is_found_again_when_its_file_has_moved_aside() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
-        assert_eq!(logs.app_end(ID).unwrap(), Place::beginning(ID));
+        assert_eq!(logs.app_end(ID).unwrap(), AppPlace::beginning(ID));
         write(&logs, 0..900, 12_000);
         // Ten megabytes are full after some 870 lines: the end is in the second file.
         let mut place = logs.app_end(ID).unwrap();
         write(&logs, 900..950, 12_000);
-        let resumed: Place = place.to_string().parse().unwrap();
+        let resumed: AppPlace = place.to_string().parse().unwrap();
         assert_eq!(resumed, place);
         assert_eq!(rest(&logs, &mut place), (900..950).collect::<Vec<_>>());
         let mut before = resumed;
@@ -227,8 +231,8 @@ mod tests {
         .unwrap();
         assert_eq!(back, (900..1900).rev().collect::<Vec<_>>());
         // What is long gone has nothing before it, and what is there is behind it.
-        logs.app_before(Place { file: 1, ..resumed }, |_, _| panic!("nothing is older")).unwrap();
-        assert!(rest(&logs, &mut Place::beginning(ID)).len() > 1000);
+        logs.app_before(AppPlace { file: 1, ..resumed }, |_, _| panic!("nothing is older")).unwrap();
+        assert!(rest(&logs, &mut AppPlace::beginning(ID)).len() > 1000);
     }
 
     proptest! {
@@ -257,8 +261,8 @@ mod tests {
 
         #[test]
         fn no_text_is_taken_for_a_place_that_it_is_not(text in "[0-9.]{0,50}|\\PC{0,30}") {
-            if let Ok(place) = text.parse::<Place>() {
-                prop_assert_eq!(place.to_string().parse::<Place>().unwrap(), place);
+            if let Ok(place) = text.parse::<AppPlace>() {
+                prop_assert_eq!(place.to_string().parse::<AppPlace>().unwrap(), place);
             }
         }
     }

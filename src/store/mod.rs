@@ -7,6 +7,7 @@
 mod allowances;
 mod apps;
 mod audit;
+mod changes;
 mod deploys;
 mod env;
 mod house;

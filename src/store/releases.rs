@@ -105,6 +105,29 @@ impl Store {
         Ok(())
     }
 
+    /// Records which image exactly a release runs: its id, and its size in bytes.
+    pub async fn set_image_facts(&self, deploy: DeployId, id: &str, size: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE releases SET image_id = ?, image_size = ? WHERE deploy_id = ?")
+            .bind(id)
+            .bind(size as i64)
+            .bind(deploy.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Which image exactly a release runs; nothing for those of versions that did not record it.
+    pub async fn image_facts(&self, deploy: DeployId) -> Result<Option<(String, u64)>, StoreError> {
+        let facts: Option<(String, i64)> = sqlx::query_as(
+            "SELECT image_id, image_size FROM releases \
+             WHERE deploy_id = ? AND image_id IS NOT NULL AND image_size IS NOT NULL",
+        )
+        .bind(deploy.0)
+        .fetch_optional(&self.reader)
+        .await?;
+        Ok(facts.map(|(id, size)| (id, size as u64)))
+    }
+
     pub(super) fn seal_release_env(&self, release: &Release) -> Result<Vec<u8>, StoreError> {
         let plain = serde_json::to_vec(&release.env).map_err(|_| StoreError::Unreadable("environment"))?;
         Ok(self.sealer.seal(&place(&release.app, release.deploy), &plain)?)
@@ -148,6 +171,9 @@ mod tests {
         let made = release(id, &new);
         store.go_live(&made).await.unwrap();
         assert_eq!(store.release(id).await.unwrap(), Some(made.clone()));
+        assert_eq!(store.image_facts(id).await.unwrap(), None);
+        store.set_image_facts(id, "sha256:ab", 5 << 30).await.unwrap();
+        assert_eq!(store.image_facts(id).await.unwrap(), Some(("sha256:ab".into(), 5 << 30)));
         store.forget_image(id).await.unwrap();
         assert!(!store.release_of(&new.app, &new.commit).await.unwrap().unwrap().image_kept);
         for file in std::fs::read_dir(dir.path()).unwrap() {

@@ -10,26 +10,61 @@ use std::time::Duration;
 use vte::{Params, ParamsIter, Parser, Perform};
 
 use crate::domain::duration::show;
+use crate::logs::LineAt;
 
-/// The rows of a log's text (`<ms>\t<text>\n` each), ready to be put into a page.
+/// The rows of a log's text (`<ms>\t<text>\n` each), ready to be put into a page, the first of them this
+/// line. Each has its number, as a link to the page around it and as the anchor of that link.
 ///
-/// The time stands in an attribute, so that copying a log copies what was printed and no more.
-pub(super) fn rows(text: &str) -> String {
-    let mut html = String::with_capacity(text.len() * 2);
-    for stored in text.lines() {
-        let (ms, line) = split(stored);
-        let at = ms.map(|ms| show(Duration::from_millis(ms))).unwrap_or_default();
-        let _ = write!(html, "<div data-t=\"{at}\">{}</div>", line_html(line));
+/// The time stands in an attribute, and the number is not to be selected, so that copying a log copies
+/// what was printed and no more.
+pub(super) fn rows(text: &str, first: LineAt) -> String {
+    numbered(text, first, |at| format!(" id=\"{}\"", anchor(at)))
+}
+
+/// As [`rows`], for a second time in a page: without anchors.
+pub(super) fn excerpt(text: &str, first: LineAt) -> String {
+    numbered(text, first, |_| String::new())
+}
+
+fn numbered(text: &str, first: LineAt, id: impl Fn(LineAt) -> String) -> String {
+    let mut html = String::with_capacity(text.len() * 3);
+    for (stored, line) in text.lines().zip(first.line..) {
+        let (at, (t, printed)) = (LineAt { line, ..first }, timed(stored));
+        let (id, anchor) = (id(at), anchor(at));
+        let _ = write!(
+            html,
+            "<div data-t=\"{t}\"><a{id} href=\"?line={at}#{anchor}\" tabindex=\"-1\">{line}</a>{}</div>",
+            line_html(printed)
+        );
     }
     html
+}
+
+/// The anchor of a line.
+pub(super) fn anchor(at: LineAt) -> String {
+    format!("p{}-L{}", at.ordinal, at.line)
+}
+
+/// A log's lines for the script, which makes the same rows of them: `<time>\t<html>` each.
+pub(super) fn told(text: &str) -> Vec<String> {
+    let line = |stored| {
+        let (t, printed) = timed(stored);
+        format!("{t}\t{}", line_html(printed))
+    };
+    text.lines().map(line).collect()
+}
+
+/// A stored line's time, as it is shown, and its text.
+fn timed(stored: &str) -> (String, &str) {
+    let (ms, line) = split(stored);
+    (ms.map(|ms| show(Duration::from_millis(ms))).unwrap_or_default(), line)
 }
 
 /// The same rows as plain text, without colours.
 pub(super) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     for stored in text.lines() {
-        let (ms, line) = split(stored);
-        let at = ms.map(|ms| show(Duration::from_millis(ms))).unwrap_or_default();
+        let (at, line) = timed(stored);
         let mut words = Words(String::with_capacity(line.len()));
         Parser::new().advance(&mut words, line.as_bytes());
         let _ = writeln!(out, "{at:>8}  {}", words.0);
@@ -246,12 +281,18 @@ mod tests {
 
     #[test]
     fn markup_in_a_log_stays_text() {
-        let row = rows("420\t<img src=x onerror=\"alert('1')\"> & more\n");
+        let first = LineAt { ordinal: 1, line: 7 };
+        let row = rows("420\t<img src=x onerror=\"alert('1')\"> & more\n", first);
         assert_eq!(
             row,
-            "<div data-t=\"0.42s\">&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt; &amp; more</div>"
+            "<div data-t=\"0.42s\"><a id=\"p1-L7\" href=\"?line=1.7#p1-L7\" tabindex=\"-1\">7</a>&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt; &amp; more</div>"
         );
-        assert_eq!(rows("\"><b>\tx\n"), "<div data-t=\"\">&quot;&gt;&lt;b&gt;\tx</div>");
+        let strange = "\"><b>\tx\n";
+        assert_eq!(
+            excerpt(strange, first),
+            "<div data-t=\"\"><a href=\"?line=1.7#p1-L7\" tabindex=\"-1\">7</a>&quot;&gt;&lt;b&gt;\tx</div>"
+        );
+        assert_eq!(told(strange), ["\t&quot;&gt;&lt;b&gt;\tx"]);
         assert_eq!(plain("8200\t\x1b[31m<b>\x1b[0m\n"), "    8.2s  <b>\n");
     }
 
@@ -296,12 +337,15 @@ mod tests {
 
         #[test]
         fn every_stored_line_is_one_row_and_nothing_is_left_open(text in "([0-9]{0,22}\t?(\\PC|\x1b\\[[0-9;:]{0,12}m|[<>&\"'\t\x1b\r]){0,20}\n){0,6}") {
-            let html = rows(&text);
+            let html = rows(&text, LineAt { ordinal: 0, line: 1 });
             let mut rest = html.as_str();
-            for _ in text.lines() {
+            for (line, told) in (1..).zip(told(&text)) {
                 let (time, row) = rest.strip_prefix("<div data-t=\"").unwrap().split_once("\">").unwrap();
                 prop_assert!(time.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == ' '), "{}", time);
                 let (row, after) = row.split_once("</div>").unwrap();
+                let (number, row) = row.split_once("</a>").unwrap();
+                prop_assert_eq!(number, format!("<a id=\"p0-L{line}\" href=\"?line=0.{line}#p0-L{line}\" tabindex=\"-1\">{line}"));
+                prop_assert_eq!(told, format!("{time}\t{row}"));
                 text_of(row);
                 rest = after;
             }

@@ -5,24 +5,29 @@
 //! before the first line, and telling it twice changes nothing.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use askama::Template;
+use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
-use axum::response::Sse;
-use axum::response::sse::{Event, KeepAlive};
-use futures_util::{Stream, stream};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::{Follower, Progress, Windlass};
+use crate::deploy::{Progress, Windlass};
 use crate::domain::{Deploy, DeployId, PhaseStatus, PhaseTiming};
 use crate::logs::Cursor;
 
-use super::deploy::{Actions, Head, Section, Summary, Timings};
+use super::changes::Changes;
+use super::deploy::{Actions, Head};
 use super::doors::Who;
 use super::error::Error;
+use super::feed::{Viewer, wire};
+use super::log::{Section, Summary};
 use super::view::Took;
+use super::waterfall::Timings;
 use super::{DeployPath, Web, ansi};
 
 /// Where to begin.
@@ -43,13 +48,17 @@ struct PhaseEvent {
     summary: String,
     /// The section to put up, when it began.
     section: Option<String>,
+    /// What the deploy brings, once that is known.
+    changes: Option<String>,
 }
 
-/// Lines of one phase, as rows.
+/// Lines of one phase.
 #[derive(Serialize)]
 struct LinesEvent {
     ordinal: usize,
-    html: String,
+    /// The first one's number.
+    first: u64,
+    lines: Vec<String>,
 }
 
 /// The deploy has ended.
@@ -59,6 +68,7 @@ struct FinishedEvent {
     head: String,
     timings: String,
     actions: String,
+    changes: String,
 }
 
 /// The stream.
@@ -68,37 +78,26 @@ pub(super) async fn stream(
     path: DeployPath,
     from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
+) -> Result<Response, Error> {
     let deploy = path.deploy(&web).await?;
     let Query(From { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let follower = web.windlass.follow(deploy.id, last.or(from).unwrap_or_default());
-    let events = stream::unfold(Some(follower), move |follower| {
-        let (web, who) = (web.clone(), who.clone());
-        async move { next(&web, &who, follower?, deploy.id).await }
-    });
-    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(events).keep_alive(keep_alive))
+    let last: Option<Cursor> = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let at = last.or(from).unwrap_or_default().into();
+    let viewer = web.feeds.watch(&web.windlass, deploy.id, who.may_deploy(&deploy.app), at);
+    let events = stream::unfold(viewer, move |viewer| next(web.clone(), viewer, deploy.id));
+    let kind = HeaderValue::from_static("text/event-stream");
+    let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
-type Step = (Result<Event, Infallible>, Option<Follower>);
-
-/// The next event; none when the deploy has ended, the server stops or something broke.
-async fn next(web: &Web, who: &Who, mut follower: Follower, id: DeployId) -> Option<Step> {
-    let progress = tokio::select! {
+/// What is sent next; nothing when the deploy has ended, the server stops or something broke.
+async fn next(web: Web, mut viewer: Viewer, id: DeployId) -> Option<(Result<Bytes, Infallible>, Viewer)> {
+    let told = tokio::select! {
         () = web.shutdown.cancelled() => return None,
-        progress = follower.next() => progress,
+        told = viewer.next() => told,
     };
-    let event = match progress {
-        Ok(Some(progress)) => {
-            let last = matches!(progress, Progress::Finished(_));
-            event(&web.windlass, who, id, progress).await.map(|event| (event, last))
-        }
-        Ok(None) => return None,
-        Err(error) => Err(error.into()),
-    };
-    match event {
-        Ok((event, last)) => Some((Ok(event), (!last).then_some(follower))),
+    match told {
+        Ok(bytes) => bytes.map(|bytes| (Ok(bytes), viewer)),
         Err(error) => {
             tracing::error!(deploy = id.0, ?error, "the event stream of deploy {id} failed: {error:?}");
             None
@@ -106,12 +105,22 @@ async fn next(web: &Web, who: &Who, mut follower: Follower, id: DeployId) -> Opt
     }
 }
 
-async fn event(windlass: &Windlass, who: &Who, id: DeployId, progress: Progress) -> Result<Event, Error> {
+/// An event as it is sent.
+pub(super) struct Rendered(pub(super) Bytes);
+
+/// Makes an event of what happened, for somebody who may deploy the app or may not; of lines, the first
+/// has the number `first`.
+pub(super) async fn render(
+    windlass: &Windlass,
+    id: DeployId,
+    may: bool,
+    progress: Progress,
+    first: u64,
+) -> Result<Rendered, Error> {
     let store = &windlass.store;
-    match progress {
+    let bytes = match progress {
         Progress::Lines { next, text } => {
-            let lines = LinesEvent { ordinal: next.ordinal, html: ansi::rows(&text) };
-            Ok(told("lines", &lines)?.id(next.to_string()))
+            wire("lines", Some(next), &LinesEvent { ordinal: next.ordinal, first, lines: ansi::told(&text) })?
         }
         Progress::Started { ordinal, .. } => {
             let deploy = store.deploy(id).await?;
@@ -119,26 +128,36 @@ async fn event(windlass: &Windlass, who: &Who, id: DeployId, progress: Progress)
             let section = (timing.status != PhaseStatus::Skipped)
                 .then(|| Section::empty(&deploy, ordinal, timing).render().map_err(Error::defect))
                 .transpose()?;
-            told("phase", &phase(windlass, &deploy, ordinal, timing, section).await?)
+            wire("phase", None, &phase(windlass, &deploy, ordinal, timing, section).await?)?
         }
         Progress::Ended { ordinal, timing } => {
             let deploy = store.deploy(id).await?;
-            let ended = phase(windlass, &deploy, ordinal, &timing, None).await?;
-            let behind = Cursor { ordinal: ordinal + 1, offset: 0 };
-            Ok(told("phase", &ended)?.id(behind.to_string()))
+            let mut ended = phase(windlass, &deploy, ordinal, &timing, None).await?;
+            // Git has had a phase's time by then.
+            if ordinal < 2 {
+                ended.changes = Some(changes(windlass, &deploy).await?);
+            }
+            wire("phase", Some(Cursor { ordinal: ordinal + 1, offset: 0 }), &ended)?
         }
         Progress::Finished(deploy) => {
-            let (head, actions) =
-                (Head::new(store, &deploy).await?, Actions::new(store, &deploy, who).await?);
+            let head = Head::new(windlass, &deploy).await?;
+            let (timings, actions) =
+                (Timings::new(store, &deploy).await?, Actions::new(store, &deploy, may).await?);
             let finished = FinishedEvent {
                 status: deploy.status.as_str(),
                 head: head.render().map_err(Error::defect)?,
-                timings: Timings::new(&deploy).render().map_err(Error::defect)?,
+                timings: timings.render().map_err(Error::defect)?,
                 actions: actions.render().map_err(Error::defect)?,
+                changes: changes(windlass, &deploy).await?,
             };
-            told("finished", &finished)
+            wire("finished", None, &finished)?
         }
-    }
+    };
+    Ok(Rendered(bytes))
+}
+
+async fn changes(windlass: &Windlass, deploy: &Deploy) -> Result<String, Error> {
+    Changes::new(&windlass.store, deploy).await?.render().map_err(Error::defect)
 }
 
 async fn phase(
@@ -153,13 +172,10 @@ async fn phase(
         name: timing.phase.to_string(),
         status: timing.status.as_str(),
         duration: timing.duration_ms.map(|ms| Took::fixed(ms).text),
-        head: Head::new(&windlass.store, deploy).await?.render().map_err(Error::defect)?,
-        timings: Timings::new(deploy).render().map_err(Error::defect)?,
+        head: Head::new(windlass, deploy).await?.render().map_err(Error::defect)?,
+        timings: Timings::new(&windlass.store, deploy).await?.render().map_err(Error::defect)?,
         summary: Summary::new(deploy, timing).render().map_err(Error::defect)?,
         section,
+        changes: None,
     })
-}
-
-fn told(name: &str, data: &impl Serialize) -> Result<Event, Error> {
-    Ok(Event::default().event(name).data(serde_json::to_string(data).map_err(Error::defect)?))
 }

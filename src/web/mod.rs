@@ -13,21 +13,24 @@ mod apps;
 mod assets;
 mod audit;
 mod badge;
+mod changes;
 mod chart;
 mod deploy;
 mod doors;
 mod env;
 mod error;
 mod events;
+mod feed;
 mod git;
+mod log;
 mod login;
 mod output;
 mod revert;
 mod session;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod view;
+mod waterfall;
 
 use askama::Template;
 use axum::Router;
@@ -53,12 +56,14 @@ struct Web {
     windlass: Windlass,
     /// Event streams end on it: a server that waited for them would never stop.
     shutdown: CancellationToken,
+    /// What those who watch one deploy have in common.
+    feeds: feed::Feeds,
 }
 
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
 /// is cancelled.
 pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
-    let web = Web { windlass, shutdown };
+    let web = Web { windlass, shutdown, feeds: feed::Feeds::default() };
     table(web.clone())
         .router()
         .fallback(error::not_found)
@@ -96,7 +101,8 @@ fn table(web: Web) -> Doors {
         .form(Deploy, "restart", "/apps/{app}/restart", app::restart)
         .page(View, "/apps/{app}/deploys/{id}", deploy::page)
         .page(View, "/apps/{app}/deploys/{id}/events", events::stream)
-        .page(View, "/apps/{app}/deploys/{id}/log", deploy::log)
+        .page(View, "/apps/{app}/deploys/{id}/lines", log::lines)
+        .page(View, "/apps/{app}/deploys/{id}/log", log::log)
         .page(User, "/account", account::page)
         .form(User, "password", "/account/password", account::password)
         .form(User, "session_end", "/account/sessions/end", account::end_session)

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::deploy::{AppLogFollower, AppLogQuery, AppPlaces, nanos_ago};
 use crate::domain::{AppName, DeployId, HumanDuration, printable};
-use crate::logs::{AppLine, Place, bare};
+use crate::logs::{AppLine, AppPlace, bare};
 
 use super::doors::Who;
 use super::error::Error;
@@ -80,7 +80,7 @@ pub(super) async fn page(
 ) -> Result<Html<String>, Error> {
     let Query(which) = which.map_err(|_| Error::bad("this page takes q=, since= and before="))?;
     let q = wanted(&which.q);
-    let before: Option<Place> = which
+    let before: Option<AppPlace> = which
         .before
         .as_deref()
         .map(str::parse)

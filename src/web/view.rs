@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::duration::show;
-use crate::domain::{AppStatus, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
+use crate::domain::{AppStatus, BuildStep, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
 
 /// A status with an icon and a word: never by its colour alone.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,15 @@ const BAR: &str = "M3 7h10v2H3z";
 const CLOCK: &str = "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2zm0 1.8a4.2 4.2 0 1 1 0 8.4 4.2 4.2 0 0 1 0-8.4zM7.2 5v3.4l2.4 1.6.9-1.3-1.7-1.1V5z";
 
 impl Badge {
+    /// Of a build's step.
+    pub(super) fn step(step: &BuildStep) -> Self {
+        match (step.failed, step.cached) {
+            (true, _) => Badge::new("bad", "failed", CROSS),
+            (false, true) => Badge::new("past", "cached", RING),
+            (false, false) => Badge::new("good", "ok", TICK),
+        }
+    }
+
     const fn new(class: &'static str, word: &'static str, icon: &'static str) -> Self {
         Self { class, word, icon }
     }

@@ -1,0 +1,308 @@
+//! A deploy's log in its page, phase by phase: a window of lines around any one of them, whatever the
+//! length, and a search through all.
+
+use askama::Template;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, stream};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::deploy::Windlass;
+use crate::domain::{Deploy, PhaseStatus, PhaseTiming};
+use crate::logs::{Cursor, Hit, LONGEST_QUERY, LineAt, Page, PageSize, Place};
+
+use super::error::Error;
+use super::view::{Badge, Took, going, phase_badge};
+use super::{DeployPath, Web, ansi, deploy_path};
+
+/// What a page shows of the phase of interest, and what is loaded at once as one scrolls.
+const WINDOW: PageSize = PageSize { lines: 500, bytes: 64 * 1024 };
+
+/// What it shows of the others: their last words.
+const GLANCE: PageSize = PageSize { lines: 100, bytes: 40 * 1024 };
+
+/// The most lines that a search shows at once.
+const HITS: usize = 100;
+
+/// Searches read whole logs: so many at a time.
+static SEARCHES: Semaphore = Semaphore::const_new(2);
+
+/// What of a log is asked for.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Asked {
+    /// This line, in the middle.
+    line: Option<LineAt>,
+    /// The lines from this one on.
+    from: Option<LineAt>,
+    /// The lines right before this one.
+    before: Option<LineAt>,
+    /// The lines with this text.
+    #[serde(default)]
+    q: String,
+    /// Of these, those behind this one.
+    after: Option<LineAt>,
+}
+
+impl Asked {
+    /// What a query says.
+    pub(super) fn of(query: Result<Query<Self>, QueryRejection>) -> Result<Self, Error> {
+        match query {
+            Ok(Query(asked)) => Ok(asked),
+            Err(_) => Err(Error::bad(
+                "line=, from=, before= and after= take a line of a log: 1.234 is line 234 of the second phase",
+            )),
+        }
+    }
+
+    /// Whether it is about something that stays where it is.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.place().is_some() || !self.q.is_empty()
+    }
+
+    /// The text that is looked for; empty for none.
+    pub(super) fn text(&self) -> &str {
+        &self.q
+    }
+
+    /// Which lines of which phase.
+    fn place(&self) -> Option<(usize, Place)> {
+        let line = self.line.map(|at| (at.ordinal, Place::Around(at.line)));
+        let from = self.from.map(|at| (at.ordinal, Place::From(at.line)));
+        line.or(from).or(self.before.map(|at| (at.ordinal, Place::Before(at.line))))
+    }
+}
+
+/// One phase's log.
+#[derive(Template)]
+#[template(path = "deploy_section.html")]
+pub(super) struct Section {
+    ordinal: usize,
+    summary: Summary,
+    open: bool,
+    path: String,
+    rows: String,
+    page: Page,
+    /// Where the page before begins, for who comes without a script.
+    earlier: LineAt,
+    later: LineAt,
+}
+
+/// The line above one phase's log.
+#[derive(Template)]
+#[template(path = "deploy_summary.html")]
+pub(super) struct Summary {
+    name: String,
+    badge: Badge,
+    took: Took,
+}
+
+/// The lines in which something was found.
+#[derive(Template)]
+#[template(path = "deploy_found.html")]
+pub(super) struct Results {
+    q: String,
+    hits: Vec<(String, String, Hit)>,
+    more: u64,
+    /// Where the next ones begin.
+    after: Option<LineAt>,
+    /// Whether these are the next ones.
+    later: bool,
+    path: String,
+}
+
+impl Summary {
+    /// Of a phase of a deploy as it stands now.
+    pub(super) fn new(deploy: &Deploy, timing: &PhaseTiming) -> Self {
+        let going = going(deploy);
+        Self {
+            name: timing.phase.to_string(),
+            badge: phase_badge(timing.status, going),
+            took: Took::phase(timing, going),
+        }
+    }
+}
+
+/// What is of interest: what goes on, or what went wrong.
+fn interesting(timing: &PhaseTiming) -> bool {
+    matches!(timing.status, PhaseStatus::Running | PhaseStatus::Failed)
+}
+
+impl Section {
+    /// One that has no lines yet.
+    pub(super) fn empty(deploy: &Deploy, ordinal: usize, timing: &PhaseTiming) -> Self {
+        let page = Page { first: 1, next: 1, ..Page::default() };
+        Self::new(deploy, ordinal, timing, page, interesting(timing))
+    }
+
+    fn new(deploy: &Deploy, ordinal: usize, timing: &PhaseTiming, page: Page, open: bool) -> Self {
+        let first = LineAt { ordinal, line: page.first };
+        Self {
+            ordinal,
+            summary: Summary::new(deploy, timing),
+            open,
+            path: deploy_path(deploy),
+            rows: ansi::rows(&page.text, first),
+            earlier: first,
+            later: LineAt { ordinal, line: page.next },
+            page,
+        }
+    }
+}
+
+/// The log of each phase so far, and the place from which the event stream goes on.
+pub(super) async fn sections(
+    windlass: &Windlass,
+    deploy: &Deploy,
+    asked: &Asked,
+) -> Result<(Vec<Section>, Cursor), Error> {
+    let (logs, id, place) = (windlass.logs.clone(), deploy.id, asked.place());
+    let is_asked = move |ordinal| place.filter(|(of, _)| *of == ordinal).map(|(_, place)| place);
+    let quiet = !asked.q.is_empty();
+    let open = move |ordinal, timing: &PhaseTiming| match place {
+        Some((of, _)) => of == ordinal,
+        None => interesting(timing) && !quiet,
+    };
+    let opened: Vec<bool> = deploy.phases.iter().enumerate().map(|(n, timing)| open(n, timing)).collect();
+    let read = move || {
+        let page = |(ordinal, open): (usize, bool)| {
+            let size = if open { WINDOW } else { GLANCE };
+            logs.page(id, ordinal, is_asked(ordinal).unwrap_or(Place::Last), size)
+        };
+        opened.into_iter().enumerate().map(page).collect::<Result<Vec<_>, _>>()
+    };
+    let pages = tokio::task::spawn_blocking(read).await.map_err(Error::defect)??;
+    let mut cursor = Cursor::default();
+    let mut sections = Vec::new();
+    for ((ordinal, timing), page) in deploy.phases.iter().enumerate().zip(pages) {
+        // The rows were read before the files: a phase that they call ended is here to its end.
+        let ended = timing.status != PhaseStatus::Running;
+        cursor = match ended {
+            true => Cursor { ordinal: ordinal + 1, offset: 0 },
+            false => Cursor { ordinal, offset: page.end },
+        };
+        if timing.status != PhaseStatus::Skipped {
+            sections.push(Section::new(deploy, ordinal, timing, page, open(ordinal, timing)));
+        }
+    }
+    Ok((sections, cursor))
+}
+
+/// What a search finds; nothing where none was asked for.
+pub(super) async fn results(
+    windlass: &Windlass,
+    deploy: &Deploy,
+    asked: &Asked,
+) -> Result<Option<Results>, Error> {
+    if asked.q.is_empty() {
+        return Ok(None);
+    }
+    let q: String = asked.q.chars().take(LONGEST_QUERY).collect();
+    let (logs, id, count, after) = (windlass.logs.clone(), deploy.id, deploy.phases.len(), asked.after);
+    let _turn = SEARCHES.acquire().await.map_err(Error::defect)?;
+    let query = q.clone();
+    let search = move || logs.search(id, count, &query, after, HITS);
+    let found = tokio::task::spawn_blocking(search).await.map_err(Error::defect)??;
+    let last = found.hits.last().map(|hit| hit.at);
+    let named = |hit: Hit| {
+        let phase = deploy.phases.get(hit.at.ordinal).map(|timing| timing.phase.to_string());
+        (phase.unwrap_or_default(), ansi::anchor(hit.at), hit)
+    };
+    Ok(Some(Results {
+        q,
+        hits: found.hits.into_iter().map(named).collect(),
+        more: found.more,
+        after: last.filter(|_| found.more > 0),
+        later: after.is_some(),
+        path: deploy_path(deploy),
+    }))
+}
+
+/// A page of one phase's lines, for the script.
+#[derive(Serialize)]
+struct Lines {
+    first: u64,
+    next: u64,
+    total: u64,
+    lines: Vec<String>,
+}
+
+/// The lines before or behind one, or the last ones of the first phase.
+pub(super) async fn lines(
+    State(web): State<Web>,
+    path: DeployPath,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Error> {
+    let asked = Asked::of(asked)?;
+    let deploy = path.deploy(&web).await?;
+    let (ordinal, place) = asked.place().unwrap_or((0, Place::Last));
+    let (logs, id) = (web.windlass.logs.clone(), deploy.id);
+    let read = tokio::task::spawn_blocking(move || logs.page(id, ordinal, place, WINDOW));
+    let Page { text, first, next, total, .. } = read.await.map_err(Error::defect)??;
+    Ok(Json(Lines { first, next, total, lines: ansi::told(&text) }).into_response())
+}
+
+/// What of the log is wanted as text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    /// Only this phase, by its place.
+    phase: Option<usize>,
+    /// As a file to be kept.
+    download: Option<String>,
+}
+
+/// The log as plain text, a piece at a time.
+pub(super) async fn log(
+    State(web): State<Web>,
+    path: DeployPath,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Error> {
+    let Query(wanted) =
+        wanted.map_err(|_| Error::bad("phase= takes a phase's place in the deploy, from 0"))?;
+    let deploy = path.deploy(&web).await?;
+    let phase = match wanted.phase {
+        None => String::new(),
+        Some(ordinal) => {
+            let timing = deploy.phases.get(ordinal).ok_or(Error::NotFound)?;
+            format!("-{}", timing.phase.to_string().replace(':', "-"))
+        }
+    };
+    let how = if wanted.download.is_some() { "attachment" } else { "inline" };
+    let file = format!("{how}; filename=\"{}-{}{phase}.log\"", deploy.app, deploy.id);
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()), (CONTENT_DISPOSITION, file)];
+    Ok((headers, Body::from_stream(log_text(web.windlass, deploy, wanted.phase))).into_response())
+}
+
+/// The whole log, each phase under its name; or one phase's lines and nothing else.
+fn log_text(
+    windlass: Windlass,
+    deploy: Deploy,
+    only: Option<usize>,
+) -> impl Stream<Item = std::io::Result<String>> {
+    let begin = Cursor { ordinal: only.unwrap_or(0), offset: 0 };
+    stream::try_unfold((begin, only.is_none()), move |(cursor, title)| {
+        let (windlass, deploy) = (windlass.clone(), deploy.clone());
+        async move {
+            let Some(timing) = deploy.phases.get(cursor.ordinal) else { return Ok(None) };
+            if title {
+                let head = format!("== {} ({})\n", timing.phase, timing.status.as_str());
+                return Ok(Some((head, (cursor, false))));
+            }
+            let id = deploy.id;
+            let read = tokio::task::spawn_blocking(move || windlass.logs.read(id, cursor));
+            let (text, next) = read.await.map_err(std::io::Error::other)??;
+            if !text.is_empty() {
+                return Ok(Some((ansi::plain(&text), (next, false))));
+            }
+            if only.is_some() {
+                return Ok(None);
+            }
+            let next = Cursor { ordinal: cursor.ordinal + 1, offset: 0 };
+            Ok(Some(("\n".to_owned(), (next, true))))
+        }
+    })
+}
