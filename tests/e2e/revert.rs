@@ -110,7 +110,7 @@ fn says_what_it_does(world: &World, app: &App, browser: &Browser, first: &str) {
     }
     browser.axe();
     browser.click("main > form button");
-    browser.shows("#head .badge", "live");
+    browser.shows("#link", "ended: live");
     app.serves(first);
 
     // What was confirmed is done, or nothing.
@@ -136,7 +136,7 @@ fn edits_the_environment(app: &App, browser: &Browser) {
     browser.shows(".note.bad", "line 1 is not NAME=value");
     browser.click(".note.calm button");
     browser.shows("#head .facts", "restart by admin");
-    browser.shows("#head .badge", "live");
+    browser.shows("#link", "ended: live");
     let inside = docker(&["exec", &app.live_container(), "printenv", "SECURE_HSTS_SECONDS"]).ok();
     assert_eq!(inside.trim(), "77");
     browser.open("/apps/guestbook/env");
