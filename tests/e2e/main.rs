@@ -32,6 +32,7 @@ mod own_engine;
 mod process;
 mod proxy;
 mod refs;
+mod revert;
 mod secrets;
 mod ssh;
 mod storage;
