@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2154 # what bench.sh and lib.sh set
 
 bench_viewers() {
-  local many=${BENCH_VIEWERS:-500} runs=3 alone watched
+  local many=${BENCH_VIEWERS:-500} runs=${BENCH_RUNS:-3} alone watched
   step "viewers"
   start_server windlass-local/caddy
   create_files
