@@ -104,6 +104,7 @@ fn follows(browser: &Browser) {
 fn pages_as_one_scrolls(browser: &Browser) {
     // It went well, and made room for what came after it.
     browser.click("#phase-2:not([open]) > summary");
+    browser.run("document.querySelector('#phase-2 .log').scrollIntoView({ block: 'center' })");
     let last = number(browser, "next") - 1;
     wait_for("its end is in sight", Duration::from_secs(5), || in_sight(browser, last).then_some(()));
     for _ in 0..8 {
