@@ -144,26 +144,26 @@ impl World {
         self.windlass.logs.changed(id);
     }
 
-    async fn get(&self, path: &str) -> Response<Body> {
+    pub(super) async fn get(&self, path: &str) -> Response<Body> {
         let request = Request::get(path).header("cookie", self.cookie().await);
         self.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 }
 
-async fn text(response: Response<Body>) -> String {
+pub(super) async fn text(response: Response<Body>) -> String {
     String::from_utf8(to_bytes(response.into_body(), 10 << 20).await.unwrap().to_vec()).unwrap()
 }
 
 /// What server-sent events came: their names, ids and data.
 #[derive(Debug)]
-struct Told {
-    name: String,
-    id: Option<String>,
-    data: serde_json::Value,
+pub(super) struct Told {
+    pub(super) name: String,
+    pub(super) id: Option<String>,
+    pub(super) data: serde_json::Value,
 }
 
 /// Reads events until `enough` or the end of the stream.
-async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool) -> Vec<Told> {
+pub(super) async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool) -> Vec<Told> {
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = response.into_body().into_data_stream();
     let (mut text, mut all) = (String::new(), Vec::new());
@@ -191,12 +191,12 @@ async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool)
 }
 
 /// The texts of log rows, in order.
-fn row_texts(html: &str) -> Vec<String> {
+pub(super) fn row_texts(html: &str) -> Vec<String> {
     let rows = html.split("<div data-t=\"").skip(1);
     rows.map(|row| row.split_once("</a>").unwrap().1.split_once("</div>").unwrap().0.to_owned()).collect()
 }
 
-fn texts_of(all: &[Told]) -> Vec<String> {
+pub(super) fn texts_of(all: &[Told]) -> Vec<String> {
     let lines = all.iter().filter(|told| told.name == "lines");
     let texts = lines.flat_map(|told| told.data["lines"].as_array().unwrap());
     texts.map(|line| line.as_str().unwrap().split_once('\t').unwrap().1.to_owned()).collect()

@@ -170,8 +170,10 @@ impl Browser {
 
     /// The lines of the log that are in the page, each with its time, in order.
     pub fn lines(&self) -> Vec<String> {
-        let line = "line => line.dataset.t.padStart(8) + '  ' + line.textContent";
-        let lines = self.run(&format!("return [...document.querySelectorAll('.log > div')].map({line})"));
+        let text = "[...line.childNodes].slice(1).map(node => node.textContent).join('')";
+        let line = format!("line => line.dataset.t.padStart(8) + '  ' + {text}");
+        let rows = "[...document.querySelectorAll('#sections .log > div')]";
+        let lines = self.run(&format!("return {rows}.map({line})"));
         serde_json::from_value(lines).unwrap()
     }
 
@@ -424,25 +426,21 @@ fn tells_the_failure(browser: &Browser) {
     browser.is_clean();
 }
 
-/// The question that stands before a revert to this commit.
-fn question(commit: &str) -> String {
-    format!("details.ask:has(input[value=\"{commit}\"])")
-}
-
 /// Asks for a revert to a commit by hand: a click, and one more to confirm.
-fn asks_for_revert(browser: &Browser, commit: &str) {
-    let (question, short) = (question(commit), &commit[..10]);
+fn asks_for_revert(app: &App, browser: &Browser, commit: &str) {
+    let went_live = |deploy: &Value| deploy["commit"] == commit && deploy["status"] == "retired";
+    let id = app.deploys().into_iter().find(went_live).unwrap()["id"].clone();
     browser.open("/apps/shop");
-    assert_eq!(browser.text(&question), "Revert", "it asks first");
-    browser.click(&format!("{question} > summary"));
-    browser.shows(&format!("{question} p"), "The database is not changed back.");
-    assert_eq!(browser.text(&format!("{question} button")), format!("Make {short} live"));
-    browser.click(&format!("{question} button"));
+    browser.click(&format!("#d{id} .do a"));
+    browser.arrives(&format!("/apps/shop/revert?to={id}"));
+    let button = format!("Make {} live", &commit[..10]);
+    assert_eq!(browser.text("main > form button"), button);
+    browser.click("main > form button");
     browser.shows("#head .facts", "revert by admin");
 }
 
 fn reverts(app: &App, browser: &Browser, commit: &str) {
-    asks_for_revert(browser, commit);
+    asks_for_revert(app, browser, commit);
     browser.shows("#link", "ended: live");
     assert_eq!(browser.text("#head .badge"), "live");
     app.serves("one");
@@ -512,7 +510,7 @@ fn without_script(app: &App, commit: &str) {
     browser.click("#phase-2 > summary");
     browser.shows("#phase-2", "counting 8 of 8");
 
-    asks_for_revert(&browser, commit);
+    asks_for_revert(app, &browser, commit);
     assert_eq!(browser.count("noscript meta[http-equiv=refresh]"), 1, "the page loads itself again");
     browser.shows("#head .badge", "live");
     wait_for("the page stops loading itself", PATIENCE, || {
