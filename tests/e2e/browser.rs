@@ -553,7 +553,7 @@ impl Browser {
     }
 
     /// Pictures of the page that is open, in every look.
-    fn pictures(&self, folder: &Path, page: &str) {
+    pub fn pictures(&self, folder: &Path, page: &str) {
         for (look, colours, width, height) in LOOKS {
             self.look(colours, width, height.unwrap_or(800));
             let dark = self.run("return matchMedia('(prefers-color-scheme: dark)').matches");

@@ -1,6 +1,7 @@
 //! An app's own pages as a person uses them: going back with open eyes, its environment, its log, its
 //! badge, its end. With a real Django on a real PostgreSQL, since migrations are what cannot be undone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,6 +31,14 @@ class Migration(migrations.Migration):
     operations = [migrations.RunPython(fail)]
 ";
 
+/// Pictures of the page that is open, where somebody wants some.
+fn picture(browser: &Browser, page: &str) {
+    if let Ok(folder) = std::env::var("WINDLASS_SCREENSHOTS") {
+        std::fs::create_dir_all(&folder).unwrap();
+        browser.pictures(Path::new(&folder), page);
+    }
+}
+
 fn edition(app: &App, name: &str) -> String {
     app.write("entries/version.py", &format!("VERSION_TEXT = \"Guestbook, {name} edition\"\n"));
     format!("Guestbook, {name} edition")
@@ -57,7 +66,11 @@ fn whoever_goes_back_is_told_what_stays_and_an_app_is_run_from_its_pages() {
     push.says("1 migration to apply: entries.0002_price");
 
     // One that fails in the middle has changed the schema all the same.
-    migration(&app, "0003_tax", &PRICE.replace("0001_initial", "0002_price").replace("price', models", "tax', models"));
+    migration(
+        &app,
+        "0003_tax",
+        &PRICE.replace("0001_initial", "0002_price").replace("price', models", "tax', models"),
+    );
     migration(&app, "0004_fails", FAILS_LATER);
     app.commit("Tax it");
     app.failed(&app.push(), "gate:migrate", "this migration always fails", Some(&second));
@@ -67,8 +80,9 @@ fn whoever_goes_back_is_told_what_stays_and_an_app_is_run_from_its_pages() {
     browser.open("/apps/guestbook");
     browser.log_in(&first_password(&world));
     browser.arrives("/apps/guestbook");
-    browser.shows(".loads", "live");
+    browser.shows(".loads tbody", "live");
     browser.axe();
+    picture(&browser, "app");
     filters(&browser);
     says_what_it_does(&world, &app, &browser, &first);
     edits_the_environment(&app, &browser);
@@ -89,7 +103,9 @@ fn filters(browser: &Browser) {
 
 fn says_what_it_does(world: &World, app: &App, browser: &Browser, first: &str) {
     let told = world.windlass(&["revert", "guestbook", "--dry-run"]).ok();
-    for part in ["Give entries a <b>price</b>", "entries.0002_price (deploy 2)", "entries.0003_tax (deploy 3)"] {
+    for part in
+        ["Give entries a <b>price</b>", "entries.0002_price (deploy 2)", "entries.0003_tax (deploy 3)"]
+    {
         assert!(told.contains(part), "{part} in {told}");
     }
     assert!(!told.contains("0004_fails") && !told.contains("0001_initial"), "{told}");
@@ -109,6 +125,7 @@ fn says_what_it_does(world: &World, app: &App, browser: &Browser, first: &str) {
         browser.shows(css, part);
     }
     browser.axe();
+    picture(browser, "revert");
     browser.click("main > form button");
     browser.shows("#link", "ended: live");
     app.serves(first);
@@ -129,6 +146,7 @@ fn edits_the_environment(app: &App, browser: &Browser) {
     browser.click("form:has(#lines) button");
     browser.shows(".note.calm", "SECURE_HSTS_SECONDS");
     browser.axe();
+    picture(browser, "env");
     let text = browser.text("main");
     assert!(text.contains("SECRET_KEY") && !text.contains("pg-pa55"), "{text}");
     browser.fill("#lines", "no assignment at all");
@@ -165,12 +183,14 @@ fn follows_the_log(world: &World, browser: &Browser) {
     browser.open("/apps/guestbook/logs");
     browser.shows(".applog", "Handling signal: hup");
     assert!(browser.count(".applog .mark") > 1, "more than one release");
+    picture(browser, "output");
     // The server's end is in the browser's own log.
     browser.console();
 }
 
 fn shares_a_picture(browser: &Browser) {
-    let status = |path: &str| browser.later(&format!("fetch('{path}', {{credentials: 'omit'}}).then(a => a.status)"));
+    let status =
+        |path: &str| browser.later(&format!("fetch('{path}', {{credentials: 'omit'}}).then(a => a.status)"));
     assert_eq!(status("/badge/guestbook.svg"), 404);
     browser.open("/apps/guestbook");
     browser.click("#picture button");
@@ -186,7 +206,6 @@ fn shares_a_picture(browser: &Browser) {
 
 fn ends(world: &World, browser: &Browser) {
     browser.open("/apps/guestbook");
-    docker(&["network", "inspect", "bridge"]).ok();
     let database = world.containers("windlass.test=database");
     let network = world.networks().into_iter().find(|name| name.ends_with("_net_guestbook")).unwrap();
     database.iter().for_each(|id| drop(docker(&["network", "disconnect", &network, id]).ok()));
