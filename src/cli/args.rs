@@ -330,6 +330,25 @@ What is given takes the place of what was allowed of its kind. It counts from th
         #[command(flatten)]
         output: Output,
     },
+    /// List an app's domains, or change them; that counts at once, without a deploy.
+    #[command(after_help = "Examples:
+  windlass app domains shop
+  windlass app domains shop --add www.shop.example.com
+  windlass app domains shop --add shop.example.org --remove shop.example.com
+
+Caddy takes new routes for that, which closes idle connections to every app.")]
+    Domains {
+        /// Which app.
+        name: AppName,
+        /// A host name it is to answer to as well; may be given several times.
+        #[arg(long, value_name = "HOST")]
+        add: Vec<DomainName>,
+        /// One it is to answer to no more; may be given several times.
+        #[arg(long, value_name = "HOST")]
+        remove: Vec<DomainName>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Let everybody see an app's badge and status on the dashboard, or nobody.
     #[command(after_help = "Example:
   windlass app public shop on            /badge/shop.svg and /status/shop.json need no log-in")]

@@ -15,8 +15,8 @@ use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
 use crate::domain::{
-    Allowance, App, Commits, Deploy, DeployId, Environment, Limits, MigrationsSince, Outlook,
-    OutlookEnvironment, Phase,
+    Allowance, App, AppName, Commits, Deploy, DeployId, DomainName, Environment, Limits, MigrationsSince,
+    Outlook, OutlookEnvironment, Phase,
 };
 use crate::logs::Cursor;
 
@@ -82,6 +82,9 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
                 return Err(CliError::Usage(format!("say what to allow {name}: {options}")));
             }
             ask(client, &Request::AppAllow { name, more, reset }, output.json, allowed)
+        }
+        AppCommand::Domains { name, add, remove, output } => {
+            ask(client, &Request::AppDomains { name, add, remove }, output.json, domains)
         }
         AppCommand::Public { name, switch, output } => {
             let public = switch == "on";
@@ -347,6 +350,20 @@ fn created(app: App) -> String {
         name = app.name,
         remote = plain(&app.remote)
     )
+}
+
+/// What `app domains` prints.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Domains {
+    app: AppName,
+    domains: Vec<DomainName>,
+}
+
+fn domains(Domains { app, domains }: Domains) -> String {
+    if domains.is_empty() {
+        return format!("{app} has no domain: windlass app domains {app} --add HOST\n");
+    }
+    domains.iter().map(|domain| format!("{domain}\n")).collect()
 }
 
 fn allowed(app: App) -> String {

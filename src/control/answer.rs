@@ -41,6 +41,18 @@ fn whose(who: &Principal, user: Option<UserName>) -> Result<Option<UserName>, Er
 /// # Errors
 /// What kept it from being done.
 pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Result<Value, Error> {
+    let news = request.action().map(|_| request.needs(who));
+    let value = found(windlass, who, request).await;
+    // Whatever came of it: pages look for themselves.
+    match news {
+        Some(Needs::App(_, app)) => windlass.news.of(&app),
+        Some(Needs::Admin) => windlass.news.for_everybody(),
+        _ => {}
+    }
+    value
+}
+
+async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result<Value, Error> {
     let (access, actor) = (&windlass.access, who.name.as_str());
     Ok(match request {
         Request::Ping => json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }),
@@ -48,6 +60,10 @@ pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Re
         Request::AppList => json!(access.seen(who, windlass.apps().await?, |app| &app.name)),
         Request::AppShow { name } => json!(windlass.app(&name).await?),
         Request::AppAllow { name, more, reset } => json!(windlass.allow(&name, more, reset).await?),
+        Request::AppDomains { name, add, remove } => {
+            let domains = windlass.change_domains(&name, &add, &remove).await?;
+            json!({ "app": name, "domains": domains })
+        }
         Request::AppPublic { name, public } => {
             windlass.store.set_public(&name, public).await?;
             json!({ "name": name, "public": public })

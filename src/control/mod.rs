@@ -68,6 +68,15 @@ pub enum Request {
         /// Whether all that was allowed before is taken back.
         reset: bool,
     },
+    /// An app's domains, after what is added and removed.
+    AppDomains {
+        /// Whose.
+        name: AppName,
+        /// It answers to these too.
+        add: Vec<DomainName>,
+        /// And to these no more.
+        remove: Vec<DomainName>,
+    },
     /// Makes an app's badge and status there for everybody, or for nobody.
     AppPublic {
         /// Which.

@@ -3,7 +3,7 @@
 
 use super::{Request, Service};
 use crate::access::Action;
-use crate::domain::{AppName, Needs, Principal, Right, UserName};
+use crate::domain::{AppName, DomainName, Needs, Principal, Right, UserName};
 
 impl Request {
     /// What has to be allowed before this is done for `who`.
@@ -19,6 +19,8 @@ impl Request {
             Request::Ping | Request::Whoami => Needs::Nothing,
             Request::AppList => Needs::User,
             Request::AppCreate { .. } | Request::AppAllow { .. } | Request::AppDestroy { .. } => Needs::Admin,
+            Request::AppDomains { name, add, remove } if add.is_empty() && remove.is_empty() => view(name),
+            Request::AppDomains { .. } => Needs::Admin,
             Request::AppShow { name } => view(name),
             Request::EnvList { app, reveal: false } => view(app),
             Request::EnvList { app, reveal: true }
@@ -58,6 +60,7 @@ impl Request {
     /// What the audit log says of it; nothing for what only looks.
     pub fn action(&self) -> Option<Action> {
         let (name, detail) = match self {
+            Request::AppDomains { add, remove, .. } if add.is_empty() && remove.is_empty() => return None,
             Request::Ping
             | Request::Whoami
             | Request::AppList
@@ -80,6 +83,10 @@ impl Request {
             Request::AppAllow { name, more, reset } => {
                 let before = if *reset { "instead of what was allowed" } else { "" };
                 ("app_allow", format!("{name} {more} {before}").trim().to_owned())
+            }
+            Request::AppDomains { name, add, remove } => {
+                let signed = |sign, domains: &[DomainName]| domains.iter().map(|d| format!(" {sign}{d}")).collect::<String>();
+                ("app_domains", format!("{name}{}{}", signed('+', add), signed('-', remove)))
             }
             Request::AppPublic { public, .. } => ("app_public", if *public { "on" } else { "off" }.to_owned()),
             Request::AppDestroy { name } => ("app_destroy", name.to_string()),

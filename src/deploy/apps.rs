@@ -1,5 +1,6 @@
 //! Apps: creating, showing and destroying them, and the routes that lead to them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -19,9 +20,7 @@ impl Windlass {
     /// Creates an app: its row, repository and network; its route comes with its first release. What
     /// an attempt that failed left behind is undone.
     pub async fn create_app(&self, name: &AppName, domains: &[DomainName]) -> Result<App, Error> {
-        if self.config.dashboard_domain.as_ref().is_some_and(|own| domains.contains(own)) {
-            return Err(Error::Refused("the dashboard answers to that domain (dashboard_domain)".into()));
-        }
+        self.not_the_dashboards(domains)?;
         let _alone = self.networks.lock().await;
         let mut refused = None;
         for subnet in self.free_subnets().await? {
@@ -70,7 +69,7 @@ impl Windlass {
     pub async fn app(&self, name: &AppName) -> Result<App, Error> {
         let row = self.store.app(name).await?;
         let running = self.running().await;
-        let mut app = self.show(row, running.as_deref()).await?;
+        let mut app = self.show(row, running.as_ref()).await?;
         if let (Some(live), AppStatus::Serving | AppStatus::Down) = (&app.live, app.status) {
             let name = self.naming.live(name);
             let there = tokio::time::timeout(LOOK, self.engine.container(&name)).await;
@@ -80,9 +79,16 @@ impl Windlass {
         Ok(app)
     }
 
+    /// One app, by what is known without asking the engine.
+    pub async fn known_app(&self, name: &AppName) -> Result<App, Error> {
+        let row = self.store.app(name).await?;
+        self.show(row, self.running.all().as_ref()).await
+    }
+
     /// Names of our containers that run; `None` when the engine does not tell soon.
-    async fn running(&self) -> Option<Vec<String>> {
-        tokio::time::timeout(LOOK, self.engine.running()).await.ok()?.ok()
+    async fn running(&self) -> Option<HashSet<String>> {
+        let running = tokio::time::timeout(LOOK, self.engine.running()).await.ok()?.ok()?;
+        Some(running.into_values().collect())
     }
 
     /// Every app, by name.
@@ -91,12 +97,12 @@ impl Windlass {
         let running = self.running().await;
         let mut apps = Vec::new();
         for row in self.store.apps().await? {
-            apps.push(self.show(row, running.as_deref()).await?);
+            apps.push(self.show(row, running.as_ref()).await?);
         }
         Ok(apps)
     }
 
-    async fn show(&self, row: AppRow, running: Option<&[String]>) -> Result<App, Error> {
+    async fn show(&self, row: AppRow, running: Option<&HashSet<String>>) -> Result<App, Error> {
         let live = self.store.live_deploy(&row.name).await?;
         let status = match (&live, running) {
             (None, _) => AppStatus::Empty,
@@ -120,9 +126,14 @@ impl Windlass {
     /// What `git remote add` takes: by ssh where the configuration says how this machine is reached, else
     /// the path on it.
     fn remote(&self, name: &AppName) -> String {
+        self.remote_of(name.as_str())
+    }
+
+    /// The same for an app that need not be there.
+    pub fn remote_of(&self, name: &str) -> String {
         let user = || user_name(rustix::process::geteuid().as_raw());
         match (&self.config.ssh_host, self.config.ssh_port) {
-            (None, _) => self.git.path(name).display().to_string(),
+            (None, _) => self.home.repos().join(format!("{name}.git")).display().to_string(),
             (Some(host), 22) => format!("{}@{host}:{name}", user()),
             (Some(host), port) => format!("ssh://{}@{host}:{port}/{name}", user()),
         }

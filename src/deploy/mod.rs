@@ -6,11 +6,13 @@
 mod app_log;
 mod apps;
 mod asked;
+mod board;
 mod changes;
 mod container;
 mod context;
 mod cutover;
 mod disk;
+mod domains;
 mod edge;
 mod error;
 mod follow;
@@ -20,6 +22,7 @@ mod ignore;
 mod keep;
 mod load;
 mod migrations;
+mod news;
 mod outlook;
 mod output;
 mod pipeline;
@@ -27,6 +30,7 @@ mod probe;
 mod queue;
 mod recover;
 mod run;
+mod running;
 mod secrets;
 mod settle;
 mod source;
@@ -41,9 +45,11 @@ use tokio::sync::{Semaphore, watch};
 
 pub use app_log::{AppLogFollower, AppLogPage, AppLogQuery, AppPlaces};
 pub use asked::PushAnswer;
+pub use board::Board;
 pub use error::{Error, ErrorKind};
 pub use follow::{Follower, Progress, Reached};
 pub use load::Running;
+pub use news::{Edition, News, Reader};
 pub(crate) use outlook::differing;
 pub use output::{AppOutput, nanos_ago};
 
@@ -84,6 +90,10 @@ pub struct Parts {
     pub proxy: Proxy,
     /// Caddy as the public sees it.
     pub door: PublicDoor,
+    /// That something which pages show has changed.
+    pub news: News,
+    running: running::Running,
+    board: board::LastBoard,
     builds: Semaphore,
     /// Held while an app is made, or Caddy and the networks are brought in order: so that no two apps
     /// take one subnet, and no network is made twice.
@@ -122,6 +132,9 @@ impl Windlass {
             naming: Naming::new(instance),
             proxy: Proxy::new(home.caddy())?,
             door,
+            news: News::default(),
+            running: running::Running::default(),
+            board: board::LastBoard::default(),
             builds: Semaphore::new(config.build.concurrency),
             networks: tokio::sync::Mutex::default(),
             workers: queue::Workers::default(),
@@ -144,6 +157,12 @@ impl Windlass {
     /// The git program that answers one request by HTTP for an app's repository; its hook tells `report`.
     pub fn git_by_http(&self, app: &AppName, call: &HttpCall, report: &Report) -> std::process::Command {
         crate::git::http_backend(&self.git.path(app), call, report)
+    }
+
+    /// Tells whoever follows a deploy, and whoever looks at its app, that it is not as it was.
+    pub(crate) fn changed(&self, app: &AppName, id: DeployId) {
+        self.logs.changed(id);
+        self.news.of(app);
     }
 
     /// Follows a deploy from `cursor` on.

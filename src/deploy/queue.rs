@@ -120,7 +120,7 @@ async fn turn(windlass: &Windlass, app: &AppName, worker: &Worker) -> Result<(),
     loop {
         // The next deploy does not wait for what cannot be settled: it is settled after that one.
         let settled = match worker.unsettled.swap(false, Ordering::Relaxed) {
-            true => windlass.settle(app, None).await,
+            true => windlass.settle(app, None).await.inspect(|()| windlass.news.of(app)),
             false => Ok(()),
         };
         let open = windlass.store.open_deploys(Some(app)).await?;
@@ -159,7 +159,7 @@ async fn run_one(windlass: &Windlass, deploy: Deploy) -> Result<(), Error> {
     let begun = begin(windlass, deploy).await;
     let done = match begun {
         Ok(deploy) => {
-            windlass.logs.changed(id);
+            windlass.changed(&app, id);
             info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
             windlass.note_changes(&deploy).await;
             let run = Run::new(windlass.clone(), deploy, cancel);
@@ -178,7 +178,7 @@ async fn run_one(windlass: &Windlass, deploy: Deploy) -> Result<(), Error> {
         Err(error) => Err(error.into()),
     };
     windlass.workers.table().running.remove(&id);
-    windlass.logs.changed(id);
+    windlass.changed(&app, id);
     done
 }
 
@@ -293,8 +293,7 @@ impl Windlass {
             self.store.change_deploy(id, DeployEvent::Fail, Some(&reason), None).await?;
             return Err(error.into());
         }
-        superseded.into_iter().for_each(|old| self.logs.changed(old));
-        self.logs.changed(id);
+        superseded.into_iter().chain([id]).for_each(|id| self.changed(&new.app, id));
         self.workers.wake(self, &new.app);
         Ok(self.store.deploy(id).await?)
     }
@@ -318,7 +317,7 @@ impl Windlass {
         let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
         match self.store.change_deploy(id, DeployEvent::Withdraw, Some(&reason), None).await {
             Ok(_) => {
-                self.logs.changed(id);
+                self.changed(&deploy.app, id);
                 return self.settle_branch(&deploy.app, None).await;
             }
             Err(StoreError::Transition(_)) => {}

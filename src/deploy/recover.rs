@@ -24,7 +24,7 @@ impl Windlass {
             // A pusher who is told of the end finds things as they will stay; not at any price.
             let _ = self.settle_within(PATIENCE, app, None, false).await;
             self.store.finish_deploy(live.id, age_ms(&live)).await?;
-            self.logs.changed(live.id);
+            self.changed(app, live.id);
         }
         for deploy in self.store.open_deploys(Some(app)).await? {
             if deploy.status == DeployStatus::Running {
@@ -53,7 +53,7 @@ impl Windlass {
             info!(%app, deploy = %id, "deploy {id} was interrupted");
             self.store.change_deploy(id, event, Some(&reason), Some(age_ms(deploy))).await?;
         }
-        self.logs.changed(id);
+        self.changed(app, id);
         Ok(())
     }
 

@@ -228,9 +228,10 @@ impl Run {
     ) -> Result<T, Stop> {
         let (id, ordinal) = (self.deploy.id, self.ordinal.fetch_add(1, Ordering::Relaxed));
         let (store, logs) = (&self.windlass.store, &self.windlass.logs);
+        let changed = || self.windlass.changed(&self.deploy.app, id);
         let log = logs.write(id, ordinal, &phase, self.clock, self.redactor()).map_err(Error::from)?;
         store.begin_phase(id, ordinal, &phase).await?;
-        logs.changed(id);
+        changed();
         if self.deploy.attempts > 1 && !self.told.swap(true, Ordering::Relaxed) {
             log.say("this deploy runs again from its beginning: the server stopped during its first attempt");
         }
@@ -256,7 +257,7 @@ impl Run {
         self.write_steps(ordinal).await;
         let status = if done.is_ok() { PhaseStatus::Ok } else { PhaseStatus::Failed };
         store.end_phase(id, ordinal, status, from.elapsed().as_millis() as u64).await?;
-        logs.changed(id);
+        changed();
         tracing::debug!(status = status.as_str(), "phase ended");
         done
     }
@@ -265,7 +266,7 @@ impl Run {
     pub async fn skip(&self, phase: Phase) -> Result<(), Ended> {
         let ordinal = self.ordinal.fetch_add(1, Ordering::Relaxed);
         let skipped = self.windlass.store.skip_phase(self.deploy.id, ordinal, &phase).await;
-        self.windlass.logs.changed(self.deploy.id);
+        self.windlass.changed(&self.deploy.app, self.deploy.id);
         skipped.map_err(|error| Ended { phase: phase.to_string(), stop: error.into() })
     }
 

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{Error, Windlass};
 use crate::domain::Timestamp;
-use crate::engine::{Change, Role};
+use crate::engine::{Change, Now, Role};
 
 /// How long the engine has for saying that it is there.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -27,13 +27,29 @@ impl Windlass {
 
     /// Brings everything on the engine in order: Caddy, what belongs to no app, and each app.
     pub async fn put_in_order(&self) -> Result<(), Error> {
-        self.reach_engine().await?;
+        self.look_what_runs().await?;
         self.ensure_edge().await?;
         self.remove_orphans().await?;
         for app in self.store.apps().await? {
             self.workers.nudge(&app.name);
         }
         Ok(())
+    }
+
+    /// Asks the engine what runs, for pages to know.
+    async fn look_what_runs(&self) -> Result<(), Error> {
+        let asked = async {
+            self.reach_engine().await?;
+            Ok::<_, Error>(self.engine.running().await?)
+        };
+        let (running, failed) = match asked.await {
+            Ok(running) => (Some(running), None),
+            Err(error) => (None, Some(error)),
+        };
+        if self.running.set(running) {
+            self.news.for_everybody();
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Watches the engine until dropped. `in_order`: everything was put in order at `since`.
@@ -50,6 +66,10 @@ impl Windlass {
                 }
             }
             in_order = false;
+            // Until it is reached again, which may be at once.
+            if self.running.set(None) {
+                self.news.for_everybody();
+            }
         }
     }
 
@@ -75,9 +95,18 @@ impl Windlass {
 
     async fn react(&self, change: Change) -> Result<(), Error> {
         match change {
-            Change::Container { role: Some(Role::Caddy), .. } | Change::Network => self.ensure_edge().await?,
-            Change::Container { app: Some(app), .. } => self.workers.nudge(&app),
-            Change::Container { .. } => {}
+            Change::Container { id, name, now, role, app } => {
+                self.running.change(id, name, now);
+                app.iter().for_each(|app| self.news.of(app));
+                match (role, app) {
+                    // That something began takes nothing from anybody.
+                    _ if now == Now::Runs => {}
+                    (Some(Role::Caddy), _) => self.ensure_edge().await?,
+                    (_, Some(app)) => self.workers.nudge(&app),
+                    _ => {}
+                }
+            }
+            Change::Network => self.ensure_edge().await?,
         }
         Ok(())
     }

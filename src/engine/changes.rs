@@ -12,8 +12,14 @@ use crate::domain::{AppName, Timestamp};
 /// Something of this installation that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A container was made, ended, was removed or renamed.
+    /// A container was made, began or ended, was removed or renamed.
     Container {
+        /// Its id.
+        id: String,
+        /// Its name, after that.
+        name: String,
+        /// What became of it.
+        now: Now,
         /// What it is for.
         role: Option<Role>,
         /// Whose it is.
@@ -23,14 +29,25 @@ pub enum Change {
     Network,
 }
 
+/// What became of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// It is as it was, maybe by another name.
+    Same,
+    /// It runs.
+    Runs,
+    /// It does not run.
+    Stands,
+}
+
 impl Engine {
     /// Changes since `since`, as they happen, whoever made them. Ends with an error when the engine
     /// goes away. The engine remembers its last 256 events (engine 20.10).
     pub fn changes(&self, since: Timestamp) -> impl Stream<Item = Result<Change, EngineError>> + use<> {
-        let events =
-            ["create", "die", "destroy", "pause", "rename", "disconnect"].map(str::to_owned).to_vec();
+        let events = ["create", "start", "die", "destroy", "pause", "unpause", "rename", "disconnect"]
+            .map(str::to_owned);
         let kinds = ["container", "network"].map(str::to_owned).to_vec();
-        let filters = HashMap::from([("event", events), ("type", kinds)]);
+        let filters = HashMap::from([("event", events.to_vec()), ("type", kinds)]);
         let since = (since.millis() / 1000).to_string();
         let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
         let engine = self.clone();
@@ -44,12 +61,21 @@ impl Engine {
     }
 
     fn change(&self, event: EventMessage) -> Option<Change> {
-        let of = event.actor?.attributes.unwrap_or_default();
+        let actor = event.actor?;
+        let of = actor.attributes.unwrap_or_default();
         if event.typ == Some(EventMessageTypeEnum::NETWORK) {
             // Networks' events carry no labels; every name of ours contains the installation's mark.
             return of.get("name").filter(|name| name.contains(&self.instance)).map(|_| Change::Network);
         }
+        let now = match event.action.as_deref() {
+            Some("start" | "unpause") => Now::Runs,
+            Some("die" | "destroy" | "pause") => Now::Stands,
+            _ => Now::Same,
+        };
         (of.get(INSTANCE) == Some(&self.instance)).then(|| Change::Container {
+            id: actor.id.unwrap_or_default(),
+            name: of.get("name").cloned().unwrap_or_default(),
+            now,
             role: of.get(ROLE).and_then(|role| Role::parse(role)),
             app: of.get(APP).and_then(|app| app.parse().ok()),
         })

@@ -362,14 +362,17 @@ impl Engine {
         Ok(found.state.and_then(|state| state.pid).filter(|pid| *pid > 0))
     }
 
-    /// Names of this installation's containers that run.
-    pub async fn running(&self) -> Result<Vec<String>, EngineError> {
+    /// This installation's containers that run: their names, by their ids.
+    pub async fn running(&self) -> Result<HashMap<String, String>, EngineError> {
         let filters = HashMap::from([("label", vec![self.mine()]), ("status", vec!["running".to_owned()])]);
         let options = query::ListContainersOptionsBuilder::default().filters(&filters).build();
         let listed = self.ask(self.docker.list_containers(Some(options))).await;
         let listed = listed.map_err(self.failed("list containers"))?;
-        let names = listed.into_iter().filter_map(|c| c.names).flatten();
-        Ok(names.map(|name| name.trim_start_matches('/').to_owned()).collect())
+        // What another container calls it has one more slash in it.
+        let own = |names: Vec<String>| {
+            names.into_iter().find_map(|n| Some(n.strip_prefix('/')?.to_owned()).filter(|n| !n.contains('/')))
+        };
+        Ok(listed.into_iter().filter_map(|c| Some((c.id?, own(c.names?)?))).collect())
     }
 
     /// Gives a container another name. Its connections are not touched.

@@ -26,7 +26,7 @@ use hyperlocal::UnixConnector;
 use thiserror::Error;
 
 pub use build::{BuildEvent, BuildSpec, BuildStop};
-pub use changes::Change;
+pub use changes::{Change, Now};
 pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
 pub use limits::{BuildLimit, limit_builds};
 pub use load::Load;

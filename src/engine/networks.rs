@@ -100,7 +100,7 @@ impl Engine {
         };
         let ours = self.running().await?;
         let names = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.name);
-        Ok(names.filter(|name| !ours.contains(name)).collect())
+        Ok(names.filter(|name| !ours.values().any(|own| own == name)).collect())
     }
 
     /// The addresses in use on a network now, by anybody; none where there is no such network.

@@ -152,6 +152,11 @@ impl Logs {
         Ok((text, Cursor { offset: from + whole as u64, ..cursor }))
     }
 
+    /// How many bytes one phase's log has.
+    pub fn size(&self, id: DeployId, ordinal: usize) -> io::Result<u64> {
+        self.phase_file(id, ordinal)?.map_or(Ok(0), |path| Ok(path.metadata()?.len()))
+    }
+
     /// The file of one phase of a deploy, for reading it whole.
     pub fn phase_file(&self, id: DeployId, ordinal: usize) -> io::Result<Option<PathBuf>> {
         let prefix = format!("{ordinal:02}-");

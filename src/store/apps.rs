@@ -1,8 +1,8 @@
 //! Apps and their domains.
 
 use ipnet::Ipv4Net;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Store, StoreError};
 use crate::domain::{AppName, DomainName, Timestamp};
@@ -59,23 +59,7 @@ impl Store {
                 .bind(Timestamp::now().millis())
                 .fetch_one(&mut *tx)
                 .await?;
-        for (ordinal, domain) in domains.iter().enumerate() {
-            let owner: Option<String> =
-                sqlx::query_scalar("SELECT name FROM apps JOIN domains ON app_id = apps.id WHERE domain = ?")
-                    .bind(domain.as_str())
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            if let Some(owner) = owner {
-                let app = owner.parse().map_err(|_| StoreError::Unreadable("apps.name"))?;
-                return Err(StoreError::DomainTaken { domain: domain.clone(), app });
-            }
-            sqlx::query("INSERT INTO domains (domain, app_id, ordinal) VALUES (?, ?, ?)")
-                .bind(domain.as_str())
-                .bind(id)
-                .bind(ordinal as i64)
-                .execute(&mut *tx)
-                .await?;
-        }
+        add_domains(&mut tx, id, domains).await?;
         tx.commit().await?;
         Ok(AppRow { id, name: name.clone(), domains: domains.to_vec(), subnet, port: None, leaving: false })
     }
@@ -95,6 +79,18 @@ impl Store {
     /// Every app, by name.
     pub async fn apps(&self) -> Result<Vec<AppRow>, StoreError> {
         sqlx::query(select!("ORDER BY name")).fetch_all(&self.reader).await?.iter().map(read).collect()
+    }
+
+    /// Sets an app's domains.
+    ///
+    /// # Errors
+    /// [`StoreError::DomainTaken`], and nothing is changed.
+    pub async fn set_domains(&self, name: &AppName, domains: &[DomainName]) -> Result<(), StoreError> {
+        let app = self.app(name).await?;
+        let mut tx = self.begin().await?;
+        sqlx::query("DELETE FROM domains WHERE app_id = ?").bind(app.id).execute(&mut *tx).await?;
+        add_domains(&mut tx, app.id, domains).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Sets the port that Caddy's route names; `None` while the app has no release.
@@ -147,6 +143,31 @@ impl Store {
     }
 }
 
+async fn add_domains(
+    tx: &mut Transaction<'static, Sqlite>,
+    app: i64,
+    domains: &[DomainName],
+) -> Result<(), StoreError> {
+    for (ordinal, domain) in domains.iter().enumerate() {
+        let owner: Option<String> =
+            sqlx::query_scalar("SELECT name FROM apps JOIN domains ON app_id = apps.id WHERE domain = ?")
+                .bind(domain.as_str())
+                .fetch_optional(&mut **tx)
+                .await?;
+        if let Some(owner) = owner {
+            let app = owner.parse().map_err(|_| StoreError::Unreadable("apps.name"))?;
+            return Err(StoreError::DomainTaken { domain: domain.clone(), app });
+        }
+        sqlx::query("INSERT INTO domains (domain, app_id, ordinal) VALUES (?, ?, ?)")
+            .bind(domain.as_str())
+            .bind(app)
+            .bind(ordinal as i64)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
 fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
     let unreadable = StoreError::Unreadable;
     let domains: String = row.try_get(4)?;
@@ -181,6 +202,15 @@ mod tests {
             store.create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap()).await.unwrap_err();
         assert_eq!(error.to_string(), "the domain a.example.com belongs to the app shop");
         assert!(matches!(store.app(&blog).await, Err(StoreError::NoApp(_))), "nothing half made");
+
+        let error = store.set_domains(&shop, &["c.example.com".parse().unwrap(), domains[0].clone()]).await;
+        assert!(error.is_ok());
+        assert_eq!(store.app(&shop).await.unwrap().domains[1], domains[0]);
+        store.create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap()).await.unwrap();
+        let taken = store.set_domains(&shop, &domains).await.unwrap_err();
+        assert_eq!(taken.to_string(), "the domain a.example.com belongs to the app blog");
+        assert_eq!(store.app(&shop).await.unwrap().domains.len(), 2, "all or nothing");
+        store.destroy_app(&blog).await.unwrap();
 
         store.set_port(&shop, Some(9000)).await.unwrap();
         assert_eq!(store.apps().await.unwrap()[0].port, Some(9000));

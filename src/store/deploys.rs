@@ -339,14 +339,6 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// The newest deploy of each app that has one.
-    pub async fn latest_deploys(&self) -> Result<Vec<Deploy>, StoreError> {
-        let rows = sqlx::query(select!("WHERE d.id IN (SELECT max(id) FROM deploys GROUP BY app_id)"))
-            .fetch_all(&self.reader)
-            .await?;
-        rows.iter().map(read).collect()
-    }
-
     /// Deploys queued or running, oldest first; of one app where given.
     pub async fn open_deploys(&self, app: Option<&AppName>) -> Result<Vec<Deploy>, StoreError> {
         let rows = sqlx::query(select!(
@@ -551,8 +543,6 @@ pub(crate) mod tests {
         let listed: Vec<DeployId> =
             store.deploys(&new.app, 2, None).await.unwrap().iter().map(|d| d.id).collect();
         assert_eq!(listed, [third, second]);
-        let latest = store.latest_deploys().await.unwrap();
-        assert_eq!(latest.iter().map(|d| d.id).collect::<Vec<_>>(), [third]);
         assert_eq!(store.open_deploys(None).await.unwrap(), []);
 
         let waits = store.queue_deploy(&new).await.unwrap().0;

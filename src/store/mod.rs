@@ -13,6 +13,7 @@ mod env;
 mod house;
 mod keys;
 mod migrations;
+mod overview;
 mod releases;
 mod schema;
 mod seal;

@@ -103,6 +103,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = endpoints! {
         NAME,
         field("more", In::Body, Kind::Object, "memory, pids, cpus, capabilities"),
         or(field("reset", In::Body, Kind::Bool, "takes back all that was allowed before"), "false")];
+    "POST" "/apps/{name}/domains" => "app_domains", "An app's domains, after what is added and removed; it counts at once", [
+        NAME,
+        or(field("add", In::Body, Kind::List, "it answers to these too"), "[]"),
+        or(field("remove", In::Body, Kind::List, "and to these no more"), "[]")];
     "POST" "/apps/{name}/public" => "app_public", "Makes an app's badge and status there for everybody, or for nobody",
         [NAME, field("public", In::Body, Kind::Bool, "whether they are")];
     "DELETE" "/apps/{name}" => "app_destroy", "Removes an app with everything of it", [NAME];

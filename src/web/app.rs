@@ -55,6 +55,8 @@ struct AppPage {
     slower: Vec<String>,
     /// Whether the one who looks may deploy it.
     may: bool,
+    /// Whether it is an administrator.
+    admin: bool,
     /// The keys that may push here, for whom that concerns.
     keys: Option<Vec<Key>>,
     public: bool,
@@ -113,7 +115,8 @@ pub(super) async fn page(
         status.filter(|word| !word.is_empty()).map(|word| word.parse::<DeployStatus>().map_err(unknown));
     let chosen = chosen.transpose()?;
     let (windlass, store) = (&web.windlass, &web.windlass.store);
-    let app = windlass.app(&name).await?;
+    let edition = windlass.news.edition(|app| *app == name);
+    let app = windlass.known_app(&name).await?;
     let from = before.map(DeployId);
     let mut deploys = match chosen {
         Some(status) => store.deploys_that_are(status, &name, PAGE + 1, from).await?,
@@ -150,7 +153,7 @@ pub(super) async fn page(
     };
     let outcome = |status: DeployStatus| Outcome { word: status.as_str(), chosen: chosen == Some(status) };
     html(&AppPage {
-        layout: Layout::new(name.as_str(), Some(&who)),
+        layout: Layout::new(name.as_str(), Some(&who)).of_app(&name, deploys.first(), first_view, edition),
         badge: app.status.into(),
         sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
         live,
@@ -166,6 +169,7 @@ pub(super) async fn page(
         chart: Chart::of(&history),
         slower: sentences(&web, &history).await?,
         may,
+        admin: who.is_admin(),
         keys: if who.is_admin() && first_view { Some(keys(&web, &name).await?) } else { None },
         public: store.is_public(&name).await?,
         app,

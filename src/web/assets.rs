@@ -28,6 +28,7 @@ const STYLE: &str = concat!(
     include_str!("../../static/css/base.css"),
     include_str!("../../static/css/lists.css"),
     include_str!("../../static/css/deploy.css"),
+    include_str!("../../static/css/home.css"),
     include_str!("../../static/css/app.css"),
 );
 
@@ -39,11 +40,20 @@ const SCRIPT: &str = concat!(
     include_str!("../../static/js/app.js"),
 );
 
-static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+macro_rules! icon {
+    ($name:literal) => {
+        Asset::new($name, "svg", "image/svg+xml", include_str!(concat!("../../static/", $name, ".svg")))
+    };
+}
+
+static ASSETS: LazyLock<[Asset; 6]> = LazyLock::new(|| {
     [
         Asset::new("windlass", "css", "text/css; charset=utf-8", STYLE),
         Asset::new("windlass", "js", "text/javascript; charset=utf-8", SCRIPT),
-        Asset::new("icon", "svg", "image/svg+xml", include_str!("../../static/icon.svg")),
+        icon!("icon"),
+        icon!("icon-running"),
+        icon!("icon-failed"),
+        icon!("icon-live"),
     ]
 });
 
@@ -57,9 +67,9 @@ pub(super) fn script() -> &'static str {
     &ASSETS[1].name
 }
 
-/// The icon's file name.
-pub(super) fn icon() -> &'static str {
-    &ASSETS[2].name
+/// The icons' file names, each with the state that it tells; the first tells none.
+pub(super) fn icons() -> [(&'static str, &'static str); 4] {
+    [("", 2), ("running", 3), ("failed", 4), ("live", 5)].map(|(state, at)| (state, ASSETS[at].name.as_str()))
 }
 
 /// One of them. An old name is not found, and no page that is still shown asks for it again.

@@ -196,7 +196,8 @@ pub(super) async fn page(
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let (sections, cursor) = sections(windlass, &deploy, &asked).await?;
     html(&DeployPage {
-        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(&who)),
+        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(&who))
+            .in_state(super::State::of(deploy.status)),
         head: Head::new(windlass, &deploy).await?,
         timings: Timings::new(store, &deploy).await?,
         changes: Changes::new(store, &deploy).await?,

@@ -216,10 +216,31 @@ fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
 /// Stands before every route.
 async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: Next) -> Response {
     match pass(&web, door, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => {
+            let about = request.extensions().get::<About>().cloned();
+            let done = next.run(request).await;
+            if door.action.is_some() {
+                about.inspect(|about| about.tell(&web));
+            }
+            done
+        }
         Err(mut refusal) => {
             refusal.extensions_mut().insert(AtTheDoor);
             refusal
+        }
+    }
+}
+
+/// Whom it concerns when something is done.
+#[derive(Debug, Clone)]
+struct About(Needs);
+
+impl About {
+    fn tell(&self, web: &Web) {
+        match &self.0 {
+            Needs::App(_, app) => web.windlass.news.of(app),
+            Needs::Admin => web.windlass.news.for_everybody(),
+            _ => {}
         }
     }
 }
@@ -263,6 +284,7 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     let allowed = web.windlass.access.authorise(&who, &needs, action.as_ref()).await;
     allowed.map_err(|error| refused(Error::of(error)))?;
     parts.extensions.insert(Who(who));
+    parts.extensions.insert(About(needs));
     Ok(Request::from_parts(parts, body))
 }
 

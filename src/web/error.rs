@@ -123,7 +123,7 @@ impl IntoResponse for Plain {
 }
 
 /// The error's text as a sentence.
-fn sentence(error: &deploy::Error) -> String {
+pub(super) fn sentence(error: &deploy::Error) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();

@@ -82,12 +82,22 @@ pub(super) async fn stream(
     let deploy = path.deploy(&web).await?;
     let Query(From { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
     let last: Option<Cursor> = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let at = last.or(from).unwrap_or_default().into();
+    let at = within(&web.windlass, &deploy, last.or(from).unwrap_or_default())?.into();
     let viewer = web.feeds.watch(&web.windlass, deploy.id, who.may_deploy(&deploy.app), at);
     let events = stream::unfold(viewer, move |viewer| next(web.clone(), viewer, deploy.id));
     let kind = HeaderValue::from_static("text/event-stream");
     let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     Ok((headers, Body::from_stream(events)).into_response())
+}
+
+/// A place that the log has: others take up the feed where the first who watches begins it.
+fn within(windlass: &Windlass, deploy: &Deploy, cursor: Cursor) -> Result<Cursor, Error> {
+    let last = deploy.phases.len();
+    if cursor.ordinal >= last {
+        return Ok(Cursor { ordinal: last, offset: 0 });
+    }
+    let size = windlass.logs.size(deploy.id, cursor.ordinal)?;
+    Ok(Cursor { offset: cursor.offset.min(size), ..cursor })
 }
 
 /// What is sent next; nothing when the deploy has ended, the server stops or something broke.

@@ -61,7 +61,7 @@ struct SkipEvent {
 }
 
 fn skipped(to: Cursor, lines: u64) -> Result<Bytes, Error> {
-    Ok(wire("skip", Some(to), &SkipEvent { ordinal: to.ordinal, first: lines + 1 })?)
+    wire("skip", Some(to), &SkipEvent { ordinal: to.ordinal, first: lines + 1 })
 }
 
 /// An event as it goes over the wire.
@@ -158,7 +158,10 @@ impl Reader {
 
 /// All deploys that somebody watches. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Feeds(Arc<Mutex<HashMap<(DeployId, bool), Weak<Feed>>>>);
+pub(super) struct Feeds(Arc<Mutex<Watched>>);
+
+/// By deploy, and by whether those who watch may deploy it: what they can ask for differs.
+type Watched = HashMap<(DeployId, bool), Weak<Feed>>;
 
 /// What one deploy's viewers have in common; it ends with the last of them.
 #[derive(Debug)]
@@ -342,5 +345,127 @@ impl Viewer {
         let told = own.now().await?;
         self.own = Some(own);
         Ok(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::PhaseStatus;
+    use crate::web::tests::World;
+
+    /// The numbers of the lines that an event holds, and what it is.
+    fn parse(bytes: &Bytes) -> (String, Vec<u64>) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let name = field("event: ").to_owned();
+        let data: serde_json::Value = serde_json::from_str(field("data: ")).unwrap_or_default();
+        let first = data["first"].as_u64().unwrap_or(0);
+        let lines = data["lines"].as_array().into_iter().flatten().enumerate();
+        let number = |(n, line): (usize, &serde_json::Value)| {
+            let told = line.as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+            assert_eq!(first + n as u64, told, "its number is the line's");
+            told
+        };
+        (name, lines.map(number).collect())
+    }
+
+    /// Everything that somebody is told, to the end.
+    async fn all(mut viewer: Viewer, pause: Duration) -> (Vec<u64>, Vec<String>) {
+        let (mut lines, mut names) = (Vec::new(), Vec::new());
+        while let Some(bytes) = viewer.next().await.unwrap() {
+            let (name, told) = parse(&bytes);
+            lines.extend(told);
+            names.push(name);
+            tokio::time::sleep(pause).await;
+        }
+        (lines, names)
+    }
+
+    #[tokio::test]
+    async fn many_watch_one_deploy_and_each_gets_each_line_once() {
+        let world = World::new().await;
+        world.create_app("shop").await;
+        let id = world.start("shop", "Fine", "Ada").await;
+        let log = world.begin(id, 0, "build").await;
+        let feeds = Feeds::default();
+        let mut viewers = Vec::new();
+        let mut join = |from: Cursor, pause| {
+            let viewer = feeds.watch(&world.windlass, id, true, from.into());
+            viewers.push((from, tokio::spawn(all(viewer, Duration::from_millis(pause)))));
+        };
+        let mut places = vec![Cursor::default()];
+        for n in 1..=4000u64 {
+            log.say(format!("line {n}"));
+            if n % 400 == 0 {
+                // Some begin at the beginning, some where somebody before them has read to.
+                join(Cursor::default(), n % 3);
+                join(places[n as usize / 800], 0);
+                tokio::time::sleep(Duration::from_millis(15)).await;
+                places.push(Cursor { ordinal: 0, offset: world.windlass.logs.size(id, 0).unwrap() });
+            }
+        }
+        world.end(id, 0, PhaseStatus::Ok, 4000).await;
+        world.fail(id, "build", "no", 4000).await;
+        let ring_of = |feeds: &Feeds| lock(&feeds.0).len();
+        assert_eq!(ring_of(&feeds), 1, "one feed for all");
+        for (from, viewer) in viewers {
+            let (lines, names) =
+                tokio::time::timeout(Duration::from_secs(20), viewer).await.unwrap().unwrap();
+            let first = world.windlass.logs.lines_before(id, from).unwrap() + 1;
+            assert_eq!(lines, (first..=4000).collect::<Vec<_>>(), "from {from}");
+            assert_eq!(names.last().map(String::as_str), Some("finished"));
+            assert_eq!(names.iter().filter(|name| *name == "skip").count(), 0);
+        }
+        drop(feeds.watch(&world.windlass, DeployId(99), true, Cursor::default().into()));
+        assert_eq!(ring_of(&feeds), 1, "feeds without viewers are forgotten");
+    }
+
+    #[tokio::test]
+    async fn who_is_far_behind_goes_on_near_the_end_with_the_right_numbers() {
+        let world = World::new().await;
+        world.create_app("shop").await;
+        let id = world.start("shop", "Fine", "Ada").await;
+        let log = world.begin(id, 0, "build").await;
+        let many: String = (1..=100_000).map(|n| format!("line {n}\n")).collect();
+        log.output(many.as_bytes());
+        let feeds = Feeds::default();
+        let viewer = feeds.watch(&world.windlass, id, false, Cursor::default().into());
+        let watching = tokio::spawn(all(viewer, Duration::ZERO));
+        world.end(id, 0, PhaseStatus::Ok, 10).await;
+        world.fail(id, "build", "no", 10).await;
+        let (lines, names) = tokio::time::timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
+        assert!(names.contains(&"skip".to_owned()), "{names:?}");
+        // What was read before it showed how much there is, then the last ones.
+        let gaps = lines.windows(2).filter(|two| two[1] != two[0] + 1).count();
+        assert_eq!((gaps, lines.last()), (1, Some(&100_000)));
+        assert!((10_000..50_000).contains(&lines.len()), "{}", lines.len());
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_what_comes_holds_nobody_up_and_costs_no_memory() {
+        let world = World::new().await;
+        world.create_app("shop").await;
+        let id = world.start("shop", "Fine", "Ada").await;
+        let log = world.begin(id, 0, "build").await;
+        log.say("line 1");
+        let feeds = Feeds::default();
+        let mut slow = feeds.watch(&world.windlass, id, true, Cursor::default().into());
+        while parse(&slow.next().await.unwrap().unwrap()).1.is_empty() {}
+        let quick = feeds.watch(&world.windlass, id, true, slow.at);
+        let quick = tokio::spawn(all(quick, Duration::ZERO));
+        for step in 0..60u64 {
+            let some: String = (1..=1000).map(|n| format!("line {}\n", 1 + step * 1000 + n)).collect();
+            log.output(some.as_bytes());
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        assert!(lock(&slow.feed.ring).size <= KEPT + 128 * 1024);
+        world.end(id, 0, PhaseStatus::Ok, 10).await;
+        world.fail(id, "build", "no", 10).await;
+        let (lines, _) = tokio::time::timeout(Duration::from_secs(20), quick).await.unwrap().unwrap();
+        assert_eq!(lines, (2..=60_001).collect::<Vec<_>>());
+        let (lines, names) = all(slow, Duration::ZERO).await;
+        assert_eq!(names[0], "skip");
+        assert_eq!(lines, (lines[0]..=60_001).collect::<Vec<_>>());
     }
 }

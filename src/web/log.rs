@@ -306,3 +306,109 @@ fn log_text(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use crate::domain::DeployId;
+    use crate::web::tests::{World, row_texts, text};
+
+    /// A deploy whose build has printed so many lines.
+    async fn long(lines: usize) -> (World, DeployId, String) {
+        let world = World::new().await;
+        world.create_app("shop").await;
+        let id = world.start("shop", "Add a page", "Ada").await;
+        world.begin(id, 0, "checkout").await.say("resolved");
+        world.end(id, 0, super::PhaseStatus::Ok, 10).await;
+        let log = world.begin(id, 1, "build").await;
+        let printed: String = (1..=lines).map(|n| format!("\x1b[32mline\x1b[0m {n} <b>\n")).collect();
+        log.output(printed.as_bytes());
+        (world, id, format!("/apps/shop/deploys/{id}"))
+    }
+
+    #[tokio::test]
+    async fn any_line_of_a_long_log_has_an_address_and_pages_lead_everywhere() {
+        let (world, _, path) = long(20_000).await;
+        let page = text(world.get(&path).await).await;
+        assert_eq!(row_texts(&page).len(), 501);
+        assert!(page.contains("id=\"p1-L20000\"") && page.contains("href=\"?before=1.19501#phase-1\""));
+        assert!(page.contains("data-first=\"19501\" data-next=\"20001\" data-total=\"20000\""));
+
+        let page = text(world.get(&format!("{path}?line=1.7000")).await).await;
+        let rows = row_texts(&page);
+        assert_eq!(rows.len(), 501);
+        assert!(page.contains("<a id=\"p1-L7000\" href=\"?line=1.7000#p1-L7000\""));
+        assert!(page.contains("id=\"phase-1\" open"));
+        assert!(!page.contains("http-equiv=\"refresh\""), "what one reads stays");
+        let from = page.split_once("data-from=\"").unwrap().1.split('"').next().unwrap().to_owned();
+        let end = text(world.get(&path).await).await;
+        assert!(
+            end.contains(&format!("data-from=\"{from}\"")),
+            "the stream goes on from the end in any case"
+        );
+
+        for (query, first, next) in [
+            ("from=1.501", 501, 1001),
+            ("before=1.501", 1, 501),
+            ("line=1.20000", 19750, 20001),
+            ("before=1.18446744073709551615", 19501, 20001),
+            ("from=1.99999", 20001, 20001),
+            ("from=7.1", 1, 1),
+        ] {
+            let page = text(world.get(&format!("{path}/lines?{query}")).await).await;
+            let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+            assert_eq!((&page["first"], &page["next"]), (&first.into(), &next.into()), "{query}");
+            assert_eq!(page["lines"].as_array().unwrap().len() as u64, next - first, "{query}");
+            let whole = text(world.get(&format!("{path}?{query}")).await).await;
+            let named = format!("data-first=\"{first}\" data-next=\"{next}\"");
+            assert!(query == "from=7.1" || whole.contains(&named), "{query}");
+        }
+        for nonsense in ["line=x", "line=1", "from=-1.2", "before=1.99999999999999999999", "after=.."] {
+            for at in [path.clone(), format!("{path}/lines")] {
+                let refused = world.get(&format!("{at}?{nonsense}")).await;
+                assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{nonsense}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_finds_a_line_in_the_middle_and_pages_what_is_many() {
+        let (world, _, path) = long(20_000).await;
+        let page = text(world.get(&format!("{path}?q=LINE+1234+%3Cb")).await).await;
+        let hit = "<a href=\"?line=1.1234#p1-L1234\">build 1234</a> <span><mark>line 1234 &#60;b</mark>&#62;</span>";
+        assert!(page.contains(hit), "{page}");
+        assert!(page.contains("1 line with") && !page.contains("rel=\"next\""));
+        assert!(page.contains("value=\"LINE 1234 &#60;b\""));
+
+        let page = text(world.get(&format!("{path}?q=line+1")).await).await;
+        assert!(page.contains("100 lines with “line 1” and 11011 more."), "{page}");
+        let next = page.split_once("?q=line%201&amp;after=").unwrap().1.split('#').next().unwrap();
+        let page = text(world.get(&format!("{path}?q=line+1&after={next}")).await).await;
+        assert!(page.contains("The next 100 lines with “line 1” and 10911 more."), "{page}");
+
+        let nothing = text(world.get(&format!("{path}?q=%22%3E%3Cscript%3Ealert")).await).await;
+        assert!(nothing.contains("No line has “&#34;&#62;&#60;script&#62;alert” in it."), "{nothing}");
+        let long = text(world.get(&format!("{path}?q={}", "x".repeat(5000))).await).await;
+        assert!(long.contains(&format!("“{}”", "x".repeat(200))));
+    }
+
+    #[tokio::test]
+    async fn the_text_of_a_phase_or_of_all_is_shown_or_kept() {
+        let (world, id, path) = long(3000).await;
+        let ask = async |query: &str| {
+            let response = world.get(&format!("{path}/log{query}")).await;
+            let how = response.headers()["content-disposition"].to_str().unwrap().to_owned();
+            (how, text(response).await)
+        };
+        let (how, build) = ask("?phase=1&download=1").await;
+        assert_eq!(how, format!("attachment; filename=\"shop-{id}-build.log\""));
+        assert!(build.lines().count() == 3000 && build.lines().all(|line| line.contains("  line ")));
+        let (how, all) = ask("").await;
+        assert_eq!(how, format!("inline; filename=\"shop-{id}.log\""));
+        assert_eq!(all.lines().filter(|line| line.contains("  line ")).count(), 3000);
+        for (query, status) in [("?phase=9", 404), ("?phase=x", 400)] {
+            assert_eq!(world.get(&format!("{path}/log{query}")).await.status().as_u16(), status);
+        }
+    }
+}

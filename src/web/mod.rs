@@ -24,11 +24,14 @@ mod feed;
 mod git;
 mod log;
 mod login;
+mod new_app;
 mod output;
 mod revert;
 mod session;
+mod spark;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod view;
 mod waterfall;
 
@@ -45,8 +48,8 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 pub use doors::{Behind, Door, Rule};
 
-use crate::deploy::Windlass;
-use crate::domain::{AppName, Deploy, DeployId, Timestamp};
+use crate::deploy::{Edition, Windlass};
+use crate::domain::{AppName, Deploy, DeployId, DeployStatus, Timestamp};
 use doors::{Doors, Who};
 use error::Error;
 
@@ -86,7 +89,12 @@ fn table(web: Web) -> Doors {
         .page(Public, "/badge/{file}", badge::svg)
         .page(Public, "/status/{file}", badge::json)
         .page(User, "/", apps::page)
+        .page(User, "/events", ticks::of_all)
+        .page(Admin, "/new", new_app::page)
+        .form(Admin, "app_create", "/new", new_app::create)
         .page(View, "/apps/{app}", app::page)
+        .page(View, "/apps/{app}/events", ticks::of_app)
+        .form(Admin, "app_domains", "/apps/{app}/domains", new_app::change_domains)
         .page(View, "/apps/{app}/containers", app::containers)
         .page(View, "/apps/{app}/logs", output::page)
         .page(View, "/apps/{app}/logs/events", output::stream)
@@ -144,9 +152,65 @@ struct Layout {
     user: Option<String>,
     style: &'static str,
     script: &'static str,
-    icon: &'static str,
+    /// The icon, and those of each state for the script.
+    icons: [(&'static str, &'static str); 4],
     /// The server's clock, for durations that go on being counted in the browser.
     now: i64,
+    state: State,
+    live: Option<Live>,
+}
+
+/// What a page's title and icon tell from afar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Calm,
+    Running,
+    Failed,
+    Live,
+}
+
+impl State {
+    /// What the icon is called, and the script knows it by.
+    fn as_str(self) -> &'static str {
+        match self {
+            State::Calm => "",
+            State::Running => "running",
+            State::Failed => "failed",
+            State::Live => "live",
+        }
+    }
+
+    /// What stands before a title.
+    fn prefix(self) -> &'static str {
+        match self {
+            State::Calm => "",
+            State::Running => "Running · ",
+            State::Failed => "Failed · ",
+            State::Live => "Live · ",
+        }
+    }
+
+    /// Of a deploy, as long as that is what counts.
+    fn of(status: DeployStatus) -> Self {
+        match status {
+            DeployStatus::Queued | DeployStatus::Running => State::Running,
+            DeployStatus::Failed | DeployStatus::Interrupted => State::Failed,
+            DeployStatus::Live => State::Live,
+            DeployStatus::Retired | DeployStatus::Superseded | DeployStatus::Cancelled => State::Calm,
+        }
+    }
+}
+
+/// How a page that is open hears of changes.
+#[derive(Debug)]
+struct Live {
+    /// The events.
+    path: String,
+    /// What it was made with.
+    from: Edition,
+    /// What somebody who does not see it is told once it is another text.
+    says: String,
 }
 
 impl Layout {
@@ -156,9 +220,36 @@ impl Layout {
             user: who.map(|who| who.0.name.clone()),
             style: assets::style(),
             script: assets::script(),
-            icon: assets::icon(),
+            icons: assets::icons(),
             now: Timestamp::now().millis(),
+            state: State::Calm,
+            live: None,
         }
+    }
+
+    /// With what its title and icon tell.
+    fn in_state(self, state: State) -> Self {
+        Self { state, ..self }
+    }
+
+    /// Kept current by the events at `path`. `from` was read before what the page shows.
+    fn live(self, path: String, from: Edition, says: String) -> Self {
+        Self { live: Some(Live { path, from, says }), ..self }
+    }
+
+    /// An app's page, whose newest deploy is this one. What is further back in its list stays as it is.
+    fn of_app(self, app: &AppName, newest: Option<&Deploy>, first: bool, from: Edition) -> Self {
+        let Some(deploy) = newest.filter(|_| first) else {
+            return if first { self.live(format!("/apps/{app}/events"), from, String::new()) } else { self };
+        };
+        let says = format!("deploy {} is {}", deploy.id, deploy.status);
+        self.in_state(State::of(deploy.status)).live(format!("/apps/{app}/events"), from, says)
+    }
+
+    /// The icon of its state.
+    fn icon(&self) -> &'static str {
+        let own = self.icons.iter().find(|(state, _)| *state == self.state.as_str());
+        own.map_or(self.icons[0].1, |(_, file)| file)
     }
 }
 

@@ -12,8 +12,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::{Config, Home};
 use crate::domain::{
-    App, AppStatus, DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal,
-    Release, Role, Scope, Stopwatch, Trigger, UserName, Via,
+    DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal, Release, Role,
+    Scope, Stopwatch, Trigger, UserName, Via,
 };
 use crate::logs::{PhaseWriter, Redactor};
 use crate::store::tests::scratch;
@@ -78,22 +78,7 @@ impl World {
         let subnet = format!("10.213.{subnets}.0/26").parse().unwrap();
         let domains = [format!("{name}.example.com").parse().unwrap()];
         self.windlass.store.create_app(&name.parse().unwrap(), &domains, subnet).await.unwrap();
-    }
-
-    /// What the façade would say of an app.
-    pub(super) async fn app(&self, name: &str) -> App {
-        let row = self.windlass.store.app(&name.parse().unwrap()).await.unwrap();
-        let live = self.windlass.store.live_deploy(&row.name).await.unwrap();
-        let status = if live.is_some() { AppStatus::Serving } else { AppStatus::Empty };
-        App {
-            name: row.name,
-            domains: row.domains,
-            remote: format!("ssh://server/{name}.git"),
-            status,
-            restarts: None,
-            allowed: Default::default(),
-            live,
-        }
+        self.windlass.news.for_everybody();
     }
 
     /// A deploy that has started.
@@ -111,6 +96,7 @@ impl World {
         };
         let (id, _) = store.queue_deploy(&new).await.unwrap();
         store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+        self.windlass.changed(&new.app, id);
         id
     }
 
@@ -142,6 +128,7 @@ impl World {
             env: Environment::default(),
         };
         self.windlass.store.go_live(&release).await.unwrap();
+        self.windlass.news.of(&release.app);
     }
 
     pub(super) async fn finish(&self, id: DeployId, ms: u64) {
@@ -153,29 +140,30 @@ impl World {
         let failure = Failure { phase: phase.into(), message: message.into() };
         let store = &self.windlass.store;
         store.change_deploy(id, DeployEvent::Fail, Some(&failure), Some(ms)).await.unwrap();
+        self.windlass.news.for_everybody();
         self.windlass.logs.changed(id);
     }
 
-    async fn get(&self, path: &str) -> Response<Body> {
+    pub(super) async fn get(&self, path: &str) -> Response<Body> {
         let request = Request::get(path).header("cookie", self.cookie().await);
         self.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 }
 
-async fn text(response: Response<Body>) -> String {
+pub(super) async fn text(response: Response<Body>) -> String {
     String::from_utf8(to_bytes(response.into_body(), 10 << 20).await.unwrap().to_vec()).unwrap()
 }
 
 /// What server-sent events came: their names, ids and data.
 #[derive(Debug)]
-struct Told {
-    name: String,
-    id: Option<String>,
-    data: serde_json::Value,
+pub(super) struct Told {
+    pub(super) name: String,
+    pub(super) id: Option<String>,
+    pub(super) data: serde_json::Value,
 }
 
 /// Reads events until `enough` or the end of the stream.
-async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool) -> Vec<Told> {
+pub(super) async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool) -> Vec<Told> {
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = response.into_body().into_data_stream();
     let (mut text, mut all) = (String::new(), Vec::new());
@@ -203,12 +191,12 @@ async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool)
 }
 
 /// The texts of log rows, in order.
-fn row_texts(html: &str) -> Vec<String> {
+pub(super) fn row_texts(html: &str) -> Vec<String> {
     let rows = html.split("<div data-t=\"").skip(1);
     rows.map(|row| row.split_once("</a>").unwrap().1.split_once("</div>").unwrap().0.to_owned()).collect()
 }
 
-fn texts_of(all: &[Told]) -> Vec<String> {
+pub(super) fn texts_of(all: &[Told]) -> Vec<String> {
     let lines = all.iter().filter(|told| told.name == "lines");
     let texts = lines.flat_map(|told| told.data["lines"].as_array().unwrap());
     texts.map(|line| line.as_str().unwrap().split_once('\t').unwrap().1.to_owned()).collect()
@@ -368,14 +356,9 @@ async fn what_strangers_wrote_stays_text_on_every_page() {
         values.for_each(|value| assert!(!value.contains("<script>") && !value.contains("<img"), "{value}"));
     }
 
-    let store = &world.windlass.store;
-    let (app, user) = (world.app("shop").await, || known(HOSTILE));
-    let deploys = store.deploys(&app.name, 51, None).await.unwrap();
-    let windlass = &world.windlass;
-    for path in ["/apps/shop", "/apps/shop?status=failed"] {
+    for path in ["/apps/shop", "/apps/shop?status=failed", "/"] {
         assert_harmless(&text(world.get(path).await).await);
     }
-    assert_harmless(&apps::show(windlass, user(), vec![app], deploys).unwrap().0);
 }
 
 #[tokio::test]
@@ -393,8 +376,15 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     store.forget_image(DeployId(1)).await.unwrap();
     let failed = world.start("shop", "fourth", "Ada").await;
     world.fail(failed, "build", "no", 5).await;
-    let (app, user, windlass) = (world.app("shop").await, known("admin"), &world.windlass);
-    let deploys = store.deploys(&app.name, 51, None).await.unwrap();
+    let page = text(world.get("/").await).await;
+    for said in
+        ["unknown", "third", "https://shop.example.com", "1 failed last", "fourth", "3 went live, 1 failed"]
+    {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(
+        page.contains("<title>Failed · Apps · Windlass</title>") && page.contains("data-live=\"/events\"")
+    );
     let page = text(world.get("/apps/shop").await).await;
     assert_eq!(page.matches("/apps/shop/revert?to=").count(), 2, "every release but the live one");
     assert!(
@@ -415,15 +405,103 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     let page = text(world.get("/apps/shop?status=failed").await).await;
     assert!(page.contains("?status=failed&#38;before=5\" rel=\"next\""), "{page}");
 
-    let page = apps::show(windlass, user.clone(), vec![app.clone()], vec![deploys[0].clone()]).unwrap().0;
-    for said in ["serving", "third", "https://shop.example.com", "failed", "fourth"] {
-        assert!(page.contains(said), "{said}");
-    }
-    let page = apps::show(windlass, user.clone(), vec![], vec![]).unwrap().0;
-    assert!(page.contains("windlass app create") && page.contains("git push prod main"));
     world.create_app("blog").await;
     let page = text(world.get("/apps/blog").await).await;
     assert!(page.contains("Nothing deployed yet") && page.contains("repos/blog.git"), "{page}");
+}
+
+#[tokio::test]
+async fn an_empty_installation_teaches_and_a_refused_form_keeps_what_was_typed() {
+    let world = World::new().await;
+    let page = text(world.get("/").await).await;
+    for said in
+        ["name=\"domains\"", "git push prod main", "windlass app create", "/repos/<span", "href=\"/account\""]
+    {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let admin = world.cookie().await;
+    let viewer = world.cookie_of("viewer", Role::Viewer, &[]).await;
+    let seen = ask_as(&world, Some(("cookie", &viewer)), "GET", "/", "").await;
+    assert!(!text(seen).await.contains("action=\"/new\""), "who may not create is offered no form");
+
+    world.create_app("blog").await;
+    for (body, status, said) in [
+        ("name=My+Shop&domains=%3Cb%3E", 422, "use 1 to 40 of a-z"),
+        ("name=my-shop&domains=https%3A%2F%2Fx", 422, "without scheme or port"),
+    ] {
+        let answer = ask_as(&world, Some(("cookie", &admin)), "POST", "/new", body).await;
+        assert_eq!(answer.status(), status, "{body}");
+        let page = text(answer).await;
+        assert!(page.contains(said) && page.contains("aria-invalid"), "{page}");
+        assert!(page.contains("value=\"My Shop\"") || page.contains("value=\"my-shop\""), "{page}");
+        assert!(!page.contains("<b>"));
+    }
+}
+
+#[tokio::test]
+async fn names_are_searched_filtered_and_paged() {
+    let world = World::new().await;
+    for n in 0..25 {
+        world.create_app(&format!("app-{n:02}")).await;
+    }
+    world.start("app-07", "under way", "Ada").await;
+    let rows = |page: &str| page.matches("class=\"card app\"").count();
+    let page = async |path: &str| text(world.get(path).await).await;
+    let first = page("/").await;
+    assert!(
+        rows(&first) == 20 && first.contains("href=\"/?page=2\"") && first.contains("20 of 25"),
+        "{first}"
+    );
+    assert!(first.contains("1 deploying") && first.contains("under way") && first.contains("Running · Apps"));
+    assert_eq!(rows(&page("/?page=2").await), 5);
+    assert_eq!(rows(&page("/?page=99").await), 5, "beyond the end is the end");
+    assert_eq!(rows(&page("/?q=P-1").await), 10);
+    assert_eq!(rows(&page("/?show=deploying").await), 1);
+    assert_eq!(rows(&page("/?show=down&q=app").await), 0);
+    assert_eq!(world.get("/?show=up").await.status(), StatusCode::BAD_REQUEST);
+    let only = world.cookie_of("ann", Role::Viewer, &["app-03", "app-04"]).await;
+    let seen = text(ask_as(&world, Some(("cookie", &only)), "GET", "/?q=app", "").await).await;
+    assert!(rows(&seen) == 2 && !seen.contains("app-07") && !seen.contains("deploying"), "{seen}");
+}
+
+#[tokio::test]
+async fn an_open_page_is_told_to_look_again_once_for_all_that_happened() {
+    let world = World::new().await;
+    world.create_app("shop").await;
+    world.create_app("blog").await;
+    let page = text(world.get("/apps/shop").await).await;
+    let edition = page.split_once("data-edition=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let path = |from: &str| format!("/apps/shop/events?from={from}");
+    let soon = |response| tokio::time::timeout(Duration::from_millis(250), events(response, |_| true));
+
+    let nothing = soon(world.get(&path(&edition)).await).await;
+    assert!(nothing.is_err(), "a page that is as things are is told nothing");
+    world.windlass.news.of(&"blog".parse().unwrap());
+    assert!(soon(world.get(&path(&edition)).await).await.is_err(), "nor of another app");
+    world.start("shop", "first", "Ada").await;
+    let told = soon(world.get(&path(&edition)).await).await.unwrap();
+    assert_eq!((told.len(), told[0].name.as_str()), (1, "changed"));
+    let now = told[0].id.clone().unwrap();
+    assert!(soon(world.get(&path(&now)).await).await.is_err());
+    for of_another_server in ["1-1", "", "x"] {
+        let told = soon(world.get(&path(of_another_server)).await).await.unwrap();
+        assert_eq!(told[0].id.as_ref(), Some(&now), "{of_another_server:?}");
+    }
+
+    // However much happens, three a second and a little.
+    let stream = world.get(&path(&now)).await;
+    let storm = async {
+        for _ in 0..100 {
+            world.windlass.news.of(&"shop".parse().unwrap());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        world.shutdown.cancel();
+    };
+    let (told, ()) = tokio::join!(events(stream, |_| false), storm);
+    assert!((2..=6).contains(&told.len()), "{} events", told.len());
+    let last = world.windlass.news.edition(|app| app.as_str() == "shop").to_string();
+    assert_eq!(told.last().unwrap().id.as_ref(), Some(&last), "the last state is told");
 }
 
 #[tokio::test]
@@ -642,6 +720,9 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
         "/apps/shop/deploys/1",
         "/apps/shop/deploys/1/log",
         "/apps/shop/deploys/1/events",
+        "/events",
+        "/apps/shop/events",
+        "/new",
         "/apps/shop/logs",
         "/apps/shop/logs/events",
         "/apps/shop/env",
@@ -649,14 +730,19 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
         "/badge/x",
         "/static/x",
     ];
-    const FORMS: &[&str] =
-        &["/login", "/apps/none/revert", "/apps/none/redeploy", "/apps/none/deploys/1/cancel"];
+    const FORMS: &[&str] = &[
+        "/login",
+        "/apps/none/revert",
+        "/apps/none/redeploy",
+        "/apps/none/deploys/1/cancel",
+        "/apps/none/domains",
+    ];
     let value = "([0-9.+-]{1,25}|[!-~]{0,20}|%[0-9a-f]{2}|&|=){0,4}";
     // A header's value is any of these bytes.
     let bytes = || prop::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60);
     let runner = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(runner, |(
-        page in prop::sample::select(PAGES), key in "before|from|phase|next|q|since|status|to|x", value in value,
+        page in prop::sample::select(PAGES), key in "before|from|phase|next|page|q|show|since|status|to|x", value in value,
         header in "cookie|last-event-id|range|host|origin|accept-language|x-forwarded-proto", bytes in bytes(),
         form in prop::option::of((prop::sample::select(FORMS), "([a-z]{1,8}=[!-~]{0,9}&?){0,4}")),
     )| {

@@ -119,9 +119,14 @@ impl Took {
     fn new(ms: Option<u64>, started: Option<Timestamp>, going: bool) -> Self {
         match (ms, started) {
             (Some(ms), _) => Took::fixed(ms),
-            (None, Some(at)) if going => Took { text: show(at.age()), since: Some(at.millis()) },
+            (None, Some(at)) if going => Took::growing(at),
             _ => Took::default(),
         }
+    }
+
+    /// One that still grows.
+    pub(super) fn growing(since: Timestamp) -> Self {
+        Took { text: show(since.age()), since: Some(since.millis()) }
     }
 
     /// A known one.

@@ -3,7 +3,7 @@
   // What containers take: after the page, and every five seconds while somebody looks.
   const fill = async () => {
     const part = document.querySelector("[data-fetch]");
-    if (!part) return;
+    if (!part) return document.addEventListener("windlass:fresh", fill, { once: true });
     if (!document.hidden) {
       try {
         const answer = await fetch(part.dataset.fetch);

@@ -2,6 +2,7 @@
 (() => {
   const ahead = Date.now() - Number(document.body.dataset.now);
   const at = (id) => document.getElementById(id);
+  const windlass = (window.windlass ||= {});
 
   // Durations that still grow, in the form that the server uses.
   const show = (ms) => {
@@ -11,7 +12,38 @@
     if (s < 3600) return Math.floor(s / 60) + "m " + two(s % 60) + "s";
     return Math.floor(s / 3600) + "h " + two(Math.floor((s % 3600) / 60)) + "m";
   };
+
+  // Instants: how long ago, kept true; exactly, in the viewer's own zone, when pointed at or clicked.
+  const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+  const ago = (then) => {
+    const s = Math.max(0, Math.floor((Date.now() - ahead - then) / 1000));
+    if (s < 10) return "just now";
+    if (s < 60) return s + " s ago";
+    if (s < 3600) return Math.floor(s / 60) + " min ago";
+    if (s < 86400) return Math.floor(s / 3600) + " h ago";
+    return s < 2592000 ? Math.floor(s / 86400) + " d ago" : day.format(then);
+  };
+  windlass.times = (root) => {
+    for (const e of root.querySelectorAll("time[datetime]")) {
+      const then = new Date(e.dateTime);
+      const [title, text] = [exactly.format(then), ago(then)];
+      if (e.title !== title) e.title = title;
+      const shown = "exact" in e.dataset ? title : text;
+      if (e.textContent !== shown) e.textContent = shown;
+    }
+  };
+  windlass.times(document);
+  document.addEventListener("click", (event) => {
+    const time = event.target.closest("time[datetime]");
+    if (!time || time.closest("summary, a, button")) return;
+    if ("exact" in time.dataset) delete time.dataset.exact;
+    else time.dataset.exact = "";
+    windlass.times(time.parentElement);
+  });
+
   setInterval(() => {
+    windlass.times(document);
     for (const e of document.querySelectorAll("[data-since]"))
       e.textContent = show(Date.now() - ahead - Number(e.dataset.since));
     // The running phase's bar grows, and the scale of all with it.
@@ -26,6 +58,16 @@
       if (bar.matches(".grows")) rect.setAttribute("width", Number(rect.dataset.width) + more);
     }
   }, 1000);
+
+  // What is typed stands in the commands beside it.
+  document.addEventListener("input", (event) => {
+    const name = event.target.dataset.typedInto;
+    if (!name) return;
+    for (const e of document.querySelectorAll(`[data-typed="${name}"]`)) {
+      e.dataset.first ??= e.textContent;
+      e.textContent = event.target.value.trim() || e.dataset.first;
+    }
+  });
 
   // One open question at a time; Escape takes it back.
   const close = (but) => {

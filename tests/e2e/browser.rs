@@ -170,8 +170,10 @@ impl Browser {
 
     /// The lines of the log that are in the page, each with its time, in order.
     pub fn lines(&self) -> Vec<String> {
-        let line = "line => line.dataset.t.padStart(8) + '  ' + line.textContent";
-        let lines = self.run(&format!("return [...document.querySelectorAll('.log > div')].map({line})"));
+        let text = "[...line.childNodes].slice(1).map(node => node.textContent).join('')";
+        let line = format!("line => line.dataset.t.padStart(8) + '  ' + {text}");
+        let rows = "[...document.querySelectorAll('#sections .log > div')]";
+        let lines = self.run(&format!("return {rows}.map({line})"));
         serde_json::from_value(lines).unwrap()
     }
 

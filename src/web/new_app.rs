@@ -1,0 +1,153 @@
+//! `/new`: creating an app; and `/apps/{app}/domains`: which domains one answers to.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use crate::deploy::{self, ErrorKind, Windlass};
+use crate::domain::{AppName, DomainName};
+
+use super::doors::Who;
+use super::error::{Error, sentence};
+use super::{AppPath, Layout, Web, html};
+
+#[derive(Template)]
+#[template(path = "new_app.html")]
+struct NewAppPage {
+    layout: Layout,
+    typed: Typed,
+}
+
+/// What was typed into the form, with what is wrong about it.
+#[derive(Debug)]
+pub(super) struct Typed {
+    /// The name.
+    pub(super) name: String,
+    /// The domains.
+    pub(super) domains: String,
+    /// What is wrong with the name.
+    pub(super) name_refused: Option<String>,
+    /// What is wrong with the domains.
+    pub(super) domains_refused: Option<String>,
+    /// What stands before and after an app's name in what `git remote add` takes.
+    pub(super) remote: (String, String),
+    /// Whether that is a path on this machine.
+    pub(super) local: bool,
+}
+
+/// The form.
+#[derive(Debug, Deserialize)]
+pub(super) struct NewApp {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    domains: String,
+}
+
+impl Typed {
+    /// Nothing yet.
+    pub(super) fn new(windlass: &Windlass) -> Self {
+        Self::with(windlass, NewApp { name: String::new(), domains: String::new() })
+    }
+
+    fn with(windlass: &Windlass, NewApp { name, domains }: NewApp) -> Self {
+        let remote = windlass.remote_of("shop");
+        let (before, after) = remote.rsplit_once("shop").unwrap_or((&remote, ""));
+        let remote = (before.to_owned(), after.to_owned());
+        let local = windlass.config.ssh_host.is_none();
+        Self { name, domains, name_refused: None, domains_refused: None, remote, local }
+    }
+
+    /// What the commands show as the app's name.
+    pub(super) fn shown(&self) -> &str {
+        if self.name.parse::<AppName>().is_ok() { &self.name } else { "shop" }
+    }
+
+    /// What the form asks for, or what of it makes no sense.
+    fn read(&mut self) -> Option<(AppName, Vec<DomainName>)> {
+        let name = self.name.trim().to_owned();
+        let name = name.parse::<AppName>().map_err(|error| self.name_refused = Some(error.to_string()));
+        let domains = domains(&self.domains).map_err(|error| self.domains_refused = Some(error));
+        Some((name.ok()?, domains.ok()?))
+    }
+}
+
+/// Domains as people write them down: a space, a comma or a line apart.
+fn domains(text: &str) -> Result<Vec<DomainName>, String> {
+    let words = text.split([' ', ',', ';', '\n', '\r', '\t']).filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            word.to_ascii_lowercase().parse().map_err(|error: crate::domain::InvalidName| error.to_string())
+        })
+        .collect()
+}
+
+/// The page.
+pub(super) async fn page(State(web): State<Web>, who: Who) -> Result<Html<String>, Error> {
+    show(&who, Typed::new(&web.windlass))
+}
+
+fn show(who: &Who, typed: Typed) -> Result<Html<String>, Error> {
+    html(&NewAppPage { layout: Layout::new("New app", Some(who)), typed })
+}
+
+/// Creates an app; its page then says how to push. What is refused stands beside what was typed.
+pub(super) async fn create(
+    State(web): State<Web>,
+    who: Who,
+    Form(form): Form<NewApp>,
+) -> Result<Response, Error> {
+    let mut typed = Typed::with(&web.windlass, form);
+    let Some((name, domains)) = typed.read() else {
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, show(&who, typed)?).into_response());
+    };
+    match web.windlass.create_app(&name, &domains).await {
+        Ok(app) => Ok(Redirect::to(&format!("/apps/{}", app.name)).into_response()),
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            let said = Some(sentence(&error));
+            match error {
+                deploy::Error::Store(crate::store::StoreError::AppExists(_)) => typed.name_refused = said,
+                _ => typed.domains_refused = said,
+            }
+            Ok((StatusCode::CONFLICT, show(&who, typed)?).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One domain more, or one less.
+#[derive(Debug, Deserialize)]
+pub(super) struct Domains {
+    #[serde(default)]
+    add: String,
+    #[serde(default)]
+    remove: String,
+}
+
+/// Changes an app's domains.
+pub(super) async fn change_domains(
+    State(web): State<Web>,
+    AppPath(app): AppPath,
+    Form(form): Form<Domains>,
+) -> Result<Redirect, Error> {
+    let (add, remove) = (domains(&form.add).map_err(Error::bad)?, domains(&form.remove).map_err(Error::bad)?);
+    web.windlass.change_domains(&app, &add, &remove).await?;
+    Ok(Redirect::to(&format!("/apps/{app}#domains")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_may_be_written_as_people_do() {
+        let read = domains("shop.example.com, WWW.shop.example.com\r\nb.example.com").unwrap();
+        let read: Vec<&str> = read.iter().map(DomainName::as_str).collect();
+        assert_eq!(read, ["shop.example.com", "www.shop.example.com", "b.example.com"]);
+        assert!(domains("https://shop.example.com").unwrap_err().contains("without scheme"));
+        assert!(domains(" \n").unwrap().is_empty());
+    }
+}
