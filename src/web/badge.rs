@@ -44,7 +44,7 @@ async fn public(web: &Web, name: Option<&str>) -> Result<App, Error> {
     if !web.windlass.store.is_public(&name).await? {
         return Err(Error::NotFound);
     }
-    Ok(web.windlass.app(&name).await?)
+    Ok(web.windlass.known_app(&name).await?)
 }
 
 /// The name on the left, how it stands on the right. No name and no status has a character that is

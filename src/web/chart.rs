@@ -49,7 +49,8 @@ impl Chart {
     pub(super) fn of(deploys: &[Deploy]) -> Option<Self> {
         let longest = deploys.iter().map(length).max().filter(|longest| *longest > 0 && deploys.len() > 1)?;
         let middle = median(deploys.iter().map(length).collect())?;
-        let width = SIZE.0 / f64::from(WINDOW);
+        // A few columns are not spread over all the width.
+        let width = SIZE.0 / deploys.len().max(12) as f64;
         let column = |(n, deploy): (usize, &Deploy)| Column::of(deploy, n as f64 * width, width, longest);
         Some(Self {
             columns: deploys.iter().rev().enumerate().map(column).collect(),

@@ -1,6 +1,7 @@
 //! An app's own pages as a person uses them: going back with open eyes, its environment, its log, its
 //! badge, its end. With a real Django on a real PostgreSQL, since migrations are what cannot be undone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,6 +30,14 @@ class Migration(migrations.Migration):
     dependencies = [('entries', '0003_tax')]
     operations = [migrations.RunPython(fail)]
 ";
+
+/// Pictures of the page that is open, where somebody wants some.
+fn picture(browser: &Browser, page: &str) {
+    if let Ok(folder) = std::env::var("WINDLASS_SCREENSHOTS") {
+        std::fs::create_dir_all(&folder).unwrap();
+        browser.pictures(Path::new(&folder), page);
+    }
+}
 
 fn edition(app: &App, name: &str) -> String {
     app.write("entries/version.py", &format!("VERSION_TEXT = \"Guestbook, {name} edition\"\n"));
@@ -71,8 +80,9 @@ fn whoever_goes_back_is_told_what_stays_and_an_app_is_run_from_its_pages() {
     browser.open("/apps/guestbook");
     browser.log_in(&first_password(&world));
     browser.arrives("/apps/guestbook");
-    browser.shows(".loads", "live");
+    browser.shows(".loads tbody", "live");
     browser.axe();
+    picture(&browser, "app");
     filters(&browser);
     says_what_it_does(&world, &app, &browser, &first);
     edits_the_environment(&app, &browser);
@@ -115,6 +125,7 @@ fn says_what_it_does(world: &World, app: &App, browser: &Browser, first: &str) {
         browser.shows(css, part);
     }
     browser.axe();
+    picture(browser, "revert");
     browser.click("main > form button");
     browser.shows("#link", "ended: live");
     app.serves(first);
@@ -135,6 +146,7 @@ fn edits_the_environment(app: &App, browser: &Browser) {
     browser.click("form:has(#lines) button");
     browser.shows(".note.calm", "SECURE_HSTS_SECONDS");
     browser.axe();
+    picture(browser, "env");
     let text = browser.text("main");
     assert!(text.contains("SECRET_KEY") && !text.contains("pg-pa55"), "{text}");
     browser.fill("#lines", "no assignment at all");
@@ -171,6 +183,7 @@ fn follows_the_log(world: &World, browser: &Browser) {
     browser.open("/apps/guestbook/logs");
     browser.shows(".applog", "Handling signal: hup");
     assert!(browser.count(".applog .mark") > 1, "more than one release");
+    picture(browser, "output");
     // The server's end is in the browser's own log.
     browser.console();
 }
@@ -193,7 +206,6 @@ fn shares_a_picture(browser: &Browser) {
 
 fn ends(world: &World, browser: &Browser) {
     browser.open("/apps/guestbook");
-    docker(&["network", "inspect", "bridge"]).ok();
     let database = world.containers("windlass.test=database");
     let network = world.networks().into_iter().find(|name| name.ends_with("_net_guestbook")).unwrap();
     database.iter().for_each(|id| drop(docker(&["network", "disconnect", &network, id]).ok()));
