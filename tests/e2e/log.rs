@@ -114,6 +114,11 @@ fn pages_as_one_scrolls(browser: &Browser) {
             (number(browser, "first") < first).then_some(())
         });
     }
+    wait_for("it rests", Duration::from_secs(5), || {
+        let first = number(browser, "first");
+        std::thread::sleep(Duration::from_millis(400));
+        (number(browser, "first") == first).then_some(())
+    });
     let (first, next) = (number(browser, "first"), number(browser, "next"));
     assert!(next < LINES && browser.count("#phase-2 .log > div") == next - first);
     for line in [first, first + 777, next - 1] {
