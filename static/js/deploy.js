@@ -78,18 +78,20 @@
       delete log.dataset.loading;
     }
   };
-  const earlier = (log) => {
+  // Only for who still looks there: what comes at one end goes at the other.
+  const earlier = (log, asked) => {
     const first = number(log, "first");
     if (first < 2) return;
     return load(log, `before=${log.dataset.ordinal}.${first}`, (page) => {
-      if (number(log, "first") === page.next) prepend(log, page.first, page.lines);
+      if (number(log, "first") === page.next && (asked || log.scrollTop < 400)) prepend(log, page.first, page.lines);
     });
   };
-  const later = (log) => {
+  const later = (log, asked) => {
     const next = number(log, "next");
     if (isWhole(log)) return;
     return load(log, `from=${log.dataset.ordinal}.${next}`, (page) => {
-      if (number(log, "next") === page.first) append(log, page.first, page.lines);
+      const left = log.scrollHeight - log.scrollTop - log.clientHeight;
+      if (number(log, "next") === page.first && (asked || left < 400)) append(log, page.first, page.lines);
     });
   };
   const place = async (log, query, show) => {
@@ -122,8 +124,8 @@
     } else if (query.startsWith("before=") || query.startsWith("from=")) {
       event.preventDefault();
       const top = () => { log.scrollTop = 0; };
-      if (link.matches(".earlier")) earlier(log)?.then(() => log.focus());
-      else if (link.matches(".later")) later(log)?.then(() => log.focus());
+      if (link.matches(".earlier")) earlier(log, true)?.then(() => log.focus());
+      else if (link.matches(".later")) later(log, true)?.then(() => log.focus());
       else place(log, query, query.startsWith("from=") ? top : toEnd).then(() => log.focus());
     }
   });
