@@ -291,6 +291,7 @@ impl Windlass {
         if let Err(error) = self.git.keep(&new.app, id, &new.commit).await {
             let reason = Failure { phase: "queue".into(), message: error.to_string() };
             self.store.change_deploy(id, DeployEvent::Fail, Some(&reason), None).await?;
+            self.changed(&new.app, id);
             return Err(error.into());
         }
         superseded.into_iter().chain([id]).for_each(|id| self.changed(&new.app, id));

@@ -394,6 +394,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_failure_is_told_on_top_with_the_lines_that_show_it() {
+        let world = World::new().await;
+        world.create_app("shop").await;
+        let id = world.start("shop", "Fine", "Ada").await;
+        let log = world.begin(id, 0, "gate:check").await;
+        (1..=39).for_each(|n| log.say(format!("line {n} <b>")));
+        log.say("`check` ended with exit status 3");
+        world.end(id, 0, super::PhaseStatus::Failed, 10).await;
+        let reason = "`check` ended with exit status 3:\n    line 38 <b>\n    line 39 <b>";
+        world.fail(id, "gate:check", reason, 10).await;
+        let page = text(world.get(&format!("/apps/shop/deploys/{id}")).await).await;
+        let (top, below) = page.split_once("id=\"sections\"").unwrap();
+        assert!(top.contains("data-state=\"failed\"") && top.contains("It failed in gate:check"));
+        assert!(top.contains("tabindex=\"0\">`check` ended with exit status 3</pre>"), "{top}");
+        assert_eq!(row_texts(top).first().map(String::as_str), Some("line 26 &lt;b&gt;"));
+        assert!(top.contains("<a href=\"?line=0.39#p0-L39\"") && !top.contains("id=\"p0-L39\""));
+        assert!(below.contains("id=\"p0-L39\""), "an anchor stands in a page once");
+        assert!(top.contains("Nothing was live before"));
+    }
+
+    #[tokio::test]
     async fn the_text_of_a_phase_or_of_all_is_shown_or_kept() {
         let (world, id, path) = long(3000).await;
         let ask = async |query: &str| {

@@ -162,7 +162,11 @@
         log.replaceChildren();
         number(log, "first", first);
         append(log, first, lines);
-      } else if (first <= next && next <= total) append(log, next, lines.slice(next - first));
+      } else if (first <= next && next <= total) {
+        // Nothing is taken away from who reads further up.
+        const fresh = lines.slice(next - first);
+        if (stay || log.childElementCount + fresh.length <= LIMIT) append(log, next, fresh);
+      }
       if (stay && whole) toEnd(log);
       links(log);
       if (stay && !isWhole(log)) later(log);

@@ -12,7 +12,7 @@ const LINES: usize = 20_000;
 
 const PRINT: &str = "import sys, time
 sys.stdout.write(''.join(f'line {n} of many\\n' for n in range(1, 20001)))
-for n in range(1, 31):
+for n in range(1, 121):
     print(f'tail \\x1b[3{n % 7 + 1}mnum\\x1b[0mber {n}', flush=True)
     time.sleep(0.25)
 ";
@@ -23,6 +23,16 @@ const PRINTING: &str = "[[gates]]\nname = \"print\"\nrun = [\"python\", \"print.
 fn row(browser: &Browser, line: usize) -> Option<String> {
     let text = browser.read(&format!("#phase-2 .log > div:has(> #p2-L{line})"))?;
     Some(text.trim_start_matches(|c: char| c.is_ascii_digit()).trim().to_owned())
+}
+
+/// Waits until the gate's log has a line: without reading all the others as well.
+fn has_line(browser: &Browser, text: &str) {
+    let script = format!(
+        "return [...document.querySelectorAll('#phase-2 .log > div')].some(row => row.textContent.endsWith('{text}'))"
+    );
+    wait_for(&format!("the line {text:?}"), Duration::from_secs(20), || {
+        (browser.run(&script) == true).then_some(())
+    });
 }
 
 /// Whether a line stands where a person sees it.
@@ -72,9 +82,9 @@ fn a_log_of_any_length_in_a_browser() {
 
 /// The end of the log stays in sight while lines come, and the page stays small.
 fn follows(browser: &Browser) {
-    browser.shows("#phase-2 .log", "tail number 3");
+    has_line(browser, "tail number 3");
     browser.run("window.loadedOnce = true");
-    browser.shows("#phase-2 .log", "tail number 9");
+    has_line(browser, "tail number 9");
     let line = LINES + 9;
     // The gate's own first line is what it runs.
     wait_for("the newest line is in sight", Duration::from_secs(5), || {
@@ -86,11 +96,13 @@ fn follows(browser: &Browser) {
     // Who reads further up is left there.
     browser.run("document.querySelector('#phase-2 .log').scrollTop -= 300");
     let top = browser.run("return document.querySelector('#phase-2 .log').scrollTop");
-    browser.shows("#phase-2 .log", "tail number 14");
+    has_line(browser, "tail number 14");
     assert_eq!(browser.run("return document.querySelector('#phase-2 .log').scrollTop"), top);
 }
 
 fn pages_as_one_scrolls(browser: &Browser) {
+    // It went well, and made room for what came after it.
+    browser.click("#phase-2:not([open]) > summary");
     for _ in 0..8 {
         let first = number(browser, "first");
         browser.run("document.querySelector('#phase-2 .log').scrollTop = 0");
@@ -109,8 +121,8 @@ fn pages_as_one_scrolls(browser: &Browser) {
     wait_for("the first lines", Duration::from_secs(5), || (number(browser, "first") == 1).then_some(()));
     assert!(row(browser, 1).unwrap().starts_with("$ python print.py"));
     browser.click("#phase-2 a[href^='?before=2.18446744073709551615']");
-    browser.shows("#phase-2 .log", "tail number 30");
-    assert_eq!(number(browser, "next"), LINES + 32);
+    has_line(browser, "tail number 120");
+    assert_eq!(number(browser, "next"), LINES + 122);
 }
 
 fn opens_at_a_line(browser: &Browser, path: &str) {
@@ -153,7 +165,7 @@ fn finds(browser: &Browser, path: &str) {
 fn tells_what_it_brings_and_runs(browser: &Browser, path: &str) {
     browser.open(path);
     assert!(browser.count(".timings .step") >= 2, "the steps of the build");
-    assert!(browser.text(".timings .step th").starts_with("[1/3] FROM"));
+    assert!(browser.text(".timings").contains("FROM"));
     let [changes, ran] = ["#changes > details", "main > details.about"];
     browser.shows(changes, "1 commit, 3 files since deploy 1");
     browser.click(&format!("{changes} > summary"));
@@ -175,14 +187,14 @@ fn without_script(world: &World, path: &str) {
     assert_eq!(row(&browser, 9001).as_deref(), Some("line 9000 of many"));
     assert_eq!(browser.count("#phase-2 .log > div"), 500);
     browser.click("#phase-2 .earlier");
-    browser.shows("#phase-2 .log", "line 8749 of many");
-    assert_eq!(row(&browser, 8250).as_deref(), Some("line 8249 of many"));
+    has_line(&browser, "line 8749 of many");
+    assert_eq!(row(&browser, 8251).as_deref(), Some("line 8250 of many"));
     browser.click("#phase-2 .later");
-    browser.shows("#phase-2 .log", "line 9249 of many");
+    has_line(&browser, "line 9249 of many");
     browser.fill("#q", "line 4321 of");
     browser.click(".find button");
     browser.click(".found li a");
-    browser.shows("#phase-2 .log", "line 4321 of many");
+    has_line(&browser, "line 4321 of many");
     assert_eq!(browser.text("#link"), "", "no script ran");
 }
 
