@@ -9,8 +9,6 @@ use crate::domain::{
     PhaseStatus, Release,
 };
 
-/// So many commits are named.
-const COMMITS: usize = 30;
 /// Among so many deploys one looks for how long such a thing takes.
 const LOOKED_AT: u32 = 100;
 /// How long the engine has for saying whether an image is there; the database says what should be.
@@ -62,7 +60,7 @@ impl Windlass {
     }
 
     async fn commits(&self, app: &AppName, old: &CommitId, new: &CommitId) -> Commits {
-        let told = self.git.between(app, old, new, COMMITS).await;
+        let told = self.git.commits_between(app, Some(old), new).await;
         told.unwrap_or_else(|_| Commits { unknown: true, ..Commits::default() })
     }
 }

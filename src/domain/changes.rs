@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::deploy::DeployId;
 use super::name::CommitId;
 
-/// A commit as people see it.
+/// A commit in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangeCommit {
+pub struct CommitLine {
     /// Its id.
     pub id: CommitId,
     /// First line of its message.
@@ -18,11 +18,14 @@ pub struct ChangeCommit {
 
 /// Some commits, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ChangeCommits {
+pub struct Commits {
     /// The newest of them.
-    pub newest: Vec<ChangeCommit>,
+    pub list: Vec<CommitLine>,
     /// How many more there are.
     pub more: u64,
+    /// Whether the repository could not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
 }
 
 /// A file that differs.
@@ -53,9 +56,9 @@ pub struct Changes {
     /// The deploy that was live when it began; `None` for an app's first.
     pub since: Option<DeployId>,
     /// Commits that come.
-    pub come: ChangeCommits,
+    pub come: Commits,
     /// Commits that go away, as with a revert.
-    pub go: ChangeCommits,
+    pub go: Commits,
     /// What is different in the tree; `None` where nothing was live.
     pub files: Option<ChangedFiles>,
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::Commits;
 use super::deploy::{Deploy, DeployId};
-use super::name::CommitId;
 
 /// What a revert will do, as `revert --dry-run --json` gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,29 +36,6 @@ pub enum OutlookEnvironment {
     Release,
     /// The one that is set today.
     Today,
-}
-
-/// Some commits, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Commits {
-    /// The first of them.
-    pub list: Vec<CommitLine>,
-    /// How many more there are.
-    pub more: u64,
-    /// Whether the repository could not tell.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unknown: bool,
-}
-
-/// A commit in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommitLine {
-    /// Which.
-    pub id: CommitId,
-    /// First line of its message.
-    pub subject: String,
-    /// Its author's name.
-    pub author: String,
 }
 
 /// The schema migrations that deploys after a certain one applied.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::{GitError, Repositories, beginning, bound, quiet};
-use crate::domain::{AppName, ChangeCommit, ChangeCommits, ChangedFile, ChangedFiles, CommitId, printable};
+use crate::domain::{AppName, ChangedFile, ChangedFiles, CommitId, CommitLine, Commits, printable};
 
 /// The most commits that are named.
 const COMMITS: usize = 50;
@@ -31,7 +31,7 @@ impl Repositories {
         app: &AppName,
         from: Option<&CommitId>,
         to: &CommitId,
-    ) -> Result<ChangeCommits, GitError> {
+    ) -> Result<Commits, GitError> {
         let range = from.map_or_else(|| to.to_string(), |from| format!("{from}..{to}"));
         let most = format!("--max-count={}", COMMITS as u64 + COUNTED);
         let named = format!("--max-count={COMMITS}");
@@ -39,14 +39,14 @@ impl Repositories {
         let format = "--format=%H%x00%<(400,trunc)%s%x00%<(400,trunc)%an%x00";
         let log =
             ["log", "-z", &named, "--encoding=UTF-8", "--no-show-signature", format, "--end-of-options"];
-        let newest = self.read(app, &[&log[..], &[&range]].concat(), commits).await?;
+        let list = self.read(app, &[&log[..], &[&range]].concat(), commits).await?;
         let mut more = 0;
-        if newest.len() == COMMITS {
+        if list.len() == COMMITS {
             let count = ["rev-list", "--count", &most, "--end-of-options", &range];
             let counted = self.read(app, &count, async |git| first_number(git).await).await?;
             more = counted.saturating_sub(COMMITS as u64);
         }
-        Ok(ChangeCommits { newest, more })
+        Ok(Commits { list, more, unknown: false })
     }
 
     /// The files in which two commits differ; a moved one is one that went and one that came.
@@ -107,12 +107,12 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// Reads `log -z` of `<id>\0<subject>\0<author>\0`, with one more NUL behind each commit.
-async fn commits(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<Vec<ChangeCommit>> {
+async fn commits(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<Vec<CommitLine>> {
     let mut all = Vec::new();
     while let Some(id) = field(&mut git).await? {
         let (Some(subject), Some(author)) = (field(&mut git).await?, field(&mut git).await?) else { break };
         let Ok(id) = String::from_utf8_lossy(&id).trim().parse() else { break };
-        all.push(ChangeCommit { id, subject: shown(&subject), author: shown(&author) });
+        all.push(CommitLine { id, subject: shown(&subject), author: shown(&author) });
         if all.len() == COMMITS || field(&mut git).await?.is_none_or(|between| !between.is_empty()) {
             break;
         }
@@ -166,8 +166,8 @@ mod tests {
         std::fs::write(path, bytes).unwrap();
     }
 
-    fn subjects(commits: &ChangeCommits) -> Vec<&str> {
-        commits.newest.iter().map(|commit| commit.subject.as_str()).collect()
+    fn subjects(commits: &Commits) -> Vec<&str> {
+        commits.list.iter().map(|commit| commit.subject.as_str()).collect()
     }
 
     #[tokio::test]
@@ -184,9 +184,9 @@ mod tests {
 
         let come = repos.commits_between(&app, Some(&first), &third).await.unwrap();
         assert_eq!((subjects(&come), come.more), (vec!["Third", "Second"], 0));
-        assert_eq!((come.newest[0].author.as_str(), &come.newest[0].id), ("Ada", &third));
+        assert_eq!((come.list[0].author.as_str(), &come.list[0].id), ("Ada", &third));
         let go = repos.commits_between(&app, Some(&third), &first).await.unwrap();
-        assert_eq!(go, ChangeCommits::default());
+        assert_eq!(go, Commits::default());
         let all = repos.commits_between(&app, None, &third).await.unwrap();
         assert_eq!(subjects(&all), ["Third", "Second", "First"]);
 
@@ -223,7 +223,7 @@ mod tests {
         }
         let last = commit(&work, &repos, &app, "Last").await;
         let come = repos.commits_between(&app, Some(&first), &last).await.unwrap();
-        assert_eq!((come.newest.len(), come.more, subjects(&come)[0]), (COMMITS, 4, "Last"));
+        assert_eq!((come.list.len(), come.more, subjects(&come)[0]), (COMMITS, 4, "Last"));
         let files = repos.files_between(&app, &first, &last).await.unwrap();
         let sum = (0..COMMITS as u64 + 5).sum::<u64>() + COMMITS as u64 + 60;
         assert_eq!((files.first.len(), files.more, files.added), (FILES, 65, sum));
@@ -246,8 +246,8 @@ mod tests {
 
         let come = repos.commits_between(&app, Some(&first), &strange).await.unwrap();
         assert_eq!(subjects(&come)[0], "[31m--format=%H --output=/tmp/x");
-        assert_eq!(come.newest[1].subject.chars().count(), LONGEST);
-        assert!(come.newest[1].author.starts_with("Ada"), "{come:?}");
+        assert_eq!(come.list[1].subject.chars().count(), LONGEST);
+        assert!(come.list[1].author.starts_with("Ada"), "{come:?}");
         let files = repos.files_between(&app, &first, &strange).await.unwrap();
         let paths: Vec<&str> = files.first.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, [".gitattributes", "a[2J<b>.x", "huge"]);

@@ -19,7 +19,7 @@ use tokio::process::Command;
 pub use service::{HttpCall, Report, http_backend, receive_pack, report, upload_pack};
 pub use survey::{Limits, Survey, TooMuch};
 
-use crate::domain::{AppName, CommitId, CommitLine, Commits, DeployId};
+use crate::domain::{AppName, CommitId, DeployId};
 
 /// Git did not do as asked.
 #[derive(Debug, Error)]
@@ -66,12 +66,6 @@ const MOST_MEMORY: u64 = 1 << 30;
 
 /// The most that is kept of what git prints.
 const MOST_PRINTED: u64 = 4 << 20;
-
-/// How long looking through a history may take.
-const HISTORY: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// The most commits that are counted.
-const MOST_COUNTED: u32 = 10_000;
 
 /// Objects are copied as they lie, large ones without being held in memory: 400 MB of large files take
 /// 100 MB of it and 18 seconds, where git by itself looks for similar ones with 890 MB and 50 seconds.
@@ -190,35 +184,6 @@ impl Repositories {
         let (subject, author) = text.trim_end_matches('\n').split_once('\0').unwrap_or((&text, ""));
         let shown = |s: &str| crate::domain::printable(s, 200);
         Ok(CommitInfo { subject: shown(subject), author: shown(author) })
-    }
-
-    /// The commits that `new` has and `old` has not, newest first: at most `most` of them, and how many
-    /// more there are, as far as that can be counted soon.
-    pub async fn between(
-        &self,
-        app: &AppName,
-        old: &CommitId,
-        new: &CommitId,
-        most: usize,
-    ) -> Result<Commits, GitError> {
-        let (path, range) = (self.path(app), format!("{old}..{new}"));
-        let count = format!("--max-count={MOST_COUNTED}");
-        let counting = ["rev-list", "--count", &count, "--end-of-options", &range];
-        let first = format!("--max-count={most}");
-        let args =
-            ["log", "--no-show-signature", &first, "--format=%H%x00%s%x00%an", "--end-of-options", &range];
-        let both = async { tokio::try_join!(run(&path, &counting), run(&path, &args)) };
-        let late = || GitError::Failed("log".into(), format!("it took longer than {} s", HISTORY.as_secs()));
-        let (count, listed) = tokio::time::timeout(HISTORY, both).await.map_err(|_| late())??;
-        let shown = |s: &str| crate::domain::printable(s, 200);
-        let line = |line: &str| {
-            let mut fields = line.splitn(3, '\0');
-            let (id, subject, author) = (fields.next()?, fields.next()?, fields.next()?);
-            Some(CommitLine { id: id.parse().ok()?, subject: shown(subject), author: shown(author) })
-        };
-        let list: Vec<CommitLine> = listed.lines().filter_map(line).collect();
-        let more = count.trim().parse::<u64>().unwrap_or(0).saturating_sub(list.len() as u64);
-        Ok(Commits { list, more, unknown: false })
     }
 
     /// What the deploy branch names.
@@ -449,22 +414,6 @@ mod tests {
         let remote = repos.path(app).display().to_string();
         run(work, &["push", "-q", "-f", &remote, "HEAD:refs/heads/main"]).await.unwrap();
         run(work, &["rev-parse", "HEAD"]).await.unwrap().trim().parse().unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_one_commit_has_and_another_has_not_is_listed_and_counted() {
-        let (_dir, repos, app, work) = scratch().await;
-        let first = commit(&work, &repos, &app, "First").await;
-        let hostile = commit(&work, &repos, &app, "<b>\u{1b}[2J\u{202e}end").await;
-        let last = commit(&work, &repos, &app, "Last").await;
-        let leaving = repos.between(&app, &first, &last, 1).await.unwrap();
-        assert_eq!((leaving.list[0].subject.as_str(), leaving.more), ("Last", 1));
-        let leaving = repos.between(&app, &first, &last, 9).await.unwrap();
-        assert_eq!((&leaving.list[1].id, leaving.more), (&hostile, 0));
-        assert_eq!(leaving.list[1].subject, "<b>[2Jend");
-        assert_eq!(repos.between(&app, &last, &first, 9).await.unwrap(), Commits::default());
-        let unknown: CommitId = "ab".repeat(20).parse().unwrap();
-        assert!(matches!(repos.between(&app, &unknown, &last, 9).await, Err(GitError::Failed(..))));
     }
 
     #[tokio::test]

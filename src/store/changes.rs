@@ -30,7 +30,7 @@ mod tests {
     use super::super::deploys::tests::push;
     use super::super::tests::scratch;
     use super::*;
-    use crate::domain::{ChangeCommit, ChangedFile, ChangedFiles};
+    use crate::domain::{ChangedFile, ChangedFiles, CommitLine};
 
     #[tokio::test]
     async fn what_a_deploy_brings_reads_back() {
@@ -41,11 +41,7 @@ mod tests {
         assert_eq!(store.changes(id).await.unwrap(), None);
         let mut changes = Changes { since: Some(DeployId(7)), ..Changes::default() };
         store.set_changes(id, &changes).await.unwrap();
-        changes.come.newest.push(ChangeCommit {
-            id: new.commit,
-            subject: "<b>".into(),
-            author: "Ada".into(),
-        });
+        changes.come.list.push(CommitLine { id: new.commit, subject: "<b>".into(), author: "Ada".into() });
         let file = ChangedFile { path: "a/b".into(), lines: Some((1, 2)) };
         changes.files = Some(ChangedFiles { first: vec![file], more: 3, added: 9, removed: 8 });
         store.set_changes(id, &changes).await.unwrap();

@@ -4,7 +4,7 @@ use askama::Template;
 
 use crate::deploy::Windlass;
 use crate::domain::limits::USUAL;
-use crate::domain::{self, ChangeCommit, ChangeCommits, ChangedFile, ChangedFiles, Deploy, DeployId, size};
+use crate::domain::{self, ChangedFile, ChangedFiles, Commits, Deploy, DeployId, size};
 use crate::store::Store;
 
 use super::error::Error;
@@ -24,11 +24,6 @@ struct Told {
     come: Commits,
     go: Commits,
     files: Option<Files>,
-}
-
-struct Commits {
-    newest: Vec<ChangeCommit>,
-    more: u64,
 }
 
 struct Files {
@@ -67,24 +62,18 @@ impl Told {
             true => return None,
             false => parts.join(", "),
         };
-        Some(Self { title, since, come: come.into(), go: go.into(), files: files.map(Files::from) })
+        Some(Self { title, since, come, go, files: files.map(Files::from) })
     }
 }
 
-fn count(commits: &ChangeCommits, noun: &str, what: &str) -> Option<String> {
-    let all = commits.newest.len() as u64 + commits.more;
+fn count(commits: &Commits, noun: &str, what: &str) -> Option<String> {
+    let all = commits.list.len() as u64 + commits.more;
     (all > 0).then(|| format!("{all} {noun}{}{what}", if all == 1 { "" } else { "s" }))
 }
 
 fn differing(files: &ChangedFiles) -> Option<String> {
     let all = files.first.len() as u64 + files.more;
     (all > 0).then(|| format!("{all} file{}", if all == 1 { "" } else { "s" }))
-}
-
-impl From<ChangeCommits> for Commits {
-    fn from(ChangeCommits { newest, more }: ChangeCommits) -> Self {
-        Self { newest, more }
-    }
 }
 
 impl From<ChangedFiles> for Files {
@@ -152,15 +141,15 @@ impl Ran {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::CommitId;
+    use crate::domain::{CommitId, CommitLine};
 
-    fn commits(subjects: &[&str], more: u64) -> ChangeCommits {
-        let commit = |subject: &&str| ChangeCommit {
+    fn commits(subjects: &[&str], more: u64) -> Commits {
+        let commit = |subject: &&str| CommitLine {
             id: "ab".repeat(20).parse::<CommitId>().unwrap(),
             subject: (*subject).into(),
             author: "Ada <b>".into(),
         };
-        ChangeCommits { newest: subjects.iter().map(commit).collect(), more }
+        Commits { list: subjects.iter().map(commit).collect(), more, unknown: false }
     }
 
     #[test]
