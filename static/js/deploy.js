@@ -136,11 +136,11 @@
   if (!location.search.includes(location.hash.slice(1).replace(/^p(\d+)-L/, "$1."))) find();
   const fixed = /[?&](line|from|before)=/.test(location.search);
   if (!fixed) document.querySelectorAll("#sections .log").forEach(toEnd);
-  // What was closed has no height, and no end to be at.
+  // What is closed has no height, and forgets where it was.
   at("sections").addEventListener("toggle", (event) => {
-    const log = event.target.open && event.target.querySelector(".log");
-    if (log && !log.dataset.seen && !fixed) toEnd(log);
-    if (log) log.dataset.seen = "";
+    const section = event.target;
+    if (!section.open) section.dataset.shut = "";
+    else if (!fixed || "shut" in section.dataset) toEnd(section.querySelector(".log"));
   }, true);
   if (!main.dataset.events) return;
 

@@ -86,9 +86,10 @@ fn follows(browser: &Browser) {
     browser.run("window.loadedOnce = true");
     has_line(browser, "tail number 9");
     let line = LINES + 9;
+    browser.run("document.querySelector('#phase-2 .log').scrollIntoView({ block: 'center' })");
     // The gate's own first line is what it runs.
     wait_for("the newest line is in sight", Duration::from_secs(5), || {
-        in_sight(browser, line + 1).then_some(())
+        in_sight(browser, number(browser, "next") - 1).then_some(())
     });
     assert_eq!(row(browser, line + 1).as_deref(), Some("tail number 9"));
     assert!(browser.count("#phase-2 .log > div") <= 2100, "{}", browser.count("#phase-2 .log > div"));
@@ -103,10 +104,13 @@ fn follows(browser: &Browser) {
 fn pages_as_one_scrolls(browser: &Browser) {
     // It went well, and made room for what came after it.
     browser.click("#phase-2:not([open]) > summary");
+    browser.run("document.querySelector('#phase-2 .log').scrollIntoView({ block: 'center' })");
+    let last = number(browser, "next") - 1;
+    wait_for("its end is in sight", Duration::from_secs(5), || in_sight(browser, last).then_some(()));
     for _ in 0..8 {
         let first = number(browser, "first");
-        browser.run("document.querySelector('#phase-2 .log').scrollTop = 0");
-        wait_for("earlier lines", Duration::from_secs(5), || {
+        wait_for("earlier lines", Duration::from_secs(10), || {
+            browser.run("document.querySelector('#phase-2 .log').scrollTop = 0");
             (number(browser, "first") < first).then_some(())
         });
     }
@@ -115,8 +119,10 @@ fn pages_as_one_scrolls(browser: &Browser) {
     for line in [first, first + 777, next - 1] {
         assert_eq!(row(browser, line), Some(format!("line {} of many", line - 1)));
     }
-    browser.run("const log = document.querySelector('#phase-2 .log'); log.scrollTop = log.scrollHeight");
-    wait_for("later lines", Duration::from_secs(5), || (number(browser, "next") > next).then_some(()));
+    wait_for("later lines", Duration::from_secs(10), || {
+        browser.run("const log = document.querySelector('#phase-2 .log'); log.scrollTop = log.scrollHeight");
+        (number(browser, "next") > next).then_some(())
+    });
     browser.click("#phase-2 a[href^='?from=2.1#']");
     wait_for("the first lines", Duration::from_secs(5), || (number(browser, "first") == 1).then_some(()));
     assert!(row(browser, 1).unwrap().starts_with("$ python print.py"));
