@@ -81,8 +81,9 @@ impl Windlass {
 
     /// One app, by what is known without asking the engine.
     pub async fn known_app(&self, name: &AppName) -> Result<App, Error> {
-        let row = self.store.app(name).await?;
-        self.show(row, self.running.all().as_ref()).await
+        let app = self.show(self.store.app(name).await?, None).await?;
+        let status = self.board().await?.status(name);
+        Ok(App { status, ..app })
     }
 
     /// Names of our containers that run; `None` when the engine does not tell soon.

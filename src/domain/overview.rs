@@ -80,6 +80,8 @@ pub struct Standing {
     pub live: Vec<AppName>,
     /// Those with a deploy that is queued or runs.
     pub deploying: Vec<AppName>,
+    /// Those with a swap under way: for a moment nobody has the live name, and both containers serve.
+    pub swapping: Vec<AppName>,
     /// Those whose last deploy failed.
     pub failed: Vec<AppName>,
 }

@@ -30,7 +30,10 @@ const STANDING: &str = "SELECT (SELECT json_group_array(name ORDER BY name) FROM
        SELECT app_id FROM deploys WHERE status IN ('queued', 'running'))), \
      (SELECT json_group_array(name) FROM apps a WHERE ( \
        SELECT status FROM deploys WHERE app_id = a.id AND status NOT IN ('queued', 'running') \
-       ORDER BY id DESC LIMIT 1) IN ('failed', 'interrupted'))";
+       ORDER BY id DESC LIMIT 1) IN ('failed', 'interrupted')), \
+     (SELECT json_group_array(name) FROM apps WHERE id IN ( \
+       SELECT app_id FROM deploys d WHERE status IN ('queued', 'running') AND EXISTS ( \
+        SELECT 1 FROM phases WHERE deploy_id = d.id AND phase = 'swap' AND status = 'running')))";
 
 impl Store {
     /// These apps, by name, each with what a list shows of it. Those that are no more are left out.
@@ -42,7 +45,7 @@ impl Store {
 
     /// How all apps stand. It looks at each app, by indexes alone.
     pub async fn standing(&self) -> Result<Standing, StoreError> {
-        let (all, live, deploying, failed): (String, String, String, String) =
+        let (all, live, deploying, failed, swapping): (String, String, String, String, String) =
             sqlx::query_as(STANDING).fetch_one(&self.reader).await?;
         let names = |json: &str| serde_json::from_str(json).map_err(|_| StoreError::Unreadable("apps.name"));
         Ok(Standing {
@@ -50,6 +53,7 @@ impl Store {
             live: names(&live)?,
             deploying: names(&deploying)?,
             failed: names(&failed)?,
+            swapping: names(&swapping)?,
         })
     }
 }
@@ -132,7 +136,10 @@ mod tests {
 
         let standing = store.standing().await.unwrap();
         assert_eq!((standing.all, standing.live), (names.clone(), vec![blog.clone(), shop.clone()]));
+        assert!(standing.swapping.is_empty());
         assert_eq!((standing.deploying, standing.failed), (vec![shop.clone()], vec![blog.clone()]));
+        store.begin_phase(runs, 1, &"swap".parse().unwrap()).await.unwrap();
+        assert_eq!(store.standing().await.unwrap().swapping, vec![shop.clone()]);
     }
 
     /// With a thousand apps a scan is what makes a page slow.

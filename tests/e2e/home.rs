@@ -130,6 +130,9 @@ fn no_page_is_lost_on_a_narrow_screen(browser: &Browser) {
     browser.axe();
     browser.open("/");
     browser.pictured("home");
+    browser.open("/?q=shop");
+    browser.axe();
+    browser.pictured("found");
     browser.open("/apps/shop");
     browser.axe();
     browser.pictured("shop");

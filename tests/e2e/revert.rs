@@ -189,8 +189,11 @@ fn follows_the_log(world: &World, browser: &Browser) {
 }
 
 fn shares_a_picture(browser: &Browser) {
-    let status =
-        |path: &str| browser.later(&format!("fetch('{path}', {{credentials: 'omit'}}).then(a => a.status)"));
+    let status = |path: &str| {
+        browser.later(&format!(
+            "fetch('{path}', {{credentials: 'omit', cache: 'no-store'}}).then(a => a.status)"
+        ))
+    };
     assert_eq!(status("/badge/guestbook.svg"), 404);
     browser.open("/apps/guestbook");
     browser.click("#picture button");

@@ -49,7 +49,7 @@ fn every_page_is_light_and_asks_nobody_else() {
     let form = ["--data-urlencode", "name=admin", "--data-urlencode"];
     let password = format!("password={}", first_password(&world));
     let answer = curl(&world, &[&form[..], &[&password, "-D", "-"]].concat(), "/login");
-    let (_, set) = answer.split_once("set-cookie: ").unwrap_or_else(|| panic!("{answer}"));
+    let (_, set) = answer.split_once("Set-Cookie: ").unwrap_or_else(|| panic!("{answer}"));
     let cookie = format!("cookie: {}", set.split(';').next().unwrap());
 
     let deploy = format!("/apps/shop/deploys/{}", app.newest()["id"]);
