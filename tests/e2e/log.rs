@@ -156,7 +156,7 @@ fn opens_at_a_line(browser: &Browser, path: &str) {
 fn finds(browser: &Browser, path: &str) {
     browser.open(path);
     browser.fill("#q", "LINE 12345 of");
-    browser.click(".seek button");
+    browser.click(".sift button");
     browser.shows(".found", "1 line with “LINE 12345 of”.");
     assert_eq!(browser.text(".found mark"), "line 12345 of");
     browser.axe();
@@ -203,7 +203,7 @@ fn without_script(world: &World, path: &str) {
     browser.click("#phase-2 .later");
     has_line(&browser, "line 9249 of many");
     browser.fill("#q", "line 4321 of");
-    browser.click(".seek button");
+    browser.click(".sift button");
     browser.click(".found li a");
     has_line(&browser, "line 4321 of many");
     assert_eq!(browser.text("#link"), "", "no script ran");
