@@ -21,7 +21,7 @@ use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
 use super::{AppPath, Layout, Web, deploy_path, html};
 
 /// Deploys on a page.
-const PAGE: u32 = 50;
+const PAGE: u32 = 25;
 /// How one can choose among them.
 const OUTCOMES: [DeployStatus; 5] = [
     DeployStatus::Retired,

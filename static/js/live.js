@@ -80,14 +80,18 @@
   let stale = false;
   let busy = false;
   let wait = 1000;
+  // What was asked for by a form is under way: the page it leads to comes, and nothing is to hinder it.
+  let leaving = false;
+  addEventListener("submit", () => { leaving = true; });
   const refresh = async () => {
     stale = true;
-    if (busy || document.hidden) return;
+    if (busy || leaving || document.hidden) return;
     busy = true;
     try {
       while (stale && !document.hidden) {
         stale = false;
         const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+        if (leaving) return;
         if (answer.redirected || (answer.status >= 400 && answer.status < 500)) return location.reload();
         if (!answer.ok) throw answer.status;
         take(new DOMParser().parseFromString(await answer.text(), "text/html"));
@@ -146,6 +150,10 @@
     if (!document.hidden && stale) refresh();
   });
   // A page out of the browser's own memory is as old as it was left.
-  addEventListener("pageshow", (event) => event.persisted && refresh());
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    leaving = false;
+    refresh();
+  });
   settle();
 })();
