@@ -112,8 +112,10 @@ fn pages_as_one_scrolls(browser: &Browser) {
     // It went well, and made room for what came after it.
     browser.click("#phase-2:not([open]) > summary");
     browser.run("document.querySelector('#phase-2 .log').scrollIntoView({ block: 'center' })");
-    let last = number(browser, "next") - 1;
-    wait_for("its end is in sight", PATIENCE, || in_sight(browser, last).then_some(()));
+    // What lies behind the page's lines may be loaded meanwhile.
+    wait_for("its end is in sight", PATIENCE, || {
+        in_sight(browser, number(browser, "next") - 1).then_some(())
+    });
     for _ in 0..8 {
         let first = number(browser, "first");
         wait_for("earlier lines", PATIENCE, || {
