@@ -1,8 +1,8 @@
 //! Deploys and their phases. Every status change reads the status and goes through
 //! [`DeployStatus::after`] inside one writing transaction.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use serde::Deserialize;
+use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError};
 use crate::domain::{
@@ -29,17 +29,42 @@ pub struct NewDeploy {
     pub source: Option<DeployId>,
 }
 
+/// Deploys, newest first, in one row as a JSON array of [`Row`]s: what SQLite reads is handed over row by row from a
+/// thread of its own, and for a page of deploys that took longer than reading them.
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT d.id, a.name, d.commit_id, d.subject, d.author, d.trigger, d.actor, d.status, \
-             d.queued_at, d.started_at, d.finished_at, d.duration_ms, d.failure_phase, d.failure_message, d.attempts, \
+            "SELECT json_group_array(json_array(id, name, commit_id, subject, author, trigger, actor, status, \
+             queued_at, started_at, finished_at, duration_ms, failure_phase, failure_message, attempts, \
+             json(phases)) ORDER BY id DESC) FROM (SELECT d.*, a.name, \
              (SELECT json_group_array(json_array(phase, status, started_at, duration_ms) ORDER BY ordinal) \
-              FROM phases WHERE deploy_id = d.id) \
+              FROM phases WHERE deploy_id = d.id) AS phases \
              FROM deploys d JOIN apps a ON a.id = d.app_id ",
-            $tail
+            $tail,
+            ")"
         )
     };
+}
+
+/// A deploy as [`select`] gives it, column by column.
+#[derive(Deserialize)]
+struct Row {
+    id: DeployId,
+    app: AppName,
+    commit: CommitId,
+    subject: String,
+    author: String,
+    trigger: Trigger,
+    actor: String,
+    status: DeployStatus,
+    queued_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    duration_ms: Option<u64>,
+    failure_phase: Option<String>,
+    failure_message: Option<String>,
+    attempts: u32,
+    phases: Vec<(Phase, PhaseStatus, i64, Option<u64>)>,
 }
 
 impl Store {
@@ -267,11 +292,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoDeploy`].
     pub async fn deploy(&self, id: DeployId) -> Result<Deploy, StoreError> {
-        sqlx::query(select!("WHERE d.id = ?"))
-            .bind(id.0)
-            .fetch_optional(&self.reader)
-            .await?
-            .map_or(Err(StoreError::NoDeploy(id)), |row| read(&row))
+        let found = sqlx::query_scalar(select!("WHERE d.id = ?")).bind(id.0).fetch_one(&self.reader).await?;
+        read(found)?.pop().ok_or(StoreError::NoDeploy(id))
     }
 
     /// An app's deploys, newest first, those numbered below `before` where given.
@@ -281,14 +303,15 @@ impl Store {
         limit: u32,
         before: Option<DeployId>,
     ) -> Result<Vec<Deploy>, StoreError> {
-        let app = self.app(app).await?;
-        let rows = sqlx::query(select!("WHERE d.app_id = ? AND d.id < ? ORDER BY d.id DESC LIMIT ?"))
-            .bind(app.id)
-            .bind(before.map_or(i64::MAX, |id| id.0))
-            .bind(limit)
-            .fetch_all(&self.reader)
-            .await?;
-        rows.iter().map(read).collect()
+        let found = sqlx::query_scalar(select!(
+            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.id < ? ORDER BY d.id DESC LIMIT ?"
+        ))
+        .bind(app.as_str())
+        .bind(before.map_or(i64::MAX, |id| id.0))
+        .bind(limit)
+        .fetch_one(&self.reader)
+        .await?;
+        self.list(app, found).await
     }
 
     /// The numbers of an app's deploys, newest first, those below `below` where given.
@@ -317,37 +340,48 @@ impl Store {
         limit: u32,
         before: Option<DeployId>,
     ) -> Result<Vec<Deploy>, StoreError> {
-        let app = self.app(app).await?;
-        let rows = sqlx::query(select!(
-            "WHERE d.app_id = ? AND d.status = ? AND d.id < ? ORDER BY d.id DESC LIMIT ?"
+        let found = sqlx::query_scalar(select!(
+            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.status = ? AND d.id < ? \
+             ORDER BY d.id DESC LIMIT ?"
         ))
-        .bind(app.id)
+        .bind(app.as_str())
         .bind(status.as_str())
         .bind(before.map_or(i64::MAX, |id| id.0))
         .bind(limit)
-        .fetch_all(&self.reader)
+        .fetch_one(&self.reader)
         .await?;
-        rows.iter().map(read).collect()
+        self.list(app, found).await
+    }
+
+    /// Deploys of an app as they were found. With none, it may be that there is no such app.
+    async fn list(&self, app: &AppName, found: String) -> Result<Vec<Deploy>, StoreError> {
+        let deploys = read(found)?;
+        if deploys.is_empty() {
+            self.app(app).await?;
+        }
+        Ok(deploys)
     }
 
     /// The deploy whose release serves the app.
     pub async fn live_deploy(&self, app: &AppName) -> Result<Option<Deploy>, StoreError> {
-        let row = sqlx::query(select!("WHERE a.name = ? AND d.status = 'live'"))
+        let found = sqlx::query_scalar(select!("WHERE a.name = ? AND d.status = 'live'"))
             .bind(app.as_str())
-            .fetch_optional(&self.reader)
+            .fetch_one(&self.reader)
             .await?;
-        row.as_ref().map(read).transpose()
+        Ok(read(found)?.pop())
     }
 
     /// Deploys queued or running, oldest first; of one app where given.
     pub async fn open_deploys(&self, app: Option<&AppName>) -> Result<Vec<Deploy>, StoreError> {
-        let rows = sqlx::query(select!(
-            "WHERE d.status IN ('queued', 'running') AND (?1 IS NULL OR a.name = ?1) ORDER BY d.id"
+        let found = sqlx::query_scalar(select!(
+            "WHERE d.status IN ('queued', 'running') AND (?1 IS NULL OR a.name = ?1)"
         ))
         .bind(app.map(AppName::as_str))
-        .fetch_all(&self.reader)
+        .fetch_one(&self.reader)
         .await?;
-        rows.iter().map(read).collect()
+        let mut deploys = read(found)?;
+        deploys.reverse();
+        Ok(deploys)
     }
 
     /// Lets a deploy that means "what is live" mean another one than when it was asked for.
@@ -445,40 +479,39 @@ async fn close_phases(
     .map(drop)
 }
 
-fn read(row: &SqliteRow) -> Result<Deploy, StoreError> {
-    let bad = StoreError::Unreadable;
-    let at = |column: usize| -> Result<Option<Timestamp>, sqlx::Error> {
-        Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
-    };
-    let text = |column: usize| row.try_get::<String, _>(column);
-    let phases: Vec<(Phase, PhaseStatus, i64, Option<u64>)> =
-        serde_json::from_str(&text(15)?).map_err(|_| bad("phases"))?;
-    let phases = phases.into_iter().map(|(phase, status, started, duration_ms)| PhaseTiming {
-        phase,
-        status,
-        started_at: Timestamp::from_millis(started),
-        duration_ms,
-    });
-    let failure: Option<String> = row.try_get(12)?;
-    Ok(Deploy {
-        id: DeployId(row.try_get(0)?),
-        app: text(1)?.parse().map_err(|_| bad("apps.name"))?,
-        commit: text(2)?.parse().map_err(|_| bad("deploys.commit_id"))?,
-        subject: text(3)?,
-        author: text(4)?,
-        trigger: text(5)?.parse::<Trigger>().map_err(|_| bad("deploys.trigger"))?,
-        actor: text(6)?,
-        status: text(7)?.parse().map_err(|_| bad("deploys.status"))?,
-        queued_at: Timestamp::from_millis(row.try_get(8)?),
-        attempts: row.try_get(14)?,
-        started_at: at(9)?,
-        finished_at: at(10)?,
-        duration_ms: row.try_get::<Option<i64>, _>(11)?.map(|ms| ms as u64),
-        phases: phases.collect(),
-        failure: failure
-            .map(|phase| Ok::<_, sqlx::Error>(Failure { phase, message: text(13)? }))
-            .transpose()?,
-    })
+fn read(found: String) -> Result<Vec<Deploy>, StoreError> {
+    let rows: Vec<Row> = serde_json::from_str(&found).map_err(|_| StoreError::Unreadable("deploys"))?;
+    Ok(rows.into_iter().map(Deploy::from).collect())
+}
+
+impl From<Row> for Deploy {
+    fn from(row: Row) -> Self {
+        let at = Timestamp::from_millis;
+        let timing = |(phase, status, started, duration_ms)| PhaseTiming {
+            phase,
+            status,
+            started_at: at(started),
+            duration_ms,
+        };
+        let message = row.failure_message.unwrap_or_default();
+        Self {
+            id: row.id,
+            app: row.app,
+            commit: row.commit,
+            subject: row.subject,
+            author: row.author,
+            trigger: row.trigger,
+            actor: row.actor,
+            status: row.status,
+            queued_at: at(row.queued_at),
+            attempts: row.attempts,
+            started_at: row.started_at.map(at),
+            finished_at: row.finished_at.map(at),
+            duration_ms: row.duration_ms,
+            phases: row.phases.into_iter().map(timing).collect(),
+            failure: row.failure_phase.map(|phase| Failure { phase, message }),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -164,12 +164,15 @@ impl Store {
             .pragma("cache_size", "-512");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            // A file does not go away between two queries as a server may.
+            .test_before_acquire(false)
             .after_release(|connection, _| Box::pin(usable(connection)))
             .connect_with(options.clone())
             .await?;
         schema::bring_up(path, schema, &writer).await?;
         let reader = SqlitePoolOptions::new()
             .max_connections(3)
+            .test_before_acquire(false)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.read_only(true));
         Ok(Self { writer, reader, sealer })

@@ -8,13 +8,13 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use crate::deploy::Running;
 use crate::domain::{
     App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, Role, size,
 };
 use crate::store::ReleaseLine;
 
 use super::chart::{Chart, WINDOW, not_cached, slower};
+use super::domains::NewDomain;
 use super::doors::Who;
 use super::error::Error;
 use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
@@ -60,6 +60,7 @@ struct AppPage {
     /// The keys that may push here, for whom that concerns.
     keys: Option<Vec<Key>>,
     public: bool,
+    domain: NewDomain,
     app: App,
 }
 
@@ -68,6 +69,16 @@ struct Live {
     when: When,
     path: String,
     size: Option<String>,
+}
+
+impl Live {
+    fn new(live: &Deploy, releases: &Releases) -> Self {
+        Self {
+            when: live.finished_at.or(live.started_at).unwrap_or(live.queued_at).into(),
+            path: deploy_path(live),
+            size: releases.get(&live.id).and_then(|line| line.image_size).map(size::show),
+        }
+    }
 }
 
 struct Row {
@@ -87,18 +98,66 @@ struct Outcome {
     chosen: bool,
 }
 
-/// Which deploys.
+/// What is to be put live.
+#[derive(Debug, Deserialize)]
+pub(super) struct Target {
+    #[serde(default)]
+    commit: String,
+}
+
+/// Which deploys are asked for, as the address says.
 #[derive(Debug, Deserialize)]
 pub(super) struct Which {
     before: Option<i64>,
     status: Option<String>,
 }
 
-/// What is to be put live.
-#[derive(Debug, Deserialize)]
-pub(super) struct Target {
-    #[serde(default)]
-    commit: String,
+/// The deploys that are shown, newest first.
+struct List {
+    deploys: Vec<Deploy>,
+    /// Those of this status alone.
+    chosen: Option<DeployStatus>,
+    /// Whether it begins with the newest.
+    newest: bool,
+    /// Whether there are older ones.
+    more: bool,
+}
+
+impl List {
+    async fn find(web: &Web, app: &AppName, Which { before, status }: Which) -> Result<Self, Error> {
+        let unknown =
+            |_| Error::bad(format!("status= takes one of {}", OUTCOMES.map(DeployStatus::as_str).join(", ")));
+        let chosen = status.filter(|word| !word.is_empty()).map(|word| word.parse().map_err(unknown));
+        let (chosen, from) = (chosen.transpose()?, before.map(DeployId));
+        let store = &web.windlass.store;
+        let mut deploys = match chosen {
+            Some(status) => store.deploys_that_are(status, app, PAGE + 1, from).await?,
+            None => store.deploys(app, PAGE + 1, from).await?,
+        };
+        let more = deploys.len() > PAGE as usize;
+        deploys.truncate(PAGE as usize);
+        Ok(Self { deploys, chosen, newest: before.is_none(), more })
+    }
+
+    /// Whether this is what one sees first: all deploys, from the newest on.
+    fn is_first(&self) -> bool {
+        self.newest && self.chosen.is_none()
+    }
+
+    fn rows(&self, app: &App, releases: &Releases, may: bool, scale: u64) -> Vec<Row> {
+        let live = app.live.as_ref().map(|live| &live.commit);
+        let to = |line: &&ReleaseLine| may && revertible(line, live);
+        let row = |deploy: &Deploy| Row {
+            path: deploy_path(deploy),
+            badge: deploy.status.into(),
+            when: deploy.queued_at.into(),
+            took: Took::deploy(deploy),
+            bar: bar(deploy, scale),
+            revert: releases.get(&deploy.id).filter(to).map(|line| line.image_kept),
+            deploy: deploy.clone(),
+        };
+        self.deploys.iter().map(row).collect()
+    }
 }
 
 /// The page.
@@ -108,70 +167,39 @@ pub(super) async fn page(
     AppPath(name): AppPath,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(Which { before, status }) = which.map_err(|_| Error::bad("before= takes a deploy's number"))?;
-    let unknown =
-        |_| Error::bad(format!("status= takes one of {}", OUTCOMES.map(DeployStatus::as_str).join(", ")));
-    let chosen =
-        status.filter(|word| !word.is_empty()).map(|word| word.parse::<DeployStatus>().map_err(unknown));
-    let chosen = chosen.transpose()?;
+    let Query(which) = which.map_err(|_| Error::bad("before= takes a deploy's number"))?;
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let edition = windlass.news.edition(|app| *app == name);
     let app = windlass.known_app(&name).await?;
-    let from = before.map(DeployId);
-    let mut deploys = match chosen {
-        Some(status) => store.deploys_that_are(status, &name, PAGE + 1, from).await?,
-        None => store.deploys(&name, PAGE + 1, from).await?,
-    };
-    let more = deploys.len() > PAGE as usize;
-    deploys.truncate(PAGE as usize);
-    let newest = before.is_none();
-    let first_view = newest && chosen.is_none();
-    let history = if first_view { history(&web, &app).await? } else { Vec::new() };
-    let releases = releases(&web, &name, &deploys).await?;
-    let live = match &app.live {
-        Some(live) => Some(Live {
-            when: live.finished_at.or(live.started_at).unwrap_or(live.queued_at).into(),
-            path: deploy_path(live),
-            size: image_size(&web, live).await?,
-        }),
-        None => None,
-    };
-    let may = who.may_deploy(&name);
-    let scale = deploys.iter().map(length).max().unwrap_or(0);
-    let live_commit = app.live.as_ref().map(|live| &live.commit);
-    let row = |deploy: &Deploy| Row {
-        path: deploy_path(deploy),
-        badge: deploy.status.into(),
-        when: deploy.queued_at.into(),
-        took: Took::deploy(deploy),
-        bar: bar(deploy, scale),
-        revert: releases
-            .get(&deploy.id)
-            .filter(|line| may && revertible(line, live_commit))
-            .map(|line| line.image_kept),
-        deploy: deploy.clone(),
-    };
-    let outcome = |status: DeployStatus| Outcome { word: status.as_str(), chosen: chosen == Some(status) };
+    let list = List::find(&web, &name, which).await?;
+    let first = list.is_first();
+    let history = if first { history(&web, &app).await? } else { Vec::new() };
+    let releases = releases(&web, &app, &list.deploys).await?;
+    let (may, admin) = (who.may_deploy(&name), who.is_admin());
+    let scale = list.deploys.iter().map(length).max().unwrap_or(0);
+    let outcome =
+        |status: DeployStatus| Outcome { word: status.as_str(), chosen: list.chosen == Some(status) };
     html(&AppPage {
-        layout: Layout::new(name.as_str(), Some(&who)).of_app(&name, deploys.first(), first_view, edition),
+        layout: Layout::new(name.as_str(), Some(&who)).of_app(&name, list.deploys.first(), first, edition),
         badge: app.status.into(),
         sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
-        live,
+        live: app.live.as_ref().map(|live| Live::new(live, &releases)),
         outcomes: OUTCOMES.map(outcome).into(),
-        all: chosen.is_none(),
-        kept: chosen.map(|status| format!("status={status}&")).unwrap_or_default(),
+        all: list.chosen.is_none(),
+        kept: list.chosen.map(|status| format!("status={status}&")).unwrap_or_default(),
         groups: GROUPS,
         scale: Took::fixed(scale),
-        older: deploys.last().filter(|_| more).map(|d| d.id),
-        newest,
-        going: newest && deploys.iter().any(going),
-        deploys: deploys.iter().map(row).collect(),
+        older: list.deploys.last().filter(|_| list.more).map(|deploy| deploy.id),
+        newest: list.newest,
+        going: list.newest && list.deploys.iter().any(going),
+        deploys: list.rows(&app, &releases, may, scale),
         chart: Chart::of(&history),
         slower: sentences(&web, &history).await?,
         may,
-        admin: who.is_admin(),
-        keys: if who.is_admin() && first_view { Some(keys(&web, &name).await?) } else { None },
-        public: store.is_public(&name).await?,
+        admin,
+        keys: if admin && first { Some(keys(&web, &name).await?) } else { None },
+        public: first && store.is_public(&name).await?,
+        domain: NewDomain::default(),
         app,
     })
 }
@@ -184,23 +212,25 @@ async fn history(web: &Web, app: &App) -> Result<Vec<Deploy>, Error> {
     Ok(history)
 }
 
-async fn releases(
-    web: &Web,
-    app: &AppName,
-    deploys: &[Deploy],
-) -> Result<HashMap<DeployId, ReleaseLine>, Error> {
-    let (Some(newest), Some(oldest)) = (deploys.first(), deploys.last()) else { return Ok(HashMap::new()) };
-    // A list of what never went live has none, however far apart its deploys are.
-    if !deploys.iter().any(|deploy| deploy.status.went_live()) {
-        return Ok(HashMap::new());
-    }
-    let lines = web.windlass.store.release_lines(app, oldest.id, newest.id).await?;
-    Ok(lines.into_iter().map(|line| (line.deploy, line)).collect())
-}
+/// Releases by the deploys that made them.
+type Releases = HashMap<DeployId, ReleaseLine>;
 
-async fn image_size(web: &Web, live: &Deploy) -> Result<Option<String>, Error> {
-    let line = web.windlass.store.release_lines(&live.app, live.id, live.id).await?.pop();
-    Ok(line.and_then(|line| line.image_size).map(size::show))
+/// The releases that these deploys made, and the live one.
+async fn releases(web: &Web, app: &App, deploys: &[Deploy]) -> Result<Releases, Error> {
+    let store = &web.windlass.store;
+    let mut lines = Vec::new();
+    // A list of what never went live has none, however far apart its deploys are.
+    if let (Some(newest), Some(oldest)) = (deploys.first(), deploys.last())
+        && deploys.iter().any(|deploy| deploy.status.went_live())
+    {
+        lines = store.release_lines(&app.name, oldest.id, newest.id).await?;
+    }
+    if let Some(live) = &app.live
+        && !lines.iter().any(|line| line.deploy == live.id)
+    {
+        lines.extend(store.release_lines(&app.name, live.id, live.id).await?);
+    }
+    Ok(lines.into_iter().map(|line| (line.deploy, line)).collect())
 }
 
 /// What got slower, and of a build why.
@@ -249,73 +279,6 @@ async fn keys(web: &Web, app: &AppName) -> Result<Vec<Key>, Error> {
 /// Whether going back to a release makes a difference.
 pub(super) fn revertible(release: &ReleaseLine, live: Option<&CommitId>) -> bool {
     live.is_some_and(|live| release.commit != *live)
-}
-
-#[derive(Template)]
-#[template(path = "app_containers.html")]
-struct Containers {
-    app: AppName,
-    rows: Vec<Running>,
-    /// Why nothing is known of them.
-    trouble: Option<String>,
-}
-
-impl Containers {
-    /// Whether what serves ended by itself.
-    fn came_back(&self) -> bool {
-        self.rows.iter().any(|row| row.part == "live" && row.restarts > 0)
-    }
-
-    fn cpu(&self, row: &Running) -> String {
-        row.load.map_or_else(|| "–".to_owned(), |load| format!("{:.1} %", load.cpu))
-    }
-
-    fn memory(&self, row: &Running) -> String {
-        match row.load {
-            Some(load) => match load.memory_limit {
-                Some(limit) => format!("{} of {}", size::show(load.memory), size::show(limit)),
-                None => size::show(load.memory),
-            },
-            None => "–".to_owned(),
-        }
-    }
-}
-
-#[derive(Template)]
-#[template(path = "app_containers_page.html")]
-struct ContainersPage {
-    layout: Layout,
-    containers: Containers,
-}
-
-/// Whether only the part of a page is wanted.
-#[derive(Debug, Deserialize)]
-pub(super) struct Part {
-    #[serde(default)]
-    part: bool,
-}
-
-/// What the app's containers take now: a page, or the part of one that the script fetches.
-pub(super) async fn containers(
-    State(web): State<Web>,
-    who: Who,
-    AppPath(app): AppPath,
-    part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
-) -> Result<Html<String>, Error> {
-    let Query(Part { part }) = part.map_err(|_| Error::bad("part= takes true or false"))?;
-    web.windlass.store.app(&app).await?;
-    let (rows, trouble) = match web.windlass.loads(&app).await {
-        Ok(rows) => (rows, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
-    let containers = Containers { app: app.clone(), rows, trouble };
-    match part {
-        true => html(&containers),
-        false => html(&ContainersPage {
-            layout: Layout::new(&format!("Containers of {app}"), Some(&who)),
-            containers,
-        }),
-    }
 }
 
 /// Builds a commit again.

@@ -15,7 +15,9 @@ mod audit;
 mod badge;
 mod changes;
 mod chart;
+mod containers;
 mod deploy;
+mod domains;
 mod doors;
 mod env;
 mod error;
@@ -94,8 +96,9 @@ fn table(web: Web) -> Doors {
         .form(Admin, "app_create", "/new", new_app::create)
         .page(View, "/apps/{app}", app::page)
         .page(View, "/apps/{app}/events", ticks::of_app)
-        .form(Admin, "app_domains", "/apps/{app}/domains", new_app::change_domains)
-        .page(View, "/apps/{app}/containers", app::containers)
+        .page(View, "/apps/{app}/domains", domains::page)
+        .form(Admin, "app_domains", "/apps/{app}/domains", domains::change)
+        .page(View, "/apps/{app}/containers", containers::page)
         .page(View, "/apps/{app}/logs", output::page)
         .page(View, "/apps/{app}/logs/events", output::stream)
         .page(View, "/apps/{app}/env", env::page)

@@ -1,4 +1,4 @@
-//! `/new`: creating an app; and `/apps/{app}/domains`: which domains one answers to.
+//! `/new`: creating an app.
 
 use askama::Template;
 use axum::Form;
@@ -10,9 +10,10 @@ use serde::Deserialize;
 use crate::deploy::{self, ErrorKind, Windlass};
 use crate::domain::{AppName, DomainName};
 
+use super::domains::domains;
 use super::doors::Who;
 use super::error::{Error, sentence};
-use super::{AppPath, Layout, Web, html};
+use super::{Layout, Web, html};
 
 #[derive(Template)]
 #[template(path = "new_app.html")]
@@ -75,16 +76,6 @@ impl Typed {
     }
 }
 
-/// Domains as people write them down: a space, a comma or a line apart.
-fn domains(text: &str) -> Result<Vec<DomainName>, String> {
-    let words = text.split([' ', ',', ';', '\n', '\r', '\t']).filter(|word| !word.is_empty());
-    words
-        .map(|word| {
-            word.to_ascii_lowercase().parse().map_err(|error: crate::domain::InvalidName| error.to_string())
-        })
-        .collect()
-}
-
 /// The page.
 pub(super) async fn page(State(web): State<Web>, who: Who) -> Result<Html<String>, Error> {
     show(&who, Typed::new(&web.windlass))
@@ -115,39 +106,5 @@ pub(super) async fn create(
             Ok((StatusCode::CONFLICT, show(&who, typed)?).into_response())
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// One domain more, or one less.
-#[derive(Debug, Deserialize)]
-pub(super) struct Domains {
-    #[serde(default)]
-    add: String,
-    #[serde(default)]
-    remove: String,
-}
-
-/// Changes an app's domains.
-pub(super) async fn change_domains(
-    State(web): State<Web>,
-    AppPath(app): AppPath,
-    Form(form): Form<Domains>,
-) -> Result<Redirect, Error> {
-    let (add, remove) = (domains(&form.add).map_err(Error::bad)?, domains(&form.remove).map_err(Error::bad)?);
-    web.windlass.change_domains(&app, &add, &remove).await?;
-    Ok(Redirect::to(&format!("/apps/{app}#domains")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn domains_may_be_written_as_people_do() {
-        let read = domains("shop.example.com, WWW.shop.example.com\r\nb.example.com").unwrap();
-        let read: Vec<&str> = read.iter().map(DomainName::as_str).collect();
-        assert_eq!(read, ["shop.example.com", "www.shop.example.com", "b.example.com"]);
-        assert!(domains("https://shop.example.com").unwrap_err().contains("without scheme"));
-        assert!(domains(" \n").unwrap().is_empty());
     }
 }

@@ -436,6 +436,21 @@ async fn an_empty_installation_teaches_and_a_refused_form_keeps_what_was_typed()
         assert!(page.contains("value=\"My Shop\"") || page.contains("value=\"my-shop\""), "{page}");
         assert!(!page.contains("<b>"));
     }
+
+    let domains =
+        async |body| ask_as(&world, Some(("cookie", &admin)), "POST", "/apps/blog/domains", body).await;
+    for (body, status, said) in [
+        ("add=%3Cb%3E", 422, "aria-describedby=\"add-domain-refused\""),
+        ("add=https%3A%2F%2Fx", 422, "value=\"https://x\""),
+        ("remove=nowhere.test", 409, "does not answer to nowhere.test"),
+    ] {
+        let answer = domains(body).await;
+        assert_eq!(answer.status(), status, "{body}");
+        let page = text(answer).await;
+        assert!(page.contains(said) && page.contains("blog.example.com") && !page.contains("<b>"), "{page}");
+    }
+    assert_eq!(domains("add=www.blog.test").await.status(), StatusCode::SEE_OTHER);
+    assert!(text(world.get("/apps/blog/domains").await).await.contains("Remove www.blog.test"));
 }
 
 #[tokio::test]
