@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{AppLogLine, Request};
 use crate::access::NewUser;
-use crate::deploy::{Error, Progress, Windlass};
+use crate::deploy::{AppLogQuery, Error, Progress, Windlass};
 use crate::domain::{DeployId, Environment, Needs, Principal, Timestamp, UserName};
 use crate::logs::{AppLine, Cursor};
 
@@ -150,7 +150,7 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
             json!(windlass.store.deploy(id).await?)
         }
         Request::AppLogs { app, since_ms, tail, .. } => {
-            json!(app_lines(&windlass.app_output(&app, since_ms, tail).await?.0))
+            json!(app_lines(&windlass.app_log(&app, AppLogQuery::newest(since_ms, tail)).await?.lines))
         }
         Request::DeployFollow { id, from, follow: false } => log(windlass, id, from).await?,
         Request::DeployFollow { follow: true, .. } | Request::DeployWait { .. } | Request::Pushed { .. } => {

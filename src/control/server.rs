@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::answer::{self, app_lines};
 use super::{Envelope, Frame, LONGEST_REQUEST, Request};
-use crate::deploy::{Error, ErrorKind, Progress, Windlass};
+use crate::deploy::{AppLogQuery, AppPlaces, Error, ErrorKind, Progress, Windlass};
 use crate::domain::{AppName, Deploy, DeployId, Principal};
 use crate::logs::Cursor;
 
@@ -134,10 +134,7 @@ async fn answer(
             app_logs(windlass, &app, since_ms, tail, client).await
         }
         Request::AppLogs { app, follow: false, since_ms, tail } => {
-            for some in windlass.app_output(&app, since_ms, tail).await?.0.chunks(500) {
-                client.send(&Frame::AppLines { lines: app_lines(some) }).await?;
-            }
-            Ok(())
+            tell_app_log(windlass, &app, since_ms, tail, client).await.map(drop)
         }
         Request::Pushed { app, updates } => {
             let updates: Vec<_> = updates.into_iter().map(|u| (u.old, u.new, u.name)).collect();
@@ -237,6 +234,27 @@ async fn cancel(windlass: &Windlass, id: DeployId, actor: &str, client: &mut Cli
     }
 }
 
+/// Sends what an app has printed so far, and gives the place behind it.
+async fn tell_app_log(
+    windlass: &Windlass,
+    app: &AppName,
+    since_ms: Option<u64>,
+    tail: usize,
+    client: &mut Client,
+) -> Result<AppPlaces, Trouble> {
+    let query = AppLogQuery::newest(since_ms, tail);
+    let wanted = query.count;
+    let page = windlass.app_log(app, query).await?;
+    if page.older.is_some() && page.lines.len() < wanted {
+        let text = format!("there is more; these are the newest {} lines of it", page.lines.len());
+        client.send(&Frame::Note { text }).await?;
+    }
+    for some in page.lines.chunks(500) {
+        client.send(&Frame::AppLines { lines: app_lines(some) }).await?;
+    }
+    Ok(page.end)
+}
+
 async fn app_logs(
     windlass: &Windlass,
     app: &AppName,
@@ -244,13 +262,11 @@ async fn app_logs(
     tail: usize,
     client: &mut Client,
 ) -> Result<(), Trouble> {
-    let (lines, mut output) = windlass.app_output(app, since_ms, tail).await?;
-    for some in lines.chunks(500) {
-        client.send(&Frame::AppLines { lines: app_lines(some) }).await?;
-    }
+    let end = tell_app_log(windlass, app, since_ms, tail, client).await?;
+    let mut output = windlass.follow_app_log(app, end, "");
     loop {
-        let lines = tokio::select! {
-            lines = output.next() => lines?,
+        let (lines, _) = tokio::select! {
+            told = output.next() => told?,
             () = client.gone() => return Err(Trouble::Gone),
         };
         client.send(&Frame::AppLines { lines: app_lines(&lines) }).await?;

@@ -1,5 +1,5 @@
-//! An app's own log as a page reads it: back from its end or from a place, searched, and followed from
-//! where a page ended.
+//! An app's own log as `windlass logs` and its page read it: back from its end or from a place, searched,
+//! and followed from where what was read ended.
 //!
 //! It goes release by release: what an old container still prints while it drains stands with its own
 //! release. What is followed comes as it is printed.
@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::{Error, Windlass};
@@ -32,6 +34,14 @@ pub struct AppLogQuery {
     pub before: Option<AppPlace>,
     /// So many lines at most.
     pub count: usize,
+}
+
+impl AppLogQuery {
+    /// The last `tail` lines, or all that is younger than `since_ms`.
+    pub fn newest(since_ms: Option<u64>, tail: usize) -> Self {
+        let count = if since_ms.is_some() { usize::MAX } else { tail };
+        Self { since: since_ms.map(nanos_ago), count, ..Self::default() }
+    }
 }
 
 /// Some lines of an app's log.
@@ -129,13 +139,14 @@ fn read(
     // Beyond the deploys that were looked at there may be others.
     let mut older = ids.last().filter(|_| ids.len() == DEPLOYS as usize).map(|id| AppPlace::beginning(*id));
     for place in ends {
-        let (mut stopped, mut at) = (None, place);
+        let (mut stopped, mut at, mut young) = (None, place, false);
         logs.app_before(place, |before, line| {
             let old = query.since.as_ref().is_some_and(|since| line.at < *since);
             if old || lines.len() >= query.count || left.0 == 0 || left.1 == 0 {
                 stopped = Some(Some(at).filter(|_| !old));
                 return false;
             }
+            young = true;
             (left.0, left.1) = (left.0 - 1, left.1.saturating_sub(line.text.len() + 32));
             at = before;
             if has(&line.text, &text) {
@@ -145,7 +156,10 @@ fn read(
         })?;
         if let Some(at) = stopped {
             older = at;
-            break;
+            // The release before may have printed on while this one began.
+            if at.is_some() || !young {
+                break;
+            }
         }
     }
     lines.reverse();
@@ -210,9 +224,25 @@ impl AppLogFollower {
     }
 }
 
+/// The instant `ms` milliseconds ago, 1970 at the earliest, as Docker writes it: RFC 3339, UTC, nine
+/// decimals.
+pub fn nanos_ago(ms: u64) -> String {
+    let now = OffsetDateTime::now_utc();
+    let since_1970 = (now - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
+    let at = now - Duration::from_millis(ms).min(since_1970);
+    let whole = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
+    format!("{}.{:09}Z", whole.trim_end_matches('Z'), at.nanosecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_older_than_1970() {
+        assert_eq!(nanos_ago(u64::MAX), "1970-01-01T00:00:00.000000000Z");
+        assert!(nanos_ago(60_000) < nanos_ago(0));
+    }
 
     #[test]
     fn places_read_back_and_nothing_else_does() {

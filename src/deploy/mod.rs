@@ -24,7 +24,6 @@ mod load;
 mod migrations;
 mod news;
 mod outlook;
-mod output;
 mod pipeline;
 mod probe;
 mod queue;
@@ -43,7 +42,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
 
-pub use app_log::{AppLogFollower, AppLogPage, AppLogQuery, AppPlaces};
+pub use app_log::{AppLogFollower, AppLogPage, AppLogQuery, AppPlaces, nanos_ago};
 pub use asked::PushAnswer;
 pub use board::Board;
 pub use error::{Error, ErrorKind};
@@ -51,7 +50,6 @@ pub use follow::{Follower, Progress, Reached};
 pub use load::Running;
 pub use news::{Edition, News, Reader};
 pub(crate) use outlook::differing;
-pub use output::{AppOutput, nanos_ago};
 
 use crate::access::Access;
 use crate::config::{Config, Home, Tls};

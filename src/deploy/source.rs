@@ -280,14 +280,14 @@ impl StepChange {
         let (StepChange::Began { number, ref name } | StepChange::Ended { number, ref name, .. }) = self;
         if number == steps.len() + 1 && number <= MOST_STEPS {
             let name = printable(&redactor.clean(name.as_bytes()), 200);
-            steps.push(BuildStep { name, began_ms: now, duration_ms: 0, cached: false, failed: false });
+            steps.push(BuildStep { name, began_ms: now, duration_ms: None, cached: false, failed: false });
         }
         let Some(step) = steps.get_mut(number - 1) else { return };
         if let StepChange::Ended { took, cached, failed, .. } = self {
             let took = took.as_millis() as u64;
             // Word of its beginning may have come late.
             step.began_ms = step.began_ms.min(now.saturating_sub(took));
-            (step.duration_ms, step.cached, step.failed) = (took, cached, failed);
+            (step.duration_ms, step.cached, step.failed) = (Some(took), cached, failed);
         }
     }
 }
@@ -414,9 +414,9 @@ mod tests {
         let told: Vec<_> =
             steps.iter().map(|s| (s.name.as_str(), s.began_ms, s.duration_ms, s.cached, s.failed)).collect();
         let expected = [
-            ("[2/3] RUN echo [TOKEN] <b>", 100, 150, false, true),
-            ("[1/3] FROM base", 200, 0, true, false),
-            ("[3/3] RUN never ends", 300, 0, false, false),
+            ("[2/3] RUN echo [TOKEN] <b>", 100, Some(150), false, true),
+            ("[1/3] FROM base", 200, Some(0), true, false),
+            ("[3/3] RUN never ends", 300, None, false, false),
         ];
         assert_eq!(told, expected);
         let printed = logs.read(id, Default::default()).unwrap().0;

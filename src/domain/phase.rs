@@ -138,8 +138,9 @@ pub struct BuildStep {
     pub name: String,
     /// When it began, in milliseconds since its phase began.
     pub began_ms: u64,
-    /// How long it took, in milliseconds.
-    pub duration_ms: u64,
+    /// How long it took, in milliseconds; `None` where its end was never told, as of a build that was
+    /// cut off.
+    pub duration_ms: Option<u64>,
     /// Whether it came from the cache.
     pub cached: bool,
     /// Whether it ended the build.

@@ -5,7 +5,7 @@
 //! drops what it has.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use super::{Appended, LineSplitter, Logs, Redactor};
@@ -104,66 +104,14 @@ impl Logs {
     pub fn write_app(&self, id: DeployId, redactor: Redactor) -> io::Result<AppLogWriter> {
         let path = self.deploy_dir(id).join("app.log");
         end_last_line(&path)?;
-        let known = last_lines(&path, id, 1)?.pop().map(|line| line.at);
+        let mut known = None;
+        self.app_before(self.app_end(id)?, |_, line| {
+            known = Some(line.at);
+            false
+        })?;
         let unfinished = || Unfinished { at: String::new(), splitter: LineSplitter::new(redactor.clone()) };
         let unfinished = [unfinished(), unfinished()];
         Ok(AppLogWriter { file: Appended::open(path)?, known, unfinished })
-    }
-
-    /// The last `count` lines of one deploy's app log.
-    pub fn app_tail(&self, id: DeployId, count: usize) -> io::Result<Vec<AppLine>> {
-        let path = self.deploy_dir(id).join("app.log");
-        let mut lines = last_lines(&path, id, count)?;
-        if lines.len() < count {
-            let mut older = last_lines(&path.with_extension("log.1"), id, count - lines.len())?;
-            older.append(&mut lines);
-            lines = older;
-        }
-        Ok(lines)
-    }
-
-    /// How large one deploy's app log is now: where to go on from with [`Logs::app_from`].
-    pub fn app_size(&self, id: DeployId) -> io::Result<u64> {
-        match fs::metadata(self.deploy_dir(id).join("app.log")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            other => Ok(other?.len()),
-        }
-    }
-
-    /// The lines of one deploy's app log behind `offset`, which moves on; at most about 256 KiB of
-    /// them. A file that was moved aside since is read from its beginning.
-    pub fn app_from(&self, id: DeployId, offset: &mut u64) -> io::Result<Vec<AppLine>> {
-        let Some(mut file) = open(&self.deploy_dir(id).join("app.log"))? else { return Ok(Vec::new()) };
-        if file.metadata()?.len() < *offset {
-            *offset = 0;
-        }
-        file.seek(SeekFrom::Start(*offset))?;
-        let mut bytes = Vec::new();
-        file.take(256 * 1024).read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-        *offset += whole as u64;
-        Ok(bytes[..whole].split(|b| *b == b'\n').filter_map(|line| parse(line, id)).collect())
-    }
-
-    /// Every line of one deploy's app log from `since` (RFC 3339, nanoseconds) on, given in order;
-    /// stops early when `each` says so.
-    pub fn app_since(
-        &self,
-        id: DeployId,
-        since: &str,
-        mut each: impl FnMut(AppLine) -> bool,
-    ) -> io::Result<()> {
-        let path = self.deploy_dir(id).join("app.log");
-        for path in [path.with_extension("log.1"), path] {
-            let Some(file) = open(&path)? else { continue };
-            for line in BufReader::new(file).split(b'\n') {
-                let Some(line) = parse(&line?, id) else { continue };
-                if line.at.as_str() >= since && !each(line) {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -189,27 +137,6 @@ pub(super) fn open(path: &PathBuf) -> io::Result<Option<File>> {
     }
 }
 
-fn last_lines(path: &PathBuf, id: DeployId, count: usize) -> io::Result<Vec<AppLine>> {
-    let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
-    let size = file.metadata()?.len();
-    let mut window = 64 * 1024;
-    loop {
-        let from = size.saturating_sub(window);
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        (&file).take(size - from).read_to_end(&mut bytes)?;
-        let mut lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
-        if from > 0 {
-            lines.remove(0);
-        }
-        let lines: Vec<AppLine> = lines.into_iter().filter_map(|line| parse(line, id)).collect();
-        if lines.len() >= count || from == 0 {
-            return Ok(lines[lines.len().saturating_sub(count)..].to_vec());
-        }
-        window *= 4;
-    }
-}
-
 pub(super) fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
     let line = std::str::from_utf8(line).ok()?;
     let (at, rest) = line.split_once(' ')?;
@@ -220,6 +147,14 @@ pub(super) fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lines(logs: &Logs, id: DeployId) -> Vec<AppLine> {
+        logs.app_after(&mut super::super::AppPlace::beginning(id)).unwrap()
+    }
+
+    fn texts(logs: &Logs, id: DeployId) -> Vec<String> {
+        lines(logs, id).into_iter().map(|line| line.text).collect()
+    }
 
     #[test]
     fn a_line_that_was_cut_short_is_taken_back_and_a_removed_file_begun_anew() {
@@ -233,11 +168,10 @@ mod tests {
         let mut writer = logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(writer.known_until(), Some("2026-11-21T00:00:01.000000000Z"));
         writer.append("2026-11-21T00:00:02.000000000Z", false, b"cut short\n").unwrap();
-        let texts = || logs.app_tail(id, 9).unwrap().into_iter().map(|l| l.text).collect::<Vec<_>>();
-        assert_eq!(texts(), ["whole", "cut short"]);
+        assert_eq!(texts(&logs, id), ["whole", "cut short"]);
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
         writer.append("2026-11-21T00:00:03.000000000Z", false, b"anew\n").unwrap();
-        assert_eq!(texts(), ["anew"]);
+        assert_eq!(texts(&logs, id), ["anew"]);
         fs::write(&path, "no line at all").unwrap();
         logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
@@ -263,7 +197,7 @@ mod tests {
         writer.append(&at(5), false, long.as_bytes()).unwrap();
         writer.append(&at(6), false, long.as_bytes()).unwrap();
         writer.finish().unwrap();
-        let lines = logs.app_tail(DeployId(1), 20).unwrap();
+        let lines = lines(&logs, DeployId(1));
         let lines: Vec<_> = lines.iter().map(|l| (l.at.clone(), l.text.trim_start_matches('x'))).collect();
         let expected = [
             (at(2), "a complaint"),
@@ -291,23 +225,7 @@ mod tests {
         assert_eq!(writer.known_until(), Some(at(499).as_str()));
         (480..510).for_each(|n| writer.append(&at(n), false, format!("line {n}\n").as_bytes()).unwrap());
 
-        let tail = logs.app_tail(id, 12).unwrap();
-        let texts: Vec<&str> = tail.iter().map(|l| l.text.as_str()).collect();
-        assert_eq!((texts.len(), texts[0], texts[11]), (12, "line 498", "line 509"));
-        let mut since = Vec::new();
-        logs.app_since(id, &at(505), |line| {
-            since.push(line.text);
-            since.len() < 3
-        })
-        .unwrap();
-        assert_eq!(since, ["line 505", "line 506", "line 507"]);
-
-        let mut offset = logs.app_size(id).unwrap();
-        writer.append(&at(510), false, b"one\n").unwrap();
-        writer.append(&at(510), false, b"of the same time\n").unwrap();
-        let texts: Vec<String> =
-            logs.app_from(id, &mut offset).unwrap().into_iter().map(|l| l.text).collect();
-        assert_eq!(texts, ["one", "of the same time"]);
-        assert_eq!(logs.app_from(id, &mut offset).unwrap(), []);
+        let lines = texts(&logs, id);
+        assert_eq!((lines.len(), lines[0].as_str(), lines[509].as_str()), (510, "line 0", "line 509"));
     }
 }

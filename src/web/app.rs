@@ -173,7 +173,7 @@ pub(super) async fn page(
     let app = windlass.known_app(&name).await?;
     let list = List::find(&web, &name, which).await?;
     let first = list.is_first();
-    let history = if first { history(&web, &app).await? } else { Vec::new() };
+    let history = if first { history(&web, &app, &list.deploys).await? } else { Vec::new() };
     let releases = releases(&web, &app, &list.deploys).await?;
     let (may, admin) = (who.may_deploy(&name), who.is_admin());
     let scale = list.deploys.iter().map(length).max().unwrap_or(0);
@@ -204,11 +204,16 @@ pub(super) async fn page(
     })
 }
 
-/// The latest deploys that went live, newest first.
-async fn history(web: &Web, app: &App) -> Result<Vec<Deploy>, Error> {
+/// The latest deploys that went live, newest first: those that are listed, and as many older ones as
+/// the picture has room for.
+async fn history(web: &Web, app: &App, listed: &[Deploy]) -> Result<Vec<Deploy>, Error> {
+    let Some(oldest) = listed.last().map(|deploy| deploy.id) else { return Ok(Vec::new()) };
+    let older = app.live.iter().filter(|live| live.id < oldest);
+    let done = |deploy: &&Deploy| deploy.status.went_live() && !going(deploy);
+    let mut history: Vec<Deploy> = listed.iter().chain(older).filter(done).cloned().collect();
+    let room = WINDOW.saturating_sub(history.len() as u32);
     let store = &web.windlass.store;
-    let mut history: Vec<Deploy> = app.live.iter().filter(|live| !going(live)).cloned().collect();
-    history.extend(store.deploys_that_are(DeployStatus::Retired, &app.name, WINDOW - 1, None).await?);
+    history.extend(store.deploys_that_are(DeployStatus::Retired, &app.name, room, Some(oldest)).await?);
     Ok(history)
 }
 

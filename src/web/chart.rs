@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn step(name: &str, ms: u64, cached: bool) -> BuildStep {
-        BuildStep { name: name.into(), began_ms: 0, duration_ms: ms, cached, failed: false }
+        BuildStep { name: name.into(), began_ms: 0, duration_ms: Some(ms), cached, failed: false }
     }
 
     #[test]

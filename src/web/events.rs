@@ -13,7 +13,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Progress, Windlass};
@@ -84,7 +84,7 @@ pub(super) async fn stream(
     let last: Option<Cursor> = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let at = within(&web.windlass, &deploy, last.or(from).unwrap_or_default())?.into();
     let viewer = web.feeds.watch(&web.windlass, deploy.id, who.may_deploy(&deploy.app), at);
-    let events = stream::unfold(viewer, move |viewer| next(web.clone(), viewer, deploy.id));
+    let events = stream::unfold(viewer, move |viewer| next(viewer, deploy.id)).take_until(web.stream_end());
     let kind = HeaderValue::from_static("text/event-stream");
     let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     Ok((headers, Body::from_stream(events)).into_response())
@@ -100,13 +100,9 @@ fn within(windlass: &Windlass, deploy: &Deploy, cursor: Cursor) -> Result<Cursor
     Ok(Cursor { offset: cursor.offset.min(size), ..cursor })
 }
 
-/// What is sent next; nothing when the deploy has ended, the server stops or something broke.
-async fn next(web: Web, mut viewer: Viewer, id: DeployId) -> Option<(Result<Bytes, Infallible>, Viewer)> {
-    let told = tokio::select! {
-        () = web.shutdown.cancelled() => return None,
-        told = viewer.next() => told,
-    };
-    match told {
+/// What is sent next; nothing when the deploy has ended or something broke.
+async fn next(mut viewer: Viewer, id: DeployId) -> Option<(Result<Bytes, Infallible>, Viewer)> {
+    match viewer.next().await {
         Ok(bytes) => bytes.map(|bytes| (Ok(bytes), viewer)),
         Err(error) => {
             tracing::error!(deploy = id.0, ?error, "the event stream of deploy {id} failed: {error:?}");

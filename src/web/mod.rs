@@ -37,6 +37,8 @@ mod ticks;
 mod view;
 mod waterfall;
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
@@ -63,6 +65,18 @@ struct Web {
     shutdown: CancellationToken,
     /// What those who watch one deploy have in common.
     feeds: feed::Feeds,
+}
+
+/// How long a stream of events lasts. Then the browser comes back where it was, and passes the guard
+/// again: who was let in once is not for ever.
+const STREAM_LASTS: Duration = Duration::from_secs(600);
+
+impl Web {
+    /// Ends when a stream of events has to: once the server stops, or when it has lasted long enough.
+    fn stream_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shutdown = self.shutdown.clone();
+        async move { drop(tokio::time::timeout(STREAM_LASTS, shutdown.cancelled_owned()).await) }
+    }
 }
 
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`

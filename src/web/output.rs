@@ -12,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{Html, Sse};
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 
 use crate::deploy::{AppLogFollower, AppLogQuery, AppPlaces, nanos_ago};
@@ -190,26 +190,23 @@ pub(super) async fn stream(
     };
     let release = at.last;
     let follower = web.windlass.follow_app_log(&app, at, &q);
+    let end = web.stream_end();
     let events = stream::unfold(Some((follower, release)), move |state| {
-        let (web, app, q) = (web.clone(), app.clone(), q.clone());
-        async move { next(&web, &app, &q, state?).await }
+        let (app, q) = (app.clone(), q.clone());
+        async move { next(&app, &q, state?).await }
     });
+    let events = events.take_until(end);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
 type State_ = (AppLogFollower, DeployId);
 
 async fn next(
-    web: &Web,
     app: &AppName,
     q: &str,
     (mut follower, release): State_,
 ) -> Option<(Result<Event, Infallible>, Option<State_>)> {
-    let told = tokio::select! {
-        () = web.shutdown.cancelled() => return None,
-        told = follower.next() => told,
-    };
-    let (lines, at) = match told {
+    let (lines, at) = match follower.next().await {
         Ok(told) => told,
         Err(error) => {
             tracing::warn!(%app, %error, "the stream of an app's log failed: {error}");

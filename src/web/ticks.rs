@@ -26,9 +26,6 @@ use super::{AppPath, Web};
 const APART: Duration = Duration::from_millis(350);
 /// How soon a browser comes back after a lost connection.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a stream lasts. Then the browser comes back and passes the gate again: who was let in once
-/// is not for ever.
-const LONGEST: Duration = Duration::from_secs(600);
 
 /// What page is open.
 #[derive(Debug, Deserialize)]
@@ -73,35 +70,25 @@ fn known(from: FromQuery, headers: &HeaderMap) -> Result<Option<Edition>, Error>
 
 fn events(web: Web, reader: Reader, from: Option<Edition>) -> Sse<impl Stream<Item = Told>> {
     let begin = stream::iter([Ok(Event::default().retry(RETRY))]);
-    let begun =
-        Stand { web, reader, known: from, quiet_until: Instant::now(), end: Instant::now() + LONGEST };
+    let begun = Stand { reader, known: from, quiet_until: Instant::now() };
     let changes = stream::unfold(begun, |mut stand| async move { Some((Ok(stand.next().await?), stand)) });
+    let changes = changes.take_until(web.stream_end());
     Sse::new(begin.chain(changes)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
 }
 
 /// Where a stream stands.
 struct Stand {
-    web: Web,
     reader: Reader,
     known: Option<Edition>,
     quiet_until: Instant,
-    end: Instant,
 }
 
 impl Stand {
-    /// The next event; none when the server stops, or the stream has lasted long enough.
+    /// The next event; none when there will be no more.
     async fn next(&mut self) -> Option<Event> {
-        let shutdown = self.web.shutdown.clone();
-        let other = async {
-            self.reader.other_than(self.known).await?;
-            tokio::time::sleep_until(self.quiet_until).await;
-            Some(self.reader.edition())
-        };
-        let edition = tokio::select! {
-            () = shutdown.cancelled() => return None,
-            () = tokio::time::sleep_until(self.end) => return None,
-            edition = other => edition?,
-        };
+        self.reader.other_than(self.known).await?;
+        tokio::time::sleep_until(self.quiet_until).await;
+        let edition = self.reader.edition();
         self.known = Some(edition);
         self.quiet_until = Instant::now() + APART;
         Some(Event::default().event("changed").id(edition.to_string()).data("{}"))

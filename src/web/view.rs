@@ -28,10 +28,11 @@ const CLOCK: &str = "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2zm0 1.8a4.2 4.2 0 1 1 0 8.
 impl Badge {
     /// Of a build's step.
     pub(super) fn step(step: &BuildStep) -> Self {
-        match (step.failed, step.cached) {
-            (true, _) => Badge::new("bad", "failed", CROSS),
-            (false, true) => Badge::new("past", "cached", RING),
-            (false, false) => Badge::new("good", "ok", TICK),
+        match step {
+            BuildStep { failed: true, .. } => Badge::new("bad", "failed", CROSS),
+            BuildStep { cached: true, .. } => Badge::new("past", "cached", RING),
+            BuildStep { duration_ms: None, .. } => Badge::new("past", "cut off", BAR),
+            _ => Badge::new("good", "ok", TICK),
         }
     }
 

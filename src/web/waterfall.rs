@@ -81,7 +81,7 @@ impl Timings {
                 badge: phase_badge(timing.status, going),
                 took: Took::phase(timing, going),
                 timing: timing.clone(),
-                steps: steps.into_iter().map(|step| Step::new(step, scale, from, &segment)).collect(),
+                steps: steps.into_iter().map(|step| Step::new(step, scale, (from, ms), &segment)).collect(),
                 segment: if skipped { segment } else { scale.place(segment, from, ms) },
             }
         };
@@ -93,8 +93,11 @@ impl Timings {
 }
 
 impl Step {
-    fn new(step: BuildStep, scale: Scale, phase: i64, like: &Segment) -> Self {
-        let took = if step.cached { Took::default() } else { Took::fixed(step.duration_ms) };
+    /// Of a phase that began at an instant and took so many milliseconds.
+    fn new(step: BuildStep, scale: Scale, (phase, ms): (i64, u64), like: &Segment) -> Self {
+        let took = step.duration_ms.filter(|_| !step.cached).map(Took::fixed).unwrap_or_default();
+        // One without an end lasted as long as anybody knows.
+        let length = step.duration_ms.unwrap_or(ms.saturating_sub(step.began_ms));
         let segment = Segment {
             class: if step.failed { "pf" } else { "p1" },
             title: format!("{} {}", step.name, took.text),
@@ -102,7 +105,7 @@ impl Step {
         };
         Self {
             badge: Badge::step(&step),
-            segment: scale.place(segment, phase + step.began_ms as i64, step.duration_ms),
+            segment: scale.place(segment, phase + step.began_ms as i64, length),
             name: step.name,
             took,
         }
@@ -156,7 +159,11 @@ mod tests {
             cached,
             failed,
         };
-        let steps = vec![step(0, 0, true, false), step(1000, 3000, false, true)];
+        let steps = vec![
+            step(0, Some(0), true, false),
+            step(1000, Some(3000), false, true),
+            step(3500, None, false, false),
+        ];
         let timings = Timings::of(&deploy, Some((1, steps)));
         let at = |segment: &Segment| (segment.x.clone(), segment.width.clone(), segment.class);
         let placed: Vec<_> = timings.rows.iter().map(|row| at(&row.segment)).collect();
@@ -172,6 +179,8 @@ mod tests {
         let steps: Vec<_> = timings.rows[1].steps.iter().map(|s| (at(&s.segment), s.badge.word)).collect();
         assert_eq!(steps[0], (("200.0".into(), "4.0".into(), "p1"), "cached"));
         assert_eq!(steps[1], (("300.0".into(), "300.0".into(), "pf"), "failed"));
+        assert_eq!(steps[2], (("550.0".into(), "50.0".into(), "p1"), "cut off"));
+        assert_eq!(timings.rows[1].steps[2].took.text, "");
         let html = timings.render().unwrap();
         assert!(html.contains("RUN &#60;x&#62;") && !html.contains("<x>"), "{html}");
         assert!(Timings::of(&self::deploy(&[]), None).render().unwrap().contains("No phase has begun"));
