@@ -69,6 +69,18 @@
     }
   });
 
+  // Who sees the end of a log still does once the screen is turned. The logs that are seen elsewhere:
+  const left = new WeakSet();
+  document.addEventListener("scroll", ({ target }) => {
+    if (!target.matches?.(".log")) return;
+    if (target.scrollHeight - target.scrollTop - target.clientHeight < 40) left.delete(target);
+    else left.add(target);
+  }, { capture: true, passive: true });
+  addEventListener("resize", () => {
+    for (const log of document.querySelectorAll(".log"))
+      if (!left.has(log) && !log.querySelector(":target")) log.scrollTop = log.scrollHeight;
+  });
+
   // One open question at a time; Escape takes it back.
   const close = (but) => {
     for (const e of document.querySelectorAll("details.ask[open]")) if (e !== but) e.open = false;

@@ -22,6 +22,21 @@ use crate::world::{World, wait_for};
 /// How long a page may take to show what it has to.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The screens on which a page has to be good: colours, width and height.
+const SCREENS: [(&str, u64, u64); 4] =
+    [("light", 1180, 900), ("dark", 1180, 900), ("light", 390, 844), ("dark", 390, 844)];
+
+/// What axe finds. How large a target is it does not ask by itself.
+const VIOLATIONS: &str =
+    "axe.run({ rules: { 'target-size': { enabled: true } } }).then(all => all.violations.map(
+    rule => rule.id + ': ' + rule.nodes.map(n => n.html.slice(0, 200) + ' ' + n.failureSummary).join('; ')))";
+
+/// What a thumb has to hit and is too small for it. Axe lets it pass where there is room around it.
+const SMALL: &str = "return [...document.querySelectorAll('button, summary, .button')].filter(e => {
+    const { width, height } = e.getBoundingClientRect();
+    return e.checkVisibility() && (width < 24 || height < 24);
+}).map(e => e.outerHTML)";
+
 /// A Chromium with a profile of its own, and the driver that moves it.
 pub struct Browser {
     // In the order in which they have to go.
@@ -144,16 +159,53 @@ impl Browser {
         self.runtime.block_on(self.client.execute(script, vec![])).unwrap()
     }
 
-    /// Nothing in the page keeps anybody out, as far as axe can tell (WCAG 2.2 AA and good practice).
+    /// Lays the page out in a width, as a screen of that height in these colours shows it.
+    pub fn look(&self, colours: &str, width: u64, height: u64) {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": colours }] });
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1.5, "mobile": width < 500 });
+        self.emulate("Emulation.setEmulatedMedia", media);
+        self.emulate("Emulation.setDeviceMetricsOverride", size);
+    }
+
+    /// The browser's own window and colours again.
+    pub fn look_as_ever(&self) {
+        self.emulate("Emulation.setEmulatedMedia", json!({ "features": [] }));
+        self.emulate("Emulation.clearDeviceMetricsOverride", json!({}));
+    }
+
+    /// A picture of what is to be seen, as a PNG.
+    pub fn screenshot(&self) -> Vec<u8> {
+        self.runtime.block_on(self.client.screenshot()).unwrap()
+    }
+
+    fn emulate(&self, command: &str, params: Value) {
+        self.issue("goog/cdp/execute", json!({ "cmd": command, "params": params })).unwrap();
+    }
+
+    /// The page is no wider than the screen. A phone would make its text smaller until it fits.
+    pub fn fits(&self, width: u64) {
+        let wide = self.run("return document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(wide <= width, "{} is {wide} pixels wide, on a screen of {width}", self.at());
+    }
+
+    /// Nothing in the page keeps anybody out, on a desk or on a phone, as far as axe can tell (WCAG 2.2
+    /// AA and good practice).
     pub fn axe(&self) {
         let cache =
             std::env::var("XDG_CACHE_HOME").unwrap_or(format!("{}/.cache", std::env::var("HOME").unwrap()));
         let path = Path::new(&cache).join("windlass/axe-4.12.1.min.js");
         let axe = fs::read_to_string(&path).expect("axe, which `scripts/setup.sh --tests` fetches");
         self.run(&axe);
-        let told = "rule => rule.id + ': ' + rule.nodes.map(n => n.html.slice(0, 200) + ' ' + n.failureSummary).join('; ')";
-        let found = self.later(&format!("axe.run().then(all => all.violations.map({told}))"));
-        assert_eq!(found, json!([]), "{}: {found:#}", self.at());
+        for (colours, width, height) in SCREENS {
+            self.look(colours, width, height);
+            self.fits(width);
+            let found = self.later(VIOLATIONS);
+            assert_eq!(found, json!([]), "{} in {colours}, {width} wide: {found:#}", self.at());
+            let small = self.run(SMALL);
+            assert_eq!(small, json!([]), "{}, {width} wide: hard to hit", self.at());
+        }
+        self.look_as_ever();
     }
 
     /// What a promise in the page comes to.
@@ -397,6 +449,7 @@ fn reads_why_a_deploy_failed(app: &App, browser: &Browser) {
     tells_the_failure(browser);
     browser.reload();
     tells_the_failure(browser);
+    tells_it_on_a_phone(browser);
     app.failed(&push.end(), "gate:count", "3", Some("one"));
     every_line_once(browser, id);
 
@@ -424,6 +477,23 @@ fn tells_the_failure(browser: &Browser) {
     }
     assert_eq!(browser.text(".log .f1"), "red & <i>danger</i>");
     browser.is_clean();
+}
+
+/// Between the bars of a phone's browser: the end of the failed phase's log, what still serves and the
+/// next step; and below them where the time went, to be seen.
+fn tells_it_on_a_phone(browser: &Browser) {
+    browser.axe();
+    let width = 390;
+    browser.look("dark", width, 664);
+    browser.fits(width);
+    let parts = "['.excerpt .log > div:last-child', '.note.bad > p:last-child']";
+    let bottom = "css => document.querySelector(css).getBoundingClientRect().bottom";
+    let seen = browser.run(&format!("return {parts}.map({bottom}).filter(y => y > 0 && y < innerHeight)"));
+    assert_eq!(seen.as_array().unwrap().len(), 2, "only {seen} end on the first screen");
+    let bars = "[...document.querySelectorAll('.timings .bar')]";
+    let narrow = format!("return {bars}.filter(bar => bar.getBoundingClientRect().width < 300).length");
+    assert_eq!(browser.run(&narrow), 0);
+    browser.look_as_ever();
 }
 
 /// Asks for a revert to a commit by hand: a click, and one more to confirm.
@@ -531,114 +601,4 @@ fn console_is_clean(browser: &Browser) {
     browser.run("document.body.insertAdjacentHTML('beforeend', '<i style=\"color: red\">x</i>')");
     let said = browser.console().join("\n");
     assert!(said.contains("Content Security Policy"), "the console tells a breach: {said:?}");
-}
-
-/// How a picture is taken: its name, the colours, the width in which the page is laid out, and the
-/// height where that is a screen's and not the page's.
-const LOOKS: [(&str, &str, u64, Option<u64>); 3] =
-    [("light", "light", 1040, None), ("dark", "dark", 1040, None), ("phone", "dark", 390, Some(844))];
-
-/// Where a picture may end: below what is open, or below the list.
-const END: &str = "const parts = document.querySelectorAll('details.phase[open], .deploys');
-    const last = [...parts].at(-1) || document.querySelector('main');
-    return Math.ceil(last.getBoundingClientRect().bottom + scrollY + 20)";
-
-impl Browser {
-    fn look(&self, colours: &str, width: u64, height: u64) {
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": colours }] });
-        let size =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1.5, "mobile": width < 500 });
-        let commands = [("Emulation.setEmulatedMedia", media), ("Emulation.setDeviceMetricsOverride", size)];
-        for (command, params) in commands {
-            self.issue("goog/cdp/execute", json!({ "cmd": command, "params": params })).unwrap();
-        }
-    }
-
-    /// Pictures of the page that is open, in every look.
-    pub fn pictures(&self, folder: &Path, page: &str) {
-        for (look, colours, width, height) in LOOKS {
-            self.look(colours, width, height.unwrap_or(800));
-            let dark = self.run("return matchMedia('(prefers-color-scheme: dark)').matches");
-            assert_eq!(dark, colours == "dark");
-            let fits = self.run("return document.documentElement.scrollWidth <= innerWidth");
-            assert_eq!(fits, true, "{page} is wider than a {look} screen");
-            if height.is_none() {
-                self.look(colours, width, self.run(END).as_u64().unwrap());
-            }
-            self.run("scrollTo(0, 0)");
-            let png = self.runtime.block_on(self.client.screenshot()).unwrap();
-            fs::write(folder.join(format!("{page}-{look}.png")), png).unwrap();
-        }
-    }
-}
-
-/// A life of the guestbook, as somebody would lead it.
-#[test]
-#[ignore = "takes pictures into the folder that WINDLASS_SCREENSHOTS names"]
-fn pictures_of_the_dashboard() {
-    let folder =
-        std::env::var("WINDLASS_SCREENSHOTS").expect("WINDLASS_SCREENSHOTS, a folder for the pictures");
-    let folder = Path::new(&folder);
-    fs::create_dir_all(folder).unwrap();
-    let mut world = World::idle();
-    // A visitor's address has no port.
-    if std::net::TcpListener::bind("0.0.0.0:80").is_ok() {
-        let config = world.config().replace(&format!("http_port = {}", world.port), "http_port = 80");
-        fs::write(world.home.join("config.toml"), config).unwrap();
-        world.port = 80;
-    }
-    world.start();
-    let app = crate::django::guestbook(&world, "guestbook.example.com");
-    let browser = Browser::start(&world, true);
-    browser.open("/");
-    browser.log_in(&first_password(&world));
-    let page = |deploy: i64| browser.open(&format!("/apps/guestbook/deploys/{deploy}"));
-
-    app.commit("A guestbook");
-    app.push();
-    edit(&app, "entries/templates/entries/index.html", "Sign the guestbook", "Sign");
-    app.commit("Say less on the button");
-    app.push();
-    edit(&app, "entries/views.py", "", "import akismet\n");
-    app.commit("Keep spam out with Akismet");
-    app.push();
-    page(app.newest()["id"].as_i64().unwrap());
-    browser.pictures(folder, "failed");
-    app.git(&["reset", "-q", "--hard", "HEAD~1"]).ok();
-
-    edit(&app, "entries/views.py", "all()[:20]", "all()[:50]");
-    app.commit("Show the last fifty entries");
-    app.push();
-    app.world.windlass(&["revert", "guestbook", "--wait"]).ok();
-    edit(&app, "entries/templates/entries/index.html", "3rem auto", "2rem auto");
-    app.commit("Leave less room above the title");
-    let push = app.begin_push(&["main"]);
-    let id = app.wait_for_phase("health");
-    page(id);
-    browser.pictures(folder, "running");
-    push.end();
-    page(id);
-    for gate in ["#phase-2", "#phase-3"] {
-        browser.click(&format!("{gate} > summary"));
-    }
-    browser.pictures(folder, "live");
-    browser.open("/apps/guestbook");
-    browser.pictures(folder, "app");
-    browser.open("/");
-    browser.pictures(folder, "apps");
-    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ada@laptop";
-    app.world.windlass(&["token", "create", "GitHub", "--user", "admin", "--app", "guestbook"]).ok();
-    browser.open("/account");
-    browser.fill("#key", key);
-    browser.click("form[action='/account/keys'] button");
-    browser.shows("main", "ada@laptop");
-    browser.pictures(folder, "account");
-    browser.open("/audit");
-    browser.pictures(folder, "audit");
-}
-
-fn edit(app: &App, path: &str, from: &str, to: &str) {
-    let text = fs::read_to_string(app.work.join(path)).unwrap();
-    assert!(text.contains(from), "no {from:?} in {path}");
-    app.write(path, &text.replacen(from, to, 1));
 }

@@ -29,14 +29,6 @@ impl Browser {
         assert!(icon.as_str().unwrap().contains(&format!("icon-{}-", state.to_lowercase())), "{icon}");
     }
 
-    /// Pictures of the page that is open, where somebody wants to look at them.
-    fn pictured(&self, page: &str) {
-        if let Ok(folder) = std::env::var("WINDLASS_SCREENSHOTS") {
-            std::fs::create_dir_all(&folder).unwrap();
-            self.pictures(std::path::Path::new(&folder), page);
-        }
-    }
-
     fn was_never_loaded_again(&self) {
         assert_eq!(self.run("return window.loadedOnce"), true, "the page was loaded again");
     }
@@ -136,6 +128,10 @@ fn no_page_is_lost_on_a_narrow_screen(browser: &Browser) {
     browser.open("/apps/shop");
     browser.axe();
     browser.pictured("shop");
+    for path in ["/account", "/account/second-factor", "/audit", "/apps/shop/containers", "/apps/nowhere"] {
+        browser.open(path);
+        browser.axe();
+    }
     browser.open("/?show=failed");
     assert_eq!(browser.count(".app"), 1);
     browser.open("/?q=other-0");

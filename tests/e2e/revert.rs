@@ -1,7 +1,6 @@
 //! An app's own pages as a person uses them: going back with open eyes, its environment, its log, its
 //! badge, its end. With a real Django on a real PostgreSQL, since migrations are what cannot be undone.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,14 +29,6 @@ class Migration(migrations.Migration):
     dependencies = [('entries', '0003_tax')]
     operations = [migrations.RunPython(fail)]
 ";
-
-/// Pictures of the page that is open, where somebody wants some.
-fn picture(browser: &Browser, page: &str) {
-    if let Ok(folder) = std::env::var("WINDLASS_SCREENSHOTS") {
-        std::fs::create_dir_all(&folder).unwrap();
-        browser.pictures(Path::new(&folder), page);
-    }
-}
 
 fn edition(app: &App, name: &str) -> String {
     app.write("entries/version.py", &format!("VERSION_TEXT = \"Guestbook, {name} edition\"\n"));
@@ -82,7 +73,6 @@ fn whoever_goes_back_is_told_what_stays_and_an_app_is_run_from_its_pages() {
     browser.arrives("/apps/guestbook");
     browser.shows(".loads tbody", "live");
     browser.axe();
-    picture(&browser, "app");
     filters(&browser);
     says_what_it_does(&world, &app, &browser, &first);
     edits_the_environment(&app, &browser);
@@ -125,7 +115,7 @@ fn says_what_it_does(world: &World, app: &App, browser: &Browser, first: &str) {
         browser.shows(css, part);
     }
     browser.axe();
-    picture(browser, "revert");
+    browser.pictured("revert-migrations");
     browser.click("main > form button");
     browser.shows("#link", "ended: live");
     app.serves(first);
@@ -146,7 +136,7 @@ fn edits_the_environment(app: &App, browser: &Browser) {
     browser.click("form:has(#lines) button");
     browser.shows(".note.calm", "SECURE_HSTS_SECONDS");
     browser.axe();
-    picture(browser, "env");
+    browser.pictured("env-pending");
     let text = browser.text("main");
     assert!(text.contains("SECRET_KEY") && !text.contains("pg-pa55"), "{text}");
     browser.fill("#lines", "no assignment at all");
@@ -183,7 +173,7 @@ fn follows_the_log(world: &World, browser: &Browser) {
     browser.open("/apps/guestbook/logs");
     browser.shows(".applog", "Handling signal: hup");
     assert!(browser.count(".applog .mark") > 1, "more than one release");
-    picture(browser, "output");
+    browser.pictured("log-releases");
     // The server's end is in the browser's own log.
     browser.console();
 }
