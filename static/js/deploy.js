@@ -142,7 +142,12 @@
   at("sections").addEventListener("toggle", (event) => {
     const section = event.target;
     if (!section.open) section.dataset.shut = "";
-    else if (!fixed || "shut" in section.dataset) toEnd(section.querySelector(".log"));
+    else if (!fixed || "shut" in section.dataset) {
+      const log = section.querySelector(".log");
+      toEnd(log);
+      // Few long lines come with the page, and may not fill it.
+      if (log.scrollTop < 200) earlier(log);
+    }
   }, true);
   if (!main.dataset.events) return;
 
