@@ -92,6 +92,9 @@ struct Outcome {
 pub(super) struct Which {
     before: Option<i64>,
     status: Option<String>,
+    /// The page is to stay as it is, also without a script.
+    #[serde(default)]
+    still: bool,
 }
 
 /// What is to be put live.
@@ -108,7 +111,8 @@ pub(super) async fn page(
     AppPath(name): AppPath,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(Which { before, status }) = which.map_err(|_| Error::bad("before= takes a deploy's number"))?;
+    let Query(Which { before, status, still }) =
+        which.map_err(|_| Error::bad("before= takes a deploy's number"))?;
     let unknown =
         |_| Error::bad(format!("status= takes one of {}", OUTCOMES.map(DeployStatus::as_str).join(", ")));
     let chosen =
@@ -164,7 +168,7 @@ pub(super) async fn page(
         scale: Took::fixed(scale),
         older: deploys.last().filter(|_| more).map(|d| d.id),
         newest,
-        going: newest && deploys.iter().any(going),
+        going: newest && !still && deploys.iter().any(going),
         deploys: deploys.iter().map(row).collect(),
         chart: Chart::of(&history),
         slower: sentences(&web, &history).await?,

@@ -49,6 +49,9 @@ pub(super) struct Asked {
     show: Option<Show>,
     #[serde(default)]
     page: usize,
+    /// The page is to stay as it is, also without a script.
+    #[serde(default)]
+    still: bool,
 }
 
 /// A part of the apps.
@@ -190,9 +193,10 @@ async fn show(
         _ => super::State::Failed,
     };
     let layout = Layout::new("Apps", Some(&who)).in_state(state);
+    let drains = |app: &AppBrief| app.live.as_ref().is_some_and(DeployBrief::goes_on);
     html(&AppsPage {
         layout: layout.live("/events".into(), edition, String::new()),
-        going: parts[0].1 > 0 || apps.iter().any(|app| app.live.as_ref().is_some_and(DeployBrief::goes_on)),
+        going: !asked.still && (parts[0].1 > 0 || apps.iter().any(drains)),
         apps: apps.into_iter().map(|app| Row::new(windlass, board, app)).collect(),
         all: seen.len(),
         found: found.len(),

@@ -52,6 +52,9 @@ pub(super) struct Asked {
     q: String,
     /// Of these, those behind this one.
     after: Option<LineAt>,
+    /// The page is to stay as it is, also without a script.
+    #[serde(default)]
+    still: bool,
 }
 
 impl Asked {
@@ -67,7 +70,7 @@ impl Asked {
 
     /// Whether it is about something that stays where it is.
     pub(super) fn is_fixed(&self) -> bool {
-        self.place().is_some() || !self.q.is_empty()
+        self.still || self.place().is_some() || !self.q.is_empty()
     }
 
     /// The text that is looked for; empty for none.

@@ -29,6 +29,7 @@ mod load;
 mod log;
 mod outage;
 mod own_engine;
+mod plain;
 mod process;
 mod proxy;
 mod refs;
