@@ -24,6 +24,7 @@ mod home;
 mod hostile;
 mod house;
 mod https;
+mod keyboard;
 mod kill;
 mod load;
 mod log;
