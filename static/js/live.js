@@ -114,8 +114,10 @@
   };
 
   // A browser has few connections to a server; so a tab in the background has one only while something
-  // runs there, for its title to tell the end.
+  // runs there, for its title to tell the end. Otherwise it looks now and then whether something does.
+  const SELDOM = 15000;
   let source;
+  let look;
   let from = main.dataset.edition;
   const listen = () => {
     source = new EventSource(main.dataset.live + "?from=" + encodeURIComponent(from));
@@ -129,7 +131,11 @@
       if (source.readyState !== EventSource.CLOSED) return;
       // Refused for good, as by a proxy whose server starts again: the browser does not try.
       source = undefined;
-      setTimeout(() => source || document.hidden || (refresh(), listen()), wait);
+      setTimeout(() => {
+        if (source) return;
+        if (!document.hidden) refresh();
+        settle();
+      }, wait);
       wait = Math.min(wait * 2, 30000);
     };
   };
@@ -138,18 +144,21 @@
     stale = true;
     try {
       const answer = await fetch(location.href);
-      if (!answer.ok || answer.redirected) return;
+      if (answer.redirected || (answer.status >= 400 && answer.status < 500)) return;
+      if (!answer.ok) throw answer.status;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       main.dataset.state = page.getElementById("main").dataset.state;
       show();
-      settle();
-    } catch { /* it is looked at again when the tab is */ }
+    } catch { /* the server is away: look again later */ }
+    settle();
   };
   const settle = () => {
     const idle = document.hidden && !/^(running|queued)$/.test(main.dataset.state);
+    clearTimeout(look);
     if (idle) {
       source?.close();
       source = undefined;
+      look = setTimeout(peek, SELDOM);
     } else if (!source) listen();
   };
   document.addEventListener("visibilitychange", () => {
