@@ -33,6 +33,8 @@ struct AppsPage {
     parts: [(Show, usize); 3],
     before: Option<String>,
     after: Option<String>,
+    /// What leads to this page again, before more that is asked.
+    kept: String,
     /// Whether a deploy goes on, so that the page is worth looking at again soon.
     going: bool,
     admin: bool,
@@ -203,6 +205,7 @@ async fn show(
         parts,
         before: (page > 1).then(|| asked.page(page - 1)),
         after: (page < pages).then(|| asked.page(page + 1)),
+        kept: format!("{}&", asked.page(page).trim_start_matches("/?")),
         asked,
         admin: who.is_admin(),
         typed: Typed::new(windlass),

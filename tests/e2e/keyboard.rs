@@ -175,11 +175,15 @@ fn keeps_the_focus_on_a_deploys_page(app: &App, browser: &Browser) {
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("gate:long");
     browser.open(&format!("/apps/shop/deploys/{id}"));
+    browser.tab_to("#cancel > summary");
+    browser.press(&[ENTER]);
+    wait_for("the question", PATIENCE, || (browser.count("#cancel[open]") == 1).then_some(()));
     browser.tab_to("#timings a[href='#phase-1']");
     browser.shows("#timings", "start");
     assert!(browser.is_on("#timings a[href='#phase-1']"), "the focus stays while a phase begins");
     browser.shows("#link", "ended: live");
     assert!(browser.is_on("#timings a[href='#phase-1']"), "the focus stays at the end");
+    assert_eq!(browser.count("#cancel, details.ask[open]"), 0, "no other question opens in its place");
     browser.focus_is_seen();
     app.went_live(&push.end(), "three");
 }

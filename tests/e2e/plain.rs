@@ -145,22 +145,31 @@ fn reads_why_one_failed(app: &App, browser: &Browser) {
     browser.shows("#head .badge", "live");
 }
 
+/// A page that loads itself again, where something goes on, stays as it is for who wants that.
+fn holds_still(browser: &Browser, path: &str, held: &str) {
+    let reloads = || browser.count("noscript meta[http-equiv=refresh]");
+    browser.open(path);
+    wait_for("the page loads itself again", PATIENCE, || (reloads() == 1).then_some(()));
+    browser.click_link("Hold it still");
+    browser.arrives(held);
+    wait_for("the page stays as it is", PATIENCE, || (reloads() == 0).then_some(()));
+}
+
 /// From the page of a deploy that runs, which can be held still meanwhile.
 fn cancels(app: &App, browser: &Browser) {
     app.manifest(ENDLESS);
     app.version("endless");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("gate:long");
-    browser.open("/apps/shop");
+    holds_still(browser, "/?q=shop", "/?page=1&q=shop&still=true");
+    holds_still(browser, "/apps/shop", "/apps/shop?still=true");
     browser.click_link("endless");
     browser.shows("#head .badge", "running");
-    assert_eq!(browser.count("noscript meta[http-equiv=refresh]"), 1, "the page loads itself again");
-    browser.click_link("Hold it still");
-    browser.arrives(&format!("/apps/shop/deploys/{id}?still=true"));
-    assert_eq!(browser.count("meta[http-equiv=refresh]"), 0);
+    let path = format!("/apps/shop/deploys/{id}");
+    holds_still(browser, &path, &format!("{path}?still=true"));
     browser.click("#cancel > summary");
     browser.click("#cancel .danger");
-    browser.arrives(&format!("/apps/shop/deploys/{id}"));
+    browser.arrives(&path);
     ends(browser, "cancelled");
     browser.shows("#head .note", "Still serving");
     assert!(push.end().last().starts_with("CANCELLED"));
