@@ -34,6 +34,8 @@ pub struct AppLogQuery {
     pub before: Option<AppPlace>,
     /// So many lines at most.
     pub count: usize,
+    /// So many bytes of them at most, but one line in any case.
+    pub bytes: usize,
 }
 
 impl AppLogQuery {
@@ -135,21 +137,24 @@ fn read(
         }
     }
     let text = query.text.to_lowercase();
-    let (mut lines, mut left) = (Vec::new(), LOOKED_AT);
+    let (mut lines, mut left, mut room) = (Vec::new(), LOOKED_AT, query.bytes);
     // Beyond the deploys that were looked at there may be others.
     let mut older = ids.last().filter(|_| ids.len() == DEPLOYS as usize).map(|id| AppPlace::beginning(*id));
     for place in ends {
         let (mut stopped, mut at, mut young) = (None, place, false);
         logs.app_before(place, |before, line| {
             let old = query.since.as_ref().is_some_and(|since| line.at < *since);
-            if old || lines.len() >= query.count || left.0 == 0 || left.1 == 0 {
+            let wanted = has(&line.text, &text);
+            let full = lines.len() >= query.count || wanted && !lines.is_empty() && line.text.len() > room;
+            if old || full || left.0 == 0 || left.1 == 0 {
                 stopped = Some(Some(at).filter(|_| !old));
                 return false;
             }
             young = true;
             (left.0, left.1) = (left.0 - 1, left.1.saturating_sub(line.text.len() + 32));
             at = before;
-            if has(&line.text, &text) {
+            if wanted {
+                room = room.saturating_sub(line.text.len());
                 lines.push(line);
             }
             true
@@ -255,6 +260,32 @@ mod tests {
         for bad in ["", "1", "1~x", "1~2~3", &format!("1~2{}", "~1.0.0".repeat(65))] {
             assert!(bad.parse::<AppPlaces>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_page_is_bounded_by_bytes_as_well_and_one_behind_the_other_is_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
+        let id = DeployId(1);
+        let mut writer = logs.write_app(id, crate::logs::Redactor::default()).unwrap();
+        let length = |n: usize| if n == 7 { 900 } else { 10 * n };
+        for n in 1..40 {
+            let at = format!("2026-11-21T10:20:{n:02}.000000000Z");
+            writer.append(&at, false, format!("{}\n", "x".repeat(length(n))).as_bytes()).unwrap();
+        }
+        let (mut lengths, mut before) = (Vec::new(), None);
+        loop {
+            let query = AppLogQuery { before, count: 30, bytes: 500, ..AppLogQuery::default() };
+            let page = read(&logs, &[id], |_, _| true, &query).unwrap();
+            let whole: usize = page.lines.iter().map(|line| line.text.len()).sum();
+            assert!(whole <= 500 || page.lines.len() == 1, "{whole} bytes");
+            lengths.splice(0..0, page.lines.iter().map(|line| line.text.len()));
+            before = page.older;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(lengths, (1..40).map(length).collect::<Vec<_>>());
     }
 
     #[test]

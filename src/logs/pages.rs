@@ -75,11 +75,16 @@ pub enum Place {
 pub struct PageSize {
     /// The most lines.
     pub lines: usize,
-    /// The most bytes; at least two of the longest lines.
+    /// The most bytes; two of the longest lines at least, for a page around one.
     pub bytes: u64,
 }
 
 impl PageSize {
+    /// No more bytes than these.
+    pub fn within(self, bytes: u64) -> Self {
+        Self { bytes: self.bytes.min(bytes), ..self }
+    }
+
     fn half(self) -> Self {
         Self { lines: self.lines.div_ceil(2), bytes: self.bytes.div_ceil(2) }
     }

@@ -110,6 +110,9 @@ pub(super) struct Target {
 pub(super) struct Which {
     before: Option<i64>,
     status: Option<String>,
+    /// The page is to stay as it is, also without a script.
+    #[serde(default)]
+    still: bool,
 }
 
 /// The deploys that are shown, newest first.
@@ -124,7 +127,7 @@ struct List {
 }
 
 impl List {
-    async fn find(web: &Web, app: &AppName, Which { before, status }: Which) -> Result<Self, Error> {
+    async fn find(web: &Web, app: &AppName, Which { before, status, .. }: Which) -> Result<Self, Error> {
         let unknown =
             |_| Error::bad(format!("status= takes one of {}", OUTCOMES.map(DeployStatus::as_str).join(", ")));
         let chosen = status.filter(|word| !word.is_empty()).map(|word| word.parse().map_err(unknown));
@@ -168,6 +171,7 @@ pub(super) async fn page(
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
     let Query(which) = which.map_err(|_| Error::bad("before= takes a deploy's number"))?;
+    let still = which.still;
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let edition = windlass.news.edition(|app| *app == name);
     let app = windlass.known_app(&name).await?;
@@ -191,7 +195,7 @@ pub(super) async fn page(
         scale: Took::fixed(scale),
         older: list.deploys.last().filter(|_| list.more).map(|deploy| deploy.id),
         newest: list.newest,
-        going: list.newest && list.deploys.iter().any(going),
+        going: list.newest && !still && list.deploys.iter().any(going),
         deploys: list.rows(&app, &releases, may, scale),
         chart: Chart::of(&history),
         slower: sentences(&web, &history).await?,

@@ -33,6 +33,8 @@ struct AppsPage {
     parts: [(Show, usize); 3],
     before: Option<String>,
     after: Option<String>,
+    /// What leads to this page again, before more that is asked.
+    kept: String,
     /// Whether a deploy goes on, so that the page is worth looking at again soon.
     going: bool,
     admin: bool,
@@ -49,6 +51,9 @@ pub(super) struct Asked {
     show: Option<Show>,
     #[serde(default)]
     page: usize,
+    /// The page is to stay as it is, also without a script.
+    #[serde(default)]
+    still: bool,
 }
 
 /// A part of the apps.
@@ -190,15 +195,17 @@ async fn show(
         _ => super::State::Failed,
     };
     let layout = Layout::new("Apps", Some(&who)).in_state(state);
+    let drains = |app: &AppBrief| app.live.as_ref().is_some_and(DeployBrief::goes_on);
     html(&AppsPage {
         layout: layout.live("/events".into(), edition, String::new()),
-        going: parts[0].1 > 0 || apps.iter().any(|app| app.live.as_ref().is_some_and(DeployBrief::goes_on)),
+        going: !asked.still && (parts[0].1 > 0 || apps.iter().any(drains)),
         apps: apps.into_iter().map(|app| Row::new(windlass, board, app)).collect(),
         all: seen.len(),
         found: found.len(),
         parts,
         before: (page > 1).then(|| asked.page(page - 1)),
         after: (page < pages).then(|| asked.page(page + 1)),
+        kept: format!("{}&", asked.page(page).trim_start_matches("/?")),
         asked,
         admin: who.is_admin(),
         typed: Typed::new(windlass),

@@ -73,8 +73,8 @@ struct Excerpt {
     rows: String,
 }
 
-/// How much of them.
-const EXCERPT: PageSize = PageSize { lines: 15, bytes: 40 * 1024 };
+/// How much of them: the longest line at least.
+pub(super) const EXCERPT: PageSize = PageSize { lines: 15, bytes: 17 * 1024 };
 
 /// What can be asked for.
 #[derive(Template)]

@@ -13,18 +13,24 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::deploy::Windlass;
-use crate::domain::{Deploy, PhaseStatus, PhaseTiming};
+use crate::domain::{Deploy, DeployStatus, PhaseStatus, PhaseTiming};
 use crate::logs::{Cursor, Hit, LONGEST_QUERY, LineAt, Page, PageSize, Place};
 
+use super::deploy::EXCERPT;
 use super::error::Error;
 use super::view::{Badge, Took, going, phase_badge};
 use super::{DeployPath, Web, ansi, deploy_path};
 
-/// What a page shows of the phase of interest, and what is loaded at once as one scrolls.
-const WINDOW: PageSize = PageSize { lines: 500, bytes: 64 * 1024 };
+/// What a page shows of the phase of interest, and what is loaded at once as one scrolls: two of the
+/// longest lines at least.
+const WINDOW: PageSize = PageSize { lines: 500, bytes: 33 * 1024 };
 
 /// What it shows of the others: their last words.
-const GLANCE: PageSize = PageSize { lines: 100, bytes: 40 * 1024 };
+const GLANCE: PageSize = PageSize { lines: 100, bytes: 17 * 1024 };
+
+/// The most that a page shows of all phases, in bytes. Lines that hardly compress go over the wire in
+/// about their own size, and a page is to be light whatever they hold.
+const ROOM: u64 = 36 * 1024;
 
 /// The most lines that a search shows at once.
 const HITS: usize = 100;
@@ -46,6 +52,9 @@ pub(super) struct Asked {
     q: String,
     /// Of these, those behind this one.
     after: Option<LineAt>,
+    /// The page is to stay as it is, also without a script.
+    #[serde(default)]
+    still: bool,
 }
 
 impl Asked {
@@ -61,7 +70,7 @@ impl Asked {
 
     /// Whether it is about something that stays where it is.
     pub(super) fn is_fixed(&self) -> bool {
-        self.place().is_some() || !self.q.is_empty()
+        self.still || self.place().is_some() || !self.q.is_empty()
     }
 
     /// The text that is looked for; empty for none.
@@ -154,6 +163,13 @@ impl Section {
     }
 }
 
+/// The places of the phases: what is open comes first, and then the latest.
+fn by_interest(opened: &[bool]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..opened.len()).rev().collect();
+    places.sort_by_key(|place| !opened[*place]);
+    places
+}
+
 /// The log of each phase so far, and the place from which the event stream goes on.
 pub(super) async fn sections(
     windlass: &Windlass,
@@ -168,12 +184,21 @@ pub(super) async fn sections(
         None => interesting(timing) && !quiet,
     };
     let opened: Vec<bool> = deploy.phases.iter().enumerate().map(|(n, timing)| open(n, timing)).collect();
+    // Why it failed stands above the log as well.
+    let excerpt = if deploy.status == DeployStatus::Failed { EXCERPT.bytes } else { 0 };
     let read = move || {
-        let page = |(ordinal, open): (usize, bool)| {
-            let size = if open { WINDOW } else { GLANCE };
-            logs.page(id, ordinal, is_asked(ordinal).unwrap_or(Place::Last), size)
-        };
-        opened.into_iter().enumerate().map(page).collect::<Result<Vec<_>, _>>()
+        let mut room = ROOM - excerpt;
+        let mut pages = vec![Page::default(); opened.len()];
+        for ordinal in by_interest(&opened) {
+            let size = if opened[ordinal] { WINDOW } else { GLANCE };
+            let page = match is_asked(ordinal) {
+                Some(place) => logs.page(id, ordinal, place, size)?,
+                None => logs.page(id, ordinal, Place::Last, size.within(room))?,
+            };
+            room = room.saturating_sub(page.text.len() as u64);
+            pages[ordinal] = page;
+        }
+        Ok::<_, std::io::Error>(pages)
     };
     let pages = tokio::task::spawn_blocking(read).await.map_err(Error::defect)??;
     let mut cursor = Cursor::default();

@@ -23,8 +23,8 @@ use super::doors::Who;
 use super::error::Error;
 use super::{AppPath, Layout, Web, ansi, html};
 
-/// Lines on a page.
-const PAGE: usize = 200;
+/// Lines on a page, and bytes of them: a page is to be light also where they hardly compress.
+const PAGE: (usize, usize) = (200, 36 * 1024);
 /// The longest text to look for.
 const LONGEST: usize = 200;
 /// How far back one can look at once.
@@ -94,7 +94,7 @@ pub(super) async fn page(
             Some(nanos_ago(age.0.as_millis() as u64))
         }
     };
-    let query = AppLogQuery { text: q.clone(), since, before, count: PAGE };
+    let query = AppLogQuery { text: q.clone(), since, before, count: PAGE.0, bytes: PAGE.1 };
     let log = web.windlass.app_log(&app, query).await?;
     let link = |more: &str| {
         let mut link = format!("/apps/{app}/logs?q={}&since={}", encoded(&q), encoded(&which.since));

@@ -3,6 +3,7 @@
   const main = document.getElementById("main");
   const deploy = main.dataset.deploy;
   if (!deploy) return;
+  const windlass = window.windlass;
   // The most rows of a phase that stand in the page; the others are a scroll away.
   const LIMIT = 2000;
   const at = (id) => document.getElementById(id);
@@ -142,7 +143,12 @@
   at("sections").addEventListener("toggle", (event) => {
     const section = event.target;
     if (!section.open) section.dataset.shut = "";
-    else if (!fixed || "shut" in section.dataset) toEnd(section.querySelector(".log"));
+    else if (!fixed || "shut" in section.dataset) {
+      const log = section.querySelector(".log");
+      toEnd(log);
+      // Few long lines come with the page, and may not fill it.
+      if (log.scrollTop < 200) earlier(log);
+    }
   }, true);
   if (!main.dataset.events) return;
 
@@ -208,9 +214,9 @@
   const put = (told, parts) => {
     for (const part of parts) {
       if (told[part] === undefined || told[part] === null) continue;
-      const open = at(part).querySelector("details[open]");
-      at(part).innerHTML = told[part];
-      if (open && at(part).querySelector("details")) at(part).querySelector("details").open = true;
+      const fresh = at(part).cloneNode(false);
+      fresh.innerHTML = told[part];
+      windlass.become(at(part), fresh);
     }
     document.dispatchEvent(new CustomEvent("windlass:state"));
   };

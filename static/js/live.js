@@ -23,6 +23,11 @@
   // another script's.
   const key = (e) => e.id || (e.localName === "li" && e.querySelector("a[href]")?.getAttribute("href")) || "";
   const alike = (a, b) => a.nodeName === b.nodeName && key(a) === key(b);
+  const drop = (e) => {
+    const next = e.nextSibling;
+    e.remove();
+    return next;
+  };
   const morph = (old, fresh) => {
     if (old.nodeType !== 1) {
       if (old.data !== fresh.data) old.data = fresh.data;
@@ -38,7 +43,9 @@
     const keys = new Set(wanted.map((e) => e.nodeType === 1 && key(e)));
     for (const e of [...old.children]) if (key(e) && !keys.has(key(e))) e.remove();
     let at = old.firstChild;
-    for (const want of wanted) {
+    for (const [n, want] of wanted.entries()) {
+      // What is not wanted any more does not part what stays from its place.
+      while (at && !alike(at, want) && (at.nodeType !== 1 || !wanted.slice(n).some((e) => alike(at, e)))) at = drop(at);
       const named = want.nodeType === 1 && key(want);
       const have = named ? [...old.children].find((e) => alike(e, want)) : at;
       if (!have || !alike(have, want)) {
@@ -49,11 +56,14 @@
       else old.insertBefore(have, at);
       morph(have, want);
     }
-    while (at) {
-      const next = at.nextSibling;
-      at.remove();
-      at = next;
-    }
+    while (at) at = drop(at);
+  };
+  // As that, with the focus left where it is.
+  const become = windlass.become = (old, fresh) => {
+    windlass.times?.(fresh);
+    const focus = document.activeElement;
+    morph(old, fresh);
+    if (focus !== document.activeElement && focus.isConnected) focus.focus({ preventScroll: true });
   };
 
   // What changed, for who does not see it: parts say it themselves.
@@ -65,11 +75,8 @@
 
   const take = (page) => {
     const fresh = page.getElementById("main");
-    windlass.times?.(fresh);
     const before = new Map(sayings(document));
-    const focus = document.activeElement;
-    morph(main, fresh);
-    if (focus !== document.activeElement && focus.isConnected) focus.focus({ preventScroll: true });
+    become(main, fresh);
     document.title = page.title;
     say(before, sayings(document));
     show();
@@ -107,8 +114,10 @@
   };
 
   // A browser has few connections to a server; so a tab in the background has one only while something
-  // runs there, for its title to tell the end.
+  // runs there, for its title to tell the end. Otherwise it looks now and then whether something does.
+  const SELDOM = 15000;
   let source;
+  let look;
   let from = main.dataset.edition;
   const listen = () => {
     source = new EventSource(main.dataset.live + "?from=" + encodeURIComponent(from));
@@ -122,7 +131,11 @@
       if (source.readyState !== EventSource.CLOSED) return;
       // Refused for good, as by a proxy whose server starts again: the browser does not try.
       source = undefined;
-      setTimeout(() => source || document.hidden || (refresh(), listen()), wait);
+      setTimeout(() => {
+        if (source) return;
+        if (!document.hidden) refresh();
+        settle();
+      }, wait);
       wait = Math.min(wait * 2, 30000);
     };
   };
@@ -131,18 +144,21 @@
     stale = true;
     try {
       const answer = await fetch(location.href);
-      if (!answer.ok || answer.redirected) return;
+      if (answer.redirected || (answer.status >= 400 && answer.status < 500)) return;
+      if (!answer.ok) throw answer.status;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       main.dataset.state = page.getElementById("main").dataset.state;
       show();
-      settle();
-    } catch { /* it is looked at again when the tab is */ }
+    } catch { /* the server is away: look again later */ }
+    settle();
   };
   const settle = () => {
     const idle = document.hidden && !/^(running|queued)$/.test(main.dataset.state);
+    clearTimeout(look);
     if (idle) {
       source?.close();
       source = undefined;
+      look = setTimeout(peek, SELDOM);
     } else if (!source) listen();
   };
   document.addEventListener("visibilitychange", () => {

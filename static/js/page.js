@@ -83,7 +83,12 @@
 
   // One open question at a time; Escape takes it back.
   const close = (but) => {
-    for (const e of document.querySelectorAll("details.ask[open]")) if (e !== but) e.open = false;
+    for (const e of document.querySelectorAll("details.ask[open]")) {
+      if (e === but) continue;
+      // Who stands in it is not left nowhere.
+      if (e.contains(document.activeElement)) e.querySelector("summary").focus();
+      e.open = false;
+    }
   };
   document.addEventListener("click", (event) => close(event.target.closest("details.ask")));
   document.addEventListener("keydown", (event) => event.key === "Escape" && close());

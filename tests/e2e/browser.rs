@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use axum::http::Method;
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::elements::Element;
 use fantoccini::error::CmdError;
 use fantoccini::wd::WebDriverCompatibleCommand;
@@ -152,6 +153,14 @@ impl Browser {
             field.send_keys(text).await
         };
         self.runtime.block_on(fill).unwrap();
+    }
+
+    /// Presses these keys together, as [`fantoccini::key::Key`] has them, wherever the focus is.
+    pub fn press(&self, keys: &[char]) {
+        let down = keys.iter().map(|value| KeyAction::Down { value: *value });
+        let up = keys.iter().rev().map(|value| KeyAction::Up { value: *value });
+        let all = down.chain(up).fold(KeyActions::new("keyboard".into()), KeyActions::then);
+        self.runtime.block_on(self.client.perform_actions(all)).unwrap();
     }
 
     /// What a script in the page returns.

@@ -173,3 +173,87 @@ fn domains_of_an_app_change_without_a_deploy() {
     assert_eq!(world.get("www.test", "/").0, 200);
     assert_eq!(app.deploys().len(), 1, "no deploy");
 }
+
+/// How soon a tab in the background tells what has changed: it looks only now and then.
+const SOME_TIME: Duration = Duration::from_secs(40);
+
+/// A gate that takes longer than a tab in the background waits before it looks.
+const LONG: &str = "[[gates]]\nname = \"long\"\nrun = [\"python\", \"-c\", \"import time; print('begun', flush=True); time.sleep(20); print('done')\"]\n";
+
+/// Every icon that the page had, and whether nobody saw the page meanwhile.
+const NOTES: &str = "window.loadedOnce = true;
+    window.icons = [];
+    const icon = document.getElementById('icon');
+    const note = () => icons.push((document.hidden ? 'hidden ' : 'seen ') + icon.href.match(/icon-[a-z]+-|icon-/)[0]);
+    new MutationObserver(note).observe(icon, { attributes: true })";
+
+impl Browser {
+    /// Waits until a page's tab says so, as who looks at another tab sees it: to ask the page itself
+    /// would bring it to the front.
+    fn tab_says(&self, title: &str) {
+        wait_for(&format!("a tab with the title {title:?}"), SOME_TIME, || {
+            let asked = json!({ "cmd": "Target.getTargets", "params": {} });
+            let tabs = self.issue("goog/cdp/execute", asked).unwrap();
+            tabs["targetInfos"].as_array().unwrap().iter().any(|tab| tab["title"] == title).then_some(())
+        });
+    }
+
+    /// The icons that a page had while another tab was in front.
+    fn icons_in_the_background(&self) -> Vec<String> {
+        let icons: Vec<String> = serde_json::from_value(self.run("return icons")).unwrap();
+        let hidden = icons.iter().filter_map(|icon| icon.strip_prefix("hidden icon-"));
+        hidden.map(|icon| icon.trim_end_matches('-').to_owned()).collect()
+    }
+}
+
+#[test]
+fn a_tab_in_the_background_tells_how_it_stands_and_is_current_once_somebody_looks() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+    let browser = logged_in(&world);
+    browser.run(NOTES);
+    let home = browser.tab();
+    let of_app = browser.new_tab();
+    browser.open("/apps/shop");
+    browser.run(NOTES);
+    let of_deploy = browser.new_tab();
+
+    app.manifest(LONG);
+    app.version("two");
+    let push = app.begin_push(&["main"]);
+    let id = app.wait_for_phase("gate:long");
+    browser.open(&format!("/apps/shop/deploys/{id}"));
+    browser.shows("#phase-2 .log", "begun");
+    browser.run(NOTES);
+    browser.new_tab();
+    browser.tab_says("Running · Apps · Windlass");
+    browser.tab_says("Running · shop · Windlass");
+    app.went_live(&push.end(), "two");
+    for page in ["Apps", "shop", "shop · deploy 2"] {
+        browser.tab_says(&format!("Live · {page} · Windlass"));
+    }
+    app.manifest("[[gates]]\nname = \"no\"\nrun = [\"false\"]\n");
+    app.version("three");
+    app.failed(&app.push(), "gate:no", "1", Some("two"));
+    browser.tab_says("Failed · Apps · Windlass");
+    browser.tab_says("Failed · shop · Windlass");
+
+    browser.to_tab(&of_app);
+    browser.shows("#d3 .badge", "failed");
+    browser.shows("#d2 .badge", "live");
+    assert_eq!(browser.icons_in_the_background(), ["running", "live", "failed"]);
+    browser.was_never_loaded_again();
+    browser.to_tab(&home);
+    browser.shows(".counts", "1 failed last");
+    assert_eq!(browser.icons_in_the_background(), ["running", "live", "failed"]);
+    browser.was_never_loaded_again();
+    browser.to_tab(&of_deploy);
+    browser.shows("#link", "ended: live");
+    browser.shows("#head .badge", "live");
+    assert_eq!(browser.icons_in_the_background(), ["live"]);
+    let log = "return document.querySelector('#phase-2 .log').textContent";
+    assert!(browser.run(log).as_str().unwrap().contains("done"), "what came meanwhile is there");
+    browser.was_never_loaded_again();
+}

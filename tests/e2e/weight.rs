@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use crate::app::App;
 use crate::browser::first_password;
 use crate::world::{World, run};
 
@@ -38,6 +39,48 @@ fn loaded(page: &str) -> BTreeSet<String> {
     tags.filter_map(source).collect()
 }
 
+/// Lines that hardly compress, longer than a screen is wide.
+const NOISE: &str = "import random, string
+letters = random.Random(7)
+for _ in range(500):
+    print(''.join(letters.choices(string.ascii_letters + string.digits, k=400)), flush=True)
+";
+
+/// A page with all that it loads: compressed, light, and of nobody else.
+fn is_light(world: &World, cookie: &str, path: &str) {
+    let page = curl(world, &["-H", cookie], path);
+    let loaded = loaded(&page);
+    assert!(loaded.len() >= 3, "{path} has its style, its script and its icon: {loaded:?}");
+    assert!(loaded.iter().all(|source| source.starts_with("/static/")), "{path}: {loaded:?}");
+    let all = loaded.iter().map(String::as_str).chain([path]);
+    let whole: u64 = all.map(|path| weight(world, cookie, path)).sum();
+    println!("{path} weighs {whole} bytes");
+    assert!(whole <= MOST, "{path} weighs {whole} bytes");
+    assert!(weight(world, cookie, path) < page.len() as u64 || page.len() < 1024, "{path} is compressed");
+}
+
+/// However long the lines are: of a gate that went well, of one that failed, and of the app itself.
+fn long_lines_are_light(world: &World, app: &App, cookie: &str) {
+    let gate = |end: &str| {
+        format!("[[gates]]\nname = \"noise\"\nrun = [\"python\", \"-c\", \"import extra{end}\"]\n")
+    };
+    app.write("extra.py", NOISE);
+    app.manifest(&gate(""));
+    app.version("loud");
+    app.went_live(&app.push(), "loud");
+    let path = format!("/apps/shop/deploys/{}", app.newest()["id"]);
+    for part in ["", "?line=2.250", "?before=2.300", "?q=a"] {
+        is_light(world, cookie, &format!("{path}{part}"));
+    }
+    for part in ["", "?q=a"] {
+        is_light(world, cookie, &format!("/apps/shop/logs{part}"));
+    }
+    app.manifest(&gate("; raise SystemExit(3)"));
+    app.version("loud and wrong");
+    app.failed(&app.push(), "gate:noise", "3", Some("loud"));
+    is_light(world, cookie, &format!("/apps/shop/deploys/{}", app.newest()["id"]));
+}
+
 #[test]
 fn every_page_is_light_and_asks_nobody_else() {
     let world = World::changed(|config| format!("dashboard_domain = \"{DASHBOARD}\"\n{config}"));
@@ -58,16 +101,7 @@ fn every_page_is_light_and_asks_nobody_else() {
     for path in pages {
         // Whoever is in already is not shown the way in.
         let cookie = if path == "/login" { "cookie: none" } else { &cookie };
-        let page = curl(&world, &["-H", cookie], path);
-        let loaded = loaded(&page);
-        assert!(loaded.len() >= 3, "{path} has its style, its script and its icon: {loaded:?}");
-        assert!(loaded.iter().all(|source| source.starts_with("/static/")), "{path}: {loaded:?}");
-        let all = loaded.iter().map(String::as_str).chain([path]);
-        let whole: u64 = all.map(|path| weight(&world, cookie, path)).sum();
-        assert!(whole <= MOST, "{path} weighs {whole} bytes");
-        assert!(
-            weight(&world, cookie, path) < page.len() as u64 || page.len() < 1024,
-            "{path} is compressed"
-        );
+        is_light(&world, cookie, path);
     }
+    long_lines_are_light(&world, &app, &cookie);
 }
