@@ -42,7 +42,7 @@ impl AppLogQuery {
     /// The last `tail` lines, or all that is younger than `since_ms`.
     pub fn newest(since_ms: Option<u64>, tail: usize) -> Self {
         let count = if since_ms.is_some() { usize::MAX } else { tail };
-        Self { since: since_ms.map(nanos_ago), count, ..Self::default() }
+        Self { since: since_ms.map(nanos_ago), count, bytes: usize::MAX, ..Self::default() }
     }
 }
 
@@ -286,6 +286,30 @@ mod tests {
             }
         }
         assert_eq!(lengths, (1..40).map(length).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_an_old_container_printed_beside_its_successor_is_not_older_than_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
+        let at = |second: u32| format!("2026-11-21T10:20:{second:02}.000000000Z");
+        for (id, seconds) in [(1, 0..5), (2, 5..20), (3, 10..30)] {
+            let mut writer = logs.write_app(DeployId(id), crate::logs::Redactor::default()).unwrap();
+            for n in seconds {
+                writer.append(&at(n), false, format!("{id} at {n}\n").as_bytes()).unwrap();
+            }
+        }
+        let ids = [3, 2, 1].map(DeployId);
+        let newest = |query| read(&logs, &ids, |_, _| true, &query).unwrap();
+        let since = |second| AppLogQuery { since: Some(at(second)), ..AppLogQuery::newest(Some(0), 0) };
+        let page = newest(since(18));
+        let texts: Vec<&str> = page.lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!((texts[0], texts[1], texts[2], texts.len()), ("2 at 18", "2 at 19", "3 at 18", 14));
+        assert!(page.older.is_none());
+        assert_eq!(newest(since(0)).lines.len(), 40);
+        let page = newest(AppLogQuery::newest(None, 21));
+        assert_eq!((page.lines[0].text.as_str(), page.lines.len()), ("2 at 19", 21));
+        assert!(page.older.is_some());
     }
 
     #[test]
