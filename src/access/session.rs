@@ -74,10 +74,9 @@ impl Access {
     /// # Errors
     /// The database's.
     pub async fn session(&self, token: &str, address: &str) -> Result<Option<Principal>, AccessError> {
-        let Some(name) = self.store.session_user(&hashed(token)).await? else { return Ok(None) };
-        let user = self.store.user(&name).await?;
+        let Some(user) = self.store.session_user(&hashed(token)).await? else { return Ok(None) };
         let (reach, address) = (user.reach(), address.to_owned());
-        Ok(Some(Principal { name: name.into(), role: user.role, reach, via: Via::Session, address }))
+        Ok(Some(Principal { name: user.name.into(), role: user.role, reach, via: Via::Session, address }))
     }
 
     /// Ends the session that a cookie names.

@@ -79,11 +79,10 @@ impl Windlass {
         Ok(app)
     }
 
-    /// One app, by what is known without asking the engine.
-    pub async fn known_app(&self, name: &AppName) -> Result<App, Error> {
-        let app = self.show(self.store.app(name).await?, None).await?;
-        let status = self.board().await?.status(name);
-        Ok(App { status, ..app })
+    /// An app, by what is known without asking the engine.
+    pub async fn known_app(&self, row: AppRow) -> Result<App, Error> {
+        let status = self.board().await?.status(&row.name);
+        Ok(App { status, ..self.show(row, None).await? })
     }
 
     /// Names of our containers that run; `None` when the engine does not tell soon.
@@ -112,8 +111,8 @@ impl Windlass {
             (Some(_), Some(_)) => AppStatus::Down,
         };
         let remote = self.remote(&row.name);
-        let allowed = self.store.allowance(&row.name).await?;
-        Ok(App { name: row.name, domains: row.domains, remote, status, restarts: None, allowed, live })
+        let (domains, allowed) = (row.domains, row.allowed);
+        Ok(App { name: row.name, domains, remote, status, restarts: None, allowed, live })
     }
 
     /// Allows an app more than every app may: what `more` says takes the place of what was allowed of

@@ -3,30 +3,27 @@
 use std::num::NonZeroU32;
 
 use super::{Store, StoreError};
-use crate::domain::{Allowance, AppName, Bytes, Cpus, Limits};
+use crate::domain::{Allowance, AppName, Bytes, Capability, Cpus, Limits};
 
-type Row = (Option<i64>, Option<u32>, Option<u32>, String);
+/// Memory in bytes, processes, thousandths of a processor, capabilities.
+type Columns = (Option<u64>, Option<NonZeroU32>, Option<u32>, Vec<Capability>);
+
+/// An allowance as a JSON array of its [`Columns`].
+pub(super) fn allowance(columns: Option<String>) -> Result<Allowance, StoreError> {
+    let Some(columns) = columns else { return Ok(Allowance::default()) };
+    let unreadable = |_| StoreError::Unreadable("allowances");
+    let (memory, pids, cpus, capabilities): Columns = serde_json::from_str(&columns).map_err(unreadable)?;
+    let limits = Limits { memory: memory.map(Bytes), pids, cpus: cpus.map(Cpus::from_millis) };
+    Ok(Allowance { limits, capabilities })
+}
 
 impl Store {
     /// What an app is allowed; nothing where there is no such app, as one that goes while it is listed.
     pub async fn allowance(&self, app: &AppName) -> Result<Allowance, StoreError> {
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT memory, pids, cpus, capabilities FROM allowances \
-             WHERE app_id = (SELECT id FROM apps WHERE name = ?)",
-        )
-        .bind(app.as_str())
-        .fetch_optional(&self.reader)
-        .await?;
-        let Some((memory, pids, cpus, capabilities)) = row else { return Ok(Allowance::default()) };
-        Ok(Allowance {
-            limits: Limits {
-                memory: memory.map(|bytes| Bytes(bytes.unsigned_abs())),
-                pids: pids.and_then(NonZeroU32::new),
-                cpus: cpus.map(Cpus::from_millis),
-            },
-            capabilities: serde_json::from_str(&capabilities)
-                .map_err(|_| StoreError::Unreadable("allowances.capabilities"))?,
-        })
+        match self.app(app).await {
+            Err(StoreError::NoApp(_)) => Ok(Allowance::default()),
+            row => Ok(row?.allowed),
+        }
     }
 
     /// Allows an app this, instead of what it was allowed before.

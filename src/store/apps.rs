@@ -4,8 +4,9 @@ use ipnet::Ipv4Net;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::allowances::allowance;
 use super::{Store, StoreError};
-use crate::domain::{AppName, DomainName, Timestamp};
+use crate::domain::{Allowance, AppName, DomainName, Timestamp};
 
 /// An app as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +22,19 @@ pub struct AppRow {
     pub port: Option<u16>,
     /// Whether it is being destroyed.
     pub leaving: bool,
+    /// Whether its badge and its status are there for everybody.
+    pub public: bool,
+    /// What it is allowed beyond what every app may.
+    pub allowed: Allowance,
 }
 
 macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, subnet, port, (SELECT json_group_array(domain ORDER BY ordinal) \
-             FROM domains WHERE app_id = apps.id), leaving FROM apps ",
+             FROM domains WHERE app_id = apps.id), leaving, public, \
+             (SELECT json_array(memory, pids, cpus, json(capabilities)) FROM allowances \
+             WHERE app_id = apps.id) FROM apps ",
             $tail
         )
     };
@@ -61,7 +68,9 @@ impl Store {
                 .await?;
         add_domains(&mut tx, id, domains).await?;
         tx.commit().await?;
-        Ok(AppRow { id, name: name.clone(), domains: domains.to_vec(), subnet, port: None, leaving: false })
+        let (name, domains) = (name.clone(), domains.to_vec());
+        let (port, leaving, public, allowed) = (None, false, false, Allowance::default());
+        Ok(AppRow { id, name, domains, subnet, port, leaving, public, allowed })
     }
 
     /// The app of that name.
@@ -105,15 +114,6 @@ impl Store {
             .execute(&self.writer)
             .await?;
         Ok(())
-    }
-
-    /// Whether an app's badge and status are there for everybody. False where there is no such app.
-    pub async fn is_public(&self, name: &AppName) -> Result<bool, StoreError> {
-        let public: Option<bool> = sqlx::query_scalar("SELECT public FROM apps WHERE name = ?")
-            .bind(name.as_str())
-            .fetch_optional(&self.reader)
-            .await?;
-        Ok(public.unwrap_or(false))
     }
 
     /// Makes an app's badge and status there for everybody, or for nobody.
@@ -177,6 +177,8 @@ fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
         subnet: row.try_get::<String, _>(2)?.parse().map_err(|_| unreadable("apps.subnet"))?,
         port: row.try_get(3)?,
         leaving: row.try_get(5)?,
+        public: row.try_get(6)?,
+        allowed: allowance(row.try_get(7)?)?,
         domains: serde_json::from_str(&domains).map_err(|_| unreadable("domains"))?,
     })
 }

@@ -71,7 +71,7 @@ impl Store {
     ) -> Result<Vec<AuditEntry>, StoreError> {
         let rows: Vec<Row> = match app {
             Some(app) => {
-                sqlx::query_as("SELECT * FROM audit WHERE app = ? AND id < ? ORDER BY id DESC LIMIT ?")
+                sqlx::query_as("SELECT * FROM audit WHERE app = ? AND id < ? ORDER BY id DESC LIMIT ? + 0")
                     .bind(app.as_str())
                     .bind(before.unwrap_or(i64::MAX))
                     .bind(limit)
@@ -79,7 +79,7 @@ impl Store {
                     .await?
             }
             None => {
-                sqlx::query_as("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")
+                sqlx::query_as("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ? + 0")
                     .bind(before.unwrap_or(i64::MAX))
                     .bind(limit)
                     .fetch_all(&self.reader)

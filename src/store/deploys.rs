@@ -304,7 +304,7 @@ impl Store {
         before: Option<DeployId>,
     ) -> Result<Vec<Deploy>, StoreError> {
         let found = sqlx::query_scalar(select!(
-            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.id < ? ORDER BY d.id DESC LIMIT ?"
+            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.id < ? ORDER BY d.id DESC LIMIT ? + 0"
         ))
         .bind(app.as_str())
         .bind(before.map_or(i64::MAX, |id| id.0))
@@ -322,13 +322,14 @@ impl Store {
         below: Option<DeployId>,
     ) -> Result<Vec<DeployId>, StoreError> {
         let app = self.app(app).await?;
-        let ids: Vec<i64> =
-            sqlx::query_scalar("SELECT id FROM deploys WHERE app_id = ? AND id < ? ORDER BY id DESC LIMIT ?")
-                .bind(app.id)
-                .bind(below.map_or(i64::MAX, |id| id.0))
-                .bind(limit)
-                .fetch_all(&self.reader)
-                .await?;
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM deploys WHERE app_id = ? AND id < ? ORDER BY id DESC LIMIT ? + 0",
+        )
+        .bind(app.id)
+        .bind(below.map_or(i64::MAX, |id| id.0))
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
         Ok(ids.into_iter().map(DeployId).collect())
     }
 
@@ -341,8 +342,8 @@ impl Store {
         before: Option<DeployId>,
     ) -> Result<Vec<Deploy>, StoreError> {
         let found = sqlx::query_scalar(select!(
-            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.status = ? AND d.id < ? \
-             ORDER BY d.id DESC LIMIT ?"
+            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.status = +? AND d.id < ? \
+             ORDER BY d.id DESC LIMIT ? + 0"
         ))
         .bind(app.as_str())
         .bind(status.as_str())

@@ -61,12 +61,13 @@ impl Store {
         keep: u32,
         limit: u32,
     ) -> Result<Vec<DeployId>, StoreError> {
-        let ids: Vec<i64> = sqlx::query_scalar(concat!(forgettable!("d.id"), "ORDER BY d.id DESC LIMIT ?3"))
-            .bind(app.as_str())
-            .bind(keep)
-            .bind(limit)
-            .fetch_all(&self.reader)
-            .await?;
+        let ids: Vec<i64> =
+            sqlx::query_scalar(concat!(forgettable!("d.id"), "ORDER BY d.id DESC LIMIT ?3 + 0"))
+                .bind(app.as_str())
+                .bind(keep)
+                .bind(limit)
+                .fetch_all(&self.reader)
+                .await?;
         Ok(ids.into_iter().map(DeployId).collect())
     }
 

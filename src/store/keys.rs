@@ -142,6 +142,19 @@ impl Store {
         rows.into_iter().map(Key::try_from).collect()
     }
 
+    /// The keys of those who may deploy an app, oldest first.
+    pub async fn keys_for(&self, app: &AppName) -> Result<Vec<Key>, StoreError> {
+        let rows: Vec<KeyRow> = sqlx::query_as(keys!(
+            "WHERE u.role = 'admin' OR u.role = 'deployer' AND EXISTS ( \
+              SELECT 1 FROM user_apps WHERE user_id = u.id AND app_id = (SELECT id FROM apps WHERE name = ?)) \
+             ORDER BY k.id"
+        ))
+        .bind(app.as_str())
+        .fetch_all(&self.reader)
+        .await?;
+        rows.into_iter().map(Key::try_from).collect()
+    }
+
     /// The key of that number.
     pub async fn key(&self, id: i64) -> Result<Option<Key>, StoreError> {
         let row: Option<KeyRow> =
@@ -249,6 +262,38 @@ mod tests {
         assert_eq!(store.key(id).await.unwrap(), None);
         let next = store.add_key(&ann, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
         assert!(next > id, "a number is never given twice");
+    }
+
+    #[tokio::test]
+    async fn an_app_is_pushed_to_with_the_keys_of_those_who_may_deploy_it() {
+        let (_dir, store) = scratch().await;
+        let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|name| name.parse().unwrap());
+        for (n, app) in [&shop, &blog].into_iter().enumerate() {
+            store.create_app(app, &[], format!("10.213.{n}.0/26").parse().unwrap()).await.unwrap();
+        }
+        let (one, none) = ([shop.clone()], [].as_slice());
+        for (n, (name, role, apps)) in [
+            ("ann", Role::Admin, none),
+            ("bob", Role::Deployer, &one[..]),
+            ("cat", Role::Viewer, &one[..]),
+            ("dan", Role::Deployer, none),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name: UserName = name.parse().unwrap();
+            store.add_user(&name, "", role, apps).await.unwrap();
+            store
+                .add_key(&name, "laptop", &format!("ssh-ed25519 {n}"), &format!("SHA256:{n}"))
+                .await
+                .unwrap();
+        }
+        let users = async |app| -> Vec<String> {
+            let keys = store.keys_for(app).await.unwrap();
+            keys.iter().map(|key| key.user.to_string()).collect()
+        };
+        assert_eq!(users(&shop).await, ["ann", "bob"]);
+        assert_eq!(users(&blog).await, ["ann"]);
     }
 
     #[tokio::test]

@@ -73,7 +73,7 @@ impl Store {
         let app = self.app(app).await?;
         let applied: Vec<(i64, String)> = sqlx::query_as(
             "SELECT deploy_id, name FROM migrations WHERE app_id = ? AND deploy_id > ? \
-             ORDER BY deploy_id, ordinal LIMIT ?",
+             ORDER BY deploy_id, ordinal LIMIT ? + 0",
         )
         .bind(app.id)
         .bind(after.0)
@@ -83,7 +83,7 @@ impl Store {
         let unknown: Vec<i64> = sqlx::query_scalar(
             "SELECT id FROM deploys d WHERE app_id = ? AND id > ? AND coalesce(migrations_known, 0) = 0 \
              AND (status IN ('live', 'retired') OR EXISTS \
-              (SELECT 1 FROM phases WHERE deploy_id = d.id AND phase LIKE 'gate:%')) ORDER BY id LIMIT ?",
+              (SELECT 1 FROM phases WHERE deploy_id = d.id AND phase LIKE 'gate:%')) ORDER BY id LIMIT ? + 0",
         )
         .bind(app.id)
         .bind(after.0)

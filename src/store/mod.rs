@@ -3,6 +3,9 @@
 //! One connection writes and a few read, so a writer never meets another writer of this process;
 //! every writing transaction begins as one (`BEGIN IMMEDIATE`), because SQLite refuses at once to
 //! upgrade a reading transaction that another process has overtaken.
+//!
+//! A bare `LIMIT ?`, or a bare `?` beside a column that a partial index is for, lets SQLite plan a
+//! statement anew whenever another value is bound (`sqlite3VdbeSetVarmask`); `? + 0` and `+?` do not.
 
 mod allowances;
 mod apps;

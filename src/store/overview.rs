@@ -20,7 +20,7 @@ const PAGE: &str = "SELECT a.name, \
        UNION SELECT * FROM (SELECT id FROM deploys WHERE app_id = a.id \
         AND status NOT IN ('queued', 'running') ORDER BY id DESC LIMIT 1))), \
      (SELECT json_group_array(json_object('id', id, 'status', status, 'duration_ms', duration_ms) ORDER BY id) \
-      FROM (SELECT id, status, duration_ms FROM deploys WHERE app_id = a.id ORDER BY id DESC LIMIT ?2)) \
+      FROM (SELECT id, status, duration_ms FROM deploys WHERE app_id = a.id ORDER BY id DESC LIMIT ?2 + 0)) \
      FROM apps a WHERE a.name IN (SELECT value FROM json_each(?1)) ORDER BY a.name";
 
 const STANDING: &str = "SELECT (SELECT json_group_array(name ORDER BY name) FROM apps), \

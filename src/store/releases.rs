@@ -63,7 +63,7 @@ impl Store {
 
     /// An app's releases, newest first.
     pub async fn releases(&self, app: &AppName, limit: u32) -> Result<Vec<Release>, StoreError> {
-        let rows = sqlx::query(select!("WHERE a.name = ? ORDER BY r.deploy_id DESC LIMIT ?"))
+        let rows = sqlx::query(select!("WHERE a.name = ? ORDER BY r.deploy_id DESC LIMIT ? + 0"))
             .bind(app.as_str())
             .bind(limit)
             .fetch_all(&self.reader)

@@ -1,7 +1,10 @@
 //! Log-ins that go on. Their tokens come in hashed.
 
+use sqlx::FromRow;
+
+use super::users::{COLUMNS, Row};
 use super::{Store, StoreError};
-use crate::domain::{Session, Timestamp, UserName};
+use crate::domain::{Session, Timestamp, User, UserName};
 
 /// How long a session lasts that is not used, in milliseconds.
 pub const IDLE: i64 = 3 * 24 * 3600 * 1000;
@@ -21,6 +24,13 @@ pub struct NewSession<'a> {
     pub address: &'a str,
     /// With which browser.
     pub agent: &'a str,
+}
+
+#[derive(FromRow)]
+struct Seen {
+    #[sqlx(flatten)]
+    user: Row,
+    seen_at: i64,
 }
 
 impl Store {
@@ -46,19 +56,19 @@ impl Store {
 
     /// Whose session it is, if it is one that has not ended, by time or for want of use. That it is
     /// used now is written down, once a minute.
-    pub async fn session_user(&self, token_hash: &[u8]) -> Result<Option<UserName>, StoreError> {
+    pub async fn session_user(&self, token_hash: &[u8]) -> Result<Option<User>, StoreError> {
         let now = Timestamp::now().millis();
-        let row: Option<(String, i64)> = sqlx::query_as(
-            "SELECT name, seen_at FROM sessions JOIN users ON users.id = user_id \
-             WHERE token_hash = ?1 AND expires_at > ?2 AND seen_at > ?2 - ?3",
-        )
+        let row: Option<Seen> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS}, s.seen_at FROM sessions s JOIN users u ON u.id = s.user_id \
+             WHERE s.token_hash = ?1 AND s.expires_at > ?2 AND s.seen_at > ?2 - ?3",
+        )))
         .bind(token_hash)
         .bind(now)
         .bind(IDLE)
         .fetch_optional(&self.reader)
         .await?;
-        let Some((name, seen)) = row else { return Ok(None) };
-        if seen + 60_000 < now {
+        let Some(Seen { user, seen_at }) = row else { return Ok(None) };
+        if seen_at + 60_000 < now {
             // A page is read on a full disk as well.
             let _ = sqlx::query("UPDATE sessions SET seen_at = ? WHERE token_hash = ?")
                 .bind(now)
@@ -66,14 +76,14 @@ impl Store {
                 .execute(&self.writer)
                 .await;
         }
-        Ok(Some(name.parse().map_err(|_| StoreError::Unreadable("users.name"))?))
+        Ok(Some(user.try_into()?))
     }
 
     /// A user's sessions, the one used last first, each with whether `own` is its token's hash.
     pub async fn sessions(&self, user: &UserName, own: &[u8]) -> Result<Vec<(Session, bool)>, StoreError> {
-        type Row = (String, i64, i64, String, String, bool);
+        type Line = (String, i64, i64, String, String, bool);
         let now = Timestamp::now().millis();
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<Line> = sqlx::query_as(
             "SELECT s.id, s.created_at, s.seen_at, s.address, s.agent, s.token_hash = ?1 FROM sessions s \
              WHERE s.user_id = (SELECT id FROM users WHERE name = ?2) AND s.expires_at > ?3 AND s.seen_at > ?3 - ?4 \
              ORDER BY s.seen_at DESC",
@@ -84,7 +94,7 @@ impl Store {
         .bind(IDLE)
         .fetch_all(&self.reader)
         .await?;
-        let read = |(id, created, seen, address, agent, own): Row| {
+        let read = |(id, created, seen, address, agent, own): Line| {
             let (created_at, seen_at) = (Timestamp::from_millis(created), Timestamp::from_millis(seen));
             (Session { id, user: user.clone(), created_at, seen_at, address, agent }, own)
         };

@@ -17,7 +17,7 @@ pub struct Proof {
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     name: String,
     role: String,
     apps: String,
@@ -40,10 +40,11 @@ impl TryFrom<Row> for User {
     }
 }
 
-const USERS: &str = "SELECT u.name, u.role, u.password_hash <> '' AS password, \
+/// Of the users `u`.
+pub(super) const COLUMNS: &str = "u.name, u.role, u.password_hash <> '' AS password, \
      u.sealed_totp IS NOT NULL AS second_factor, u.created_at, \
      (SELECT json_group_array(a.name ORDER BY a.name) FROM user_apps ua JOIN apps a ON a.id = ua.app_id \
-      WHERE ua.user_id = u.id) AS apps FROM users u ";
+      WHERE ua.user_id = u.id) AS apps";
 
 impl Store {
     /// Whether anybody can log in.
@@ -53,9 +54,10 @@ impl Store {
 
     /// Every user, by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(format!("{USERS} ORDER BY u.name")))
-            .fetch_all(&self.reader)
-            .await?;
+        let rows: Vec<Row> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM users u ORDER BY u.name")))
+                .fetch_all(&self.reader)
+                .await?;
         rows.into_iter().map(User::try_from).collect()
     }
 
@@ -64,10 +66,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoUser`].
     pub async fn user(&self, name: &UserName) -> Result<User, StoreError> {
-        let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(format!("{USERS} WHERE u.name = ?")))
-            .bind(name.as_str())
-            .fetch_optional(&self.reader)
-            .await?;
+        let row: Option<Row> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM users u WHERE u.name = ?")))
+                .bind(name.as_str())
+                .fetch_optional(&self.reader)
+                .await?;
         row.ok_or_else(|| StoreError::NoUser(name.clone()))?.try_into()
     }
 

@@ -8,9 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use crate::domain::{
-    App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, Role, size,
-};
+use crate::domain::{App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, size};
 use crate::store::ReleaseLine;
 
 use super::chart::{Chart, WINDOW, not_cached, slower};
@@ -21,7 +19,7 @@ use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
 use super::{AppPath, Layout, Web, deploy_path, html};
 
 /// Deploys on a page.
-const PAGE: u32 = 25;
+const PAGE: u32 = 20;
 /// How one can choose among them.
 const OUTCOMES: [DeployStatus; 5] = [
     DeployStatus::Retired,
@@ -174,7 +172,9 @@ pub(super) async fn page(
     let still = which.still;
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let edition = windlass.news.edition(|app| *app == name);
-    let app = windlass.known_app(&name).await?;
+    let row = store.app(&name).await?;
+    let public = row.public;
+    let app = windlass.known_app(row).await?;
     let list = List::find(&web, &name, which).await?;
     let first = list.is_first();
     let history = if first { history(&web, &app, &list.deploys).await? } else { Vec::new() };
@@ -201,8 +201,8 @@ pub(super) async fn page(
         slower: sentences(&web, &history).await?,
         may,
         admin,
-        keys: if admin && first { Some(keys(&web, &name).await?) } else { None },
-        public: first && store.is_public(&name).await?,
+        keys: if admin && first { Some(store.keys_for(&name).await?) } else { None },
+        public,
         domain: NewDomain::default(),
         app,
     })
@@ -267,22 +267,6 @@ async fn step_to_blame(web: &Web, history: &[Deploy]) -> Result<Option<String>, 
         return Ok(None);
     };
     Ok(not_cached(&now, &before).map(|step| crate::domain::printable(step, 120)))
-}
-
-/// The ssh keys of those who may deploy an app.
-async fn keys(web: &Web, app: &AppName) -> Result<Vec<Key>, Error> {
-    let access = &web.windlass.access;
-    let users = access.users().await.map_err(Error::of)?;
-    let mut keys = access.keys(None).await.map_err(Error::of)?;
-    keys.retain(|key| {
-        let user = users.iter().find(|user| user.name == key.user);
-        user.is_some_and(|user| match user.role {
-            Role::Admin => true,
-            Role::Deployer => user.apps.contains(app),
-            Role::Viewer => false,
-        })
-    });
-    Ok(keys)
 }
 
 /// Whether going back to a release makes a difference.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::domain::{App, AppName, AppStatus};
+use crate::store::StoreError;
 
 use super::Web;
 use super::error::Error;
@@ -41,10 +42,12 @@ pub(super) async fn json(State(web): State<Web>, Path(file): Path<String>) -> Re
 
 async fn public(web: &Web, name: Option<&str>) -> Result<App, Error> {
     let name: AppName = name.and_then(|name| name.parse().ok()).ok_or(Error::NotFound)?;
-    if !web.windlass.store.is_public(&name).await? {
-        return Err(Error::NotFound);
+    // Nobody is told whether there is one that is not.
+    match web.windlass.store.app(&name).await {
+        Ok(row) if row.public => Ok(web.windlass.known_app(row).await?),
+        Ok(_) | Err(StoreError::NoApp(_)) => Err(Error::NotFound),
+        Err(error) => Err(error.into()),
     }
-    Ok(web.windlass.known_app(&name).await?)
 }
 
 /// The name on the left, how it stands on the right. No name and no status has a character that is

@@ -14,14 +14,14 @@ pub(super) const WINDOW: u32 = 30;
 const ENOUGH: usize = 3;
 /// What takes so much longer than its median, as a ratio and in milliseconds, is clearly slower.
 const SLOWER: (f64, u64) = (1.5, 2000);
-/// The picture's size: stretched over the page's width.
-const SIZE: (f64, f64) = (900.0, 100.0);
+/// The picture's size in its own units, so small that whole ones do: stretched over the page's width.
+const SIZE: (u64, u64) = (9000, 1000);
 
 /// The picture: a column for each deploy, oldest first.
 pub(super) struct Chart {
     pub(super) columns: Vec<Column>,
     /// How high the line of the median lies.
-    pub(super) line: String,
+    pub(super) line: u64,
     pub(super) median: String,
     pub(super) longest: String,
 }
@@ -38,10 +38,10 @@ pub(super) struct Column {
 /// What a group of phases took.
 pub(super) struct Piece {
     pub(super) class: &'static str,
-    pub(super) x: String,
-    pub(super) y: String,
-    pub(super) width: String,
-    pub(super) height: String,
+    pub(super) x: u64,
+    pub(super) y: u64,
+    pub(super) width: u64,
+    pub(super) height: u64,
 }
 
 impl Chart {
@@ -50,19 +50,19 @@ impl Chart {
         let longest = deploys.iter().map(length).max().filter(|longest| *longest > 0 && deploys.len() > 1)?;
         let middle = median(deploys.iter().map(length).collect())?;
         // A few columns are not spread over all the width.
-        let width = SIZE.0 / deploys.len().max(12) as f64;
-        let column = |(n, deploy): (usize, &Deploy)| Column::of(deploy, n as f64 * width, width, longest);
+        let width = SIZE.0 / deploys.len().max(12) as u64;
+        let column = |(n, deploy): (usize, &Deploy)| Column::of(deploy, n as u64 * width, width, longest);
         Some(Self {
             columns: deploys.iter().rev().enumerate().map(column).collect(),
-            line: format!("{:.1}", SIZE.1 - height(middle, longest)),
+            line: SIZE.1 - height(middle, longest),
             median: shown(middle),
             longest: shown(longest),
         })
     }
 }
 
-fn height(ms: u64, longest: u64) -> f64 {
-    ms as f64 * SIZE.1 / longest.max(1) as f64
+fn height(ms: u64, longest: u64) -> u64 {
+    ms.saturating_mul(SIZE.1) / longest.max(1)
 }
 
 fn shown(ms: u64) -> String {
@@ -70,23 +70,19 @@ fn shown(ms: u64) -> String {
 }
 
 impl Column {
-    fn of(deploy: &Deploy, x: f64, width: f64, longest: u64) -> Self {
+    fn of(deploy: &Deploy, x: u64, width: u64, longest: u64) -> Self {
         let took = |class: &str| {
             let rows = deploy.phases.iter().filter(|row| phase_group(&row.phase) == class);
             rows.map(|row| row.duration_ms.unwrap_or(0)).sum::<u64>()
         };
         let groups = GROUPS.map(|(class, _)| (class, took(class)));
-        let mut top = SIZE.1;
+        let mut sum = 0;
         let piece = |(class, ms): (&'static str, u64)| {
-            let height = height(ms, longest);
-            top -= height;
-            Piece {
-                class,
-                x: format!("{:.1}", x + width * 0.1),
-                y: format!("{top:.1}"),
-                width: format!("{:.1}", width * 0.8),
-                height: format!("{height:.1}"),
-            }
+            let below = height(sum, longest);
+            sum += ms;
+            let top = height(sum, longest);
+            let (x, width) = (x + width / 10, width * 8 / 10);
+            Piece { class, x, y: SIZE.1.saturating_sub(top), width, height: top - below }
         };
         Self {
             deploy: deploy.id,
@@ -229,11 +225,7 @@ mod tests {
             (newest.cells[0].as_str(), newest.cells[1].as_str(), newest.cells[2].as_str()),
             ("5.0s", "", "0.50s")
         );
-        assert_eq!(
-            (newest.pieces.len(), newest.pieces[1].y.as_str()),
-            (2, "0.0"),
-            "the longest reaches the top"
-        );
+        assert_eq!((newest.pieces.len(), newest.pieces[1].y), (2, 0), "the longest reaches the top");
         assert!(Chart::of(&deploys[..1]).is_none() && Chart::of(&[]).is_none());
         let nothing = [deploy(1, &[]), deploy(2, &[])];
         assert!(Chart::of(&nothing).is_none());

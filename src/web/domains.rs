@@ -65,7 +65,7 @@ async fn show(
     domain: NewDomain,
     not_removed: Option<String>,
 ) -> Result<Html<String>, Error> {
-    let app = web.windlass.known_app(app).await?;
+    let app = web.windlass.known_app(web.windlass.store.app(app).await?).await?;
     let layout = Layout::new(&format!("Domains of {}", app.name), Some(who));
     html(&DomainsPage { layout, app, admin: who.is_admin(), domain, not_removed })
 }

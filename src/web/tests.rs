@@ -403,7 +403,7 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
         world.fail(id, "build", "no", 5).await;
     }
     let page = text(world.get("/apps/shop?status=failed").await).await;
-    assert!(page.contains("?status=failed&#38;before=30\" rel=\"next\""), "{page}");
+    assert!(page.contains("?status=failed&#38;before=35\" rel=\"next\""), "{page}");
 
     world.create_app("blog").await;
     let page = text(world.get("/apps/blog").await).await;
