@@ -128,7 +128,14 @@ fn no_page_is_lost_on_a_narrow_screen(browser: &Browser) {
     browser.open("/apps/shop");
     browser.axe();
     browser.pictured("shop");
-    for path in ["/account", "/account/second-factor", "/audit", "/apps/shop/containers", "/apps/nowhere"] {
+    for path in [
+        "/account",
+        "/account/second-factor",
+        "/audit",
+        "/apps/shop/containers",
+        "/apps/shop/domains",
+        "/apps/nowhere",
+    ] {
         browser.open(path);
         browser.axe();
     }

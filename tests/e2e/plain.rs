@@ -85,11 +85,11 @@ fn changes_its_domains(app: &App, browser: &Browser) {
     answers("www.test", 200);
     browser.fill("#add-domain", "not!");
     browser.click("#domains .fields button");
-    browser.shows("main", "the domain \"not!\" is not valid");
-    browser.open("/apps/shop");
+    browser.shows("#add-domain-refused", "the domain \"not!\" is not valid");
+    assert_eq!(browser.count("#add-domain[value='not!'][aria-invalid]"), 1, "what was typed is still there");
     browser.click("#domains li:nth-child(2) summary");
     browser.click("#domains li:nth-child(2) .danger");
-    browser.arrives("/apps/shop");
+    browser.arrives("/apps/shop#domains");
     wait_for("one domain", PATIENCE, || (browser.count("#domains li") == 1).then_some(()));
     answers("www.test", 404);
     answers("shop.test", 200);
