@@ -282,7 +282,11 @@ fn logs(client: &Client, request: &Request, json: bool) -> Result<Outcome, CliEr
                 .map(|line| line + "\n")
                 .collect(),
             Frame::AppLines { lines } => shown.text(&lines),
-            Frame::Note { text } if !json => plain(&text) + "\n",
+            // What is not the app's does not stand among its lines.
+            Frame::Note { text } => {
+                eprintln!("{}", plain(&text));
+                continue;
+            }
             _ => continue,
         };
         out.write_all(text.as_bytes())?;

@@ -246,7 +246,7 @@ async fn tell_app_log(
     let wanted = query.count;
     let page = windlass.app_log(app, query).await?;
     if page.older.is_some() && page.lines.len() < wanted {
-        let text = format!("there is more; these are the newest {} lines of it", page.lines.len());
+        let text = format!("there may be more; these are the newest {} lines", page.lines.len());
         client.send(&Frame::Note { text }).await?;
     }
     for some in page.lines.chunks(500) {

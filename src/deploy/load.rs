@@ -22,10 +22,9 @@ pub struct Running {
 }
 
 impl Windlass {
-    /// An app's containers with what they take, the live one first. Asks the engine, which measures for a
-    /// second.
+    /// An app's containers with what they take, the live one first; none where there is no such app. Asks
+    /// the engine, which measures for a second.
     pub async fn loads(&self, app: &AppName) -> Result<Vec<Running>, Error> {
-        self.store.app(app).await?;
         let live = self.store.live_deploy(app).await?.map(|live| live.id);
         let containers = self.engine.containers(Some(app), None).await?;
         let look = |container: ContainerState| async move {

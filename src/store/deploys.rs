@@ -29,8 +29,8 @@ pub struct NewDeploy {
     pub source: Option<DeployId>,
 }
 
-/// Deploys, newest first, in one row as a JSON array of [`Row`]s: what SQLite reads is handed over row by row from a
-/// thread of its own, and for a page of deploys that took longer than reading them.
+/// Deploys, newest first, in one row as a JSON array of [`Row`]s: what SQLite reads is handed over row by
+/// row from a thread of its own, and for a page of deploys that took longer than reading them.
 macro_rules! select {
     ($tail:literal) => {
         concat!(

@@ -142,7 +142,8 @@ impl Store {
         rows.into_iter().map(Key::try_from).collect()
     }
 
-    /// The keys of those who may deploy an app, oldest first.
+    /// The keys of those who may deploy an app, oldest first: administrators, and its deployers, as
+    /// [`crate::domain::Principal::may`] has it.
     pub async fn keys_for(&self, app: &AppName) -> Result<Vec<Key>, StoreError> {
         let rows: Vec<KeyRow> = sqlx::query_as(keys!(
             "WHERE u.role = 'admin' OR u.role = 'deployer' AND EXISTS ( \

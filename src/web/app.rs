@@ -168,7 +168,8 @@ pub(super) async fn page(
     AppPath(name): AppPath,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(which) = which.map_err(|_| Error::bad("before= takes a deploy's number"))?;
+    let Query(which) =
+        which.map_err(|_| Error::bad("before= takes a deploy's number, and still= true or false"))?;
     let still = which.still;
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let edition = windlass.news.edition(|app| *app == name);
