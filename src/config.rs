@@ -176,7 +176,11 @@ pub struct Apps {
 impl Apps {
     /// As limits.
     pub fn limits(&self) -> Limits {
-        Limits { memory: Some(self.memory), pids: Some(self.pids), cpus: self.cpus }
+        Limits {
+            memory: Some(self.memory),
+            pids: Some(self.pids),
+            cpus: self.cpus,
+        }
     }
 }
 
@@ -235,20 +239,31 @@ impl Default for Config {
 
 impl Default for Caddy {
     fn default() -> Self {
-        Self { image: "caddy:2".into(), http_port: 80, https_port: 443, tls: Tls::Auto }
+        Self {
+            image: "caddy:2".into(),
+            http_port: 80,
+            https_port: 443,
+            tls: Tls::Auto,
+        }
     }
 }
 
 impl Default for Docker {
     fn default() -> Self {
         let address_pool = Ipv4Net::new_assert([10, 213, 0, 0].into(), 16);
-        Self { socket: "/var/run/docker.sock".into(), timeout: HumanDuration::secs(60), address_pool }
+        Self {
+            socket: "/var/run/docker.sock".into(),
+            timeout: HumanDuration::secs(60),
+            address_pool,
+        }
     }
 }
 
 impl Default for Git {
     fn default() -> Self {
-        Self { max_push: Bytes(1 << 30) }
+        Self {
+            max_push: Bytes(1 << 30),
+        }
     }
 }
 
@@ -267,7 +282,11 @@ impl Default for Build {
 impl Default for Apps {
     fn default() -> Self {
         const PIDS: NonZeroU32 = NonZeroU32::new(512).expect("not zero");
-        Self { memory: Bytes(512 << 20), pids: PIDS, cpus: None }
+        Self {
+            memory: Bytes(512 << 20),
+            pids: PIDS,
+            cpus: None,
+        }
     }
 }
 
@@ -307,8 +326,8 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(ConfigError::Read(path, error)),
         };
-        let config: Self =
-            toml::from_str(&text).map_err(|error| ConfigError::Parse(path.clone(), Box::new(error)))?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse(path.clone(), Box::new(error)))?;
         let wrong = if config.build.concurrency == 0 {
             Some("build.concurrency must be at least 1")
         } else if config.git.max_push.0 == 0 {
@@ -352,20 +371,55 @@ mod tests {
              [keep]\nreleases = 3\ndeploys = 1000\nlogs = \"90d\"\nlog_size = \"256m\"\nbuild_cache = \"off\"\nfree = \"1g\"\n",
         );
         let config = config.unwrap();
-        assert_eq!((config.build.memory, config.keep.build_cache), (Bytes(512 << 20), Bound(None)));
+        assert_eq!(
+            (config.build.memory, config.keep.build_cache),
+            (Bytes(512 << 20), Bound(None))
+        );
         assert_eq!(read("").unwrap().keep.releases, 3);
     }
 
     #[test]
     fn a_mistake_is_named_with_its_line_or_key() {
-        assert!(read("[caddy]\nhtp_port = 80").unwrap_err().contains("line 2"));
-        assert!(read("[build]\nmemory = \"lots\"").unwrap_err().contains("512m"));
-        assert!(read("[keep]\nbuild_cache = \"never\"").unwrap_err().contains("or \"off\""));
-        assert!(read("[apps]\nmemory = \"1m\"").unwrap_err().contains("apps.memory"));
+        assert!(
+            read("[caddy]\nhtp_port = 80")
+                .unwrap_err()
+                .contains("line 2")
+        );
+        assert!(
+            read("[build]\nmemory = \"lots\"")
+                .unwrap_err()
+                .contains("512m")
+        );
+        assert!(
+            read("[keep]\nbuild_cache = \"never\"")
+                .unwrap_err()
+                .contains("or \"off\"")
+        );
+        assert!(
+            read("[apps]\nmemory = \"1m\"")
+                .unwrap_err()
+                .contains("apps.memory")
+        );
         assert!(read("[apps]\ncpus = 0").unwrap_err().contains("line 2"));
-        assert!(read("[keep]\ndeploys = 0").unwrap_err().contains("keep.deploys"));
-        assert!(read("[git]\nmax_push = \"0m\"").unwrap_err().contains("git.max_push"));
-        assert!(read("[build]\nmax_files = 0").unwrap_err().contains("build.max_files"));
-        assert!(read("[build]\nconcurrency = 0").unwrap_err().contains("build.concurrency"));
+        assert!(
+            read("[keep]\ndeploys = 0")
+                .unwrap_err()
+                .contains("keep.deploys")
+        );
+        assert!(
+            read("[git]\nmax_push = \"0m\"")
+                .unwrap_err()
+                .contains("git.max_push")
+        );
+        assert!(
+            read("[build]\nmax_files = 0")
+                .unwrap_err()
+                .contains("build.max_files")
+        );
+        assert!(
+            read("[build]\nconcurrency = 0")
+                .unwrap_err()
+                .contains("build.concurrency")
+        );
     }
 }

@@ -41,16 +41,27 @@ pub fn user_name(uid: u32) -> String {
 
 fn accounts() -> impl Iterator<Item = Account> {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    text.lines().filter_map(parse).collect::<Vec<_>>().into_iter()
+    text.lines()
+        .filter_map(parse)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn parse(line: &str) -> Option<Account> {
     let fields: Vec<&str> = line.split(':').collect();
-    let [name, _, uid, gid, _, home, shell] = fields[..] else { return None };
+    let [name, _, uid, gid, _, home, shell] = fields[..] else {
+        return None;
+    };
     let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
     // Nothing written there is this shell: passwd(5).
     let shell = if shell.is_empty() { "/bin/sh" } else { shell };
-    Some(Account { name: name.into(), uid, gid, home: home.into(), shell: shell.into() })
+    Some(Account {
+        name: name.into(),
+        uid,
+        gid,
+        home: home.into(),
+        shell: shell.into(),
+    })
 }
 
 #[cfg(test)]
@@ -60,9 +71,15 @@ mod tests {
     #[test]
     fn a_line_is_an_account() {
         let git = parse("git:x:990:989:Windlass:/var/lib/windlass:/bin/sh").unwrap();
-        assert_eq!((git.uid, git.gid, git.home), (990, 989, PathBuf::from("/var/lib/windlass")));
+        assert_eq!(
+            (git.uid, git.gid, git.home),
+            (990, 989, PathBuf::from("/var/lib/windlass"))
+        );
         assert_eq!(parse("a:x:1:1::/:").unwrap().shell, "/bin/sh");
-        assert_eq!((parse(""), parse("a:x:one:1::/:/bin/sh"), parse("+::::::")), (None, None, None));
+        assert_eq!(
+            (parse(""), parse("a:x:one:1::/:/bin/sh"), parse("+::::::")),
+            (None, None, None)
+        );
         assert_eq!(user_name(0), "root");
         assert_eq!(user_name(4_000_000_000), "4000000000");
     }

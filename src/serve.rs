@@ -114,11 +114,12 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
 
     let shutdown = CancellationToken::new();
     let socket = home.control_socket();
-    let control =
-        control::open(&socket).map_err(|error| ServeError::Listen(socket.display().to_string(), error))?;
+    let control = control::open(&socket)
+        .map_err(|error| ServeError::Listen(socket.display().to_string(), error))?;
     let listen = windlass.config.listen;
-    let page =
-        TcpListener::bind(listen).await.map_err(|error| ServeError::Listen(listen.to_string(), error))?;
+    let page = TcpListener::bind(listen)
+        .await
+        .map_err(|error| ServeError::Listen(listen.to_string(), error))?;
     let behind_caddy = open_dashboard_socket(&windlass)?;
     let door = |behind| web::router(windlass.clone(), shutdown.clone(), behind);
     let tasks = [
@@ -132,11 +133,19 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
         warn!(%error, "nobody comes in by ssh until that is mended: {error}");
     }
     // Last, so that no start that fails has used up the one time the password is shown.
-    if let Some(password) = windlass.access.first_admin().await.map_err(crate::deploy::Error::from)? {
+    if let Some(password) = windlass
+        .access
+        .first_admin()
+        .await
+        .map_err(crate::deploy::Error::from)?
+    {
         println!("The dashboard's first user is admin, with the password {password}");
         println!("It is shown this once and stored only as a hash.");
     }
-    println!("Windlass is ready. Dashboard: http://{listen}/  Control: {}", socket.display());
+    println!(
+        "Windlass is ready. Dashboard: http://{listen}/  Control: {}",
+        socket.display()
+    );
     info!(%instance, home = %home.path().display(), "ready");
 
     wait_for_signal().await;
@@ -155,7 +164,9 @@ async fn put_in_order(windlass: &Windlass) -> Result<bool, ServeError> {
         Ok(()) => Ok(true),
         Err(error @ crate::deploy::Error::Engine(_)) => {
             println!("{error}");
-            println!("What runs is left as it is; everything is put in order when the engine is back.");
+            println!(
+                "What runs is left as it is; everything is put in order when the engine is back."
+            );
             Ok(false)
         }
         Err(error) => Err(error.into()),
@@ -189,9 +200,13 @@ fn take_home(home: &Home) -> Result<File, ServeError> {
 /// A copy of a home folder has the same mark, and so the same containers. Once the other one's server
 /// has stopped, this one takes them over.
 async fn refuse_twin(windlass: &Windlass) -> Result<(), ServeError> {
-    let Ok(Some(caddy)) = windlass.engine.container(&windlass.naming.caddy()).await else { return Ok(()) };
+    let Ok(Some(caddy)) = windlass.engine.container(&windlass.naming.caddy()).await else {
+        return Ok(());
+    };
     let other = caddy.home.filter(|other| other != windlass.home.path());
-    let lock = other.as_ref().and_then(|other| File::open(other.join("run/lock")).ok());
+    let lock = other
+        .as_ref()
+        .and_then(|other| File::open(other.join("run/lock")).ok());
     match (other, lock.map(|lock| lock.try_lock())) {
         (Some(other), Some(Err(TryLockError::WouldBlock))) => Err(ServeError::Twin(other)),
         _ => Ok(()),
@@ -235,7 +250,11 @@ async fn direct_pages(listener: TcpListener, router: axum::Router, shutdown: Can
 
 /// The dashboard behind Caddy.
 async fn pages(listener: UnixListener, router: axum::Router, shutdown: CancellationToken) {
-    told(axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await);
+    told(
+        axum::serve(listener, router)
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await,
+    );
 }
 
 fn told(served: io::Result<()>) {
@@ -259,8 +278,10 @@ async fn keep_house(windlass: Windlass, shutdown: CancellationToken) {
 }
 
 async fn wait_for_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {

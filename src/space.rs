@@ -24,13 +24,19 @@ pub fn room(path: &Path) -> io::Result<Room> {
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
     let stat = rustix::fs::statvfs(there)?;
     let (free, whole) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-    Ok(Room { free, whole, device: there.metadata()?.dev() })
+    Ok(Room {
+        free,
+        whole,
+        device: there.metadata()?.dev(),
+    })
 }
 
 /// Bytes that a file or folder takes on its disk, without what it links to. What goes while it is
 /// looked at, or may not be seen, counts as nothing.
 pub fn taken(path: &Path) -> u64 {
-    let Ok(metadata) = path.symlink_metadata() else { return 0 };
+    let Ok(metadata) = path.symlink_metadata() else {
+        return 0;
+    };
     let own = metadata.blocks() * 512;
     if !metadata.is_dir() {
         return own;

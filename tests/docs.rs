@@ -9,7 +9,11 @@ const CONFIGURATION: &str = include_str!("../docs/configuration.md");
 /// The blocks of a language in a document.
 fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
-    document.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+    document
+        .split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect()
 }
 
 #[test]
@@ -37,7 +41,10 @@ fn the_mistakes_shown_are_answered_as_shown() {
     ];
     for (mistake, answer) in mistakes.iter().zip(shown) {
         let error = toml::from_str::<Manifest>(mistake).unwrap_err();
-        assert_eq!(format!("windlass.toml: {}\n", error.to_string().trim_end()), answer);
+        assert_eq!(
+            format!("windlass.toml: {}\n", error.to_string().trim_end()),
+            answer
+        );
     }
 }
 
@@ -61,15 +68,21 @@ fn the_json_shown_is_json() {
 #[test]
 fn every_test_that_the_page_on_reliability_names_is_there() {
     let page = include_str!("../docs/reliability.md");
-    let named = page.split('`').filter(|word| word.contains("::") && !word.contains(' '));
+    let named = page
+        .split('`')
+        .filter(|word| word.contains("::") && !word.contains(' '));
     let missing: Vec<&str> = named.filter(|name| !is_test(name)).collect();
     assert_eq!(missing, Vec::<&str>::new());
 }
 
 /// Whether `file::function` is a test of `tests/e2e`.
 fn is_test(name: &str) -> bool {
-    let Some((file, function)) = name.split_once("::") else { return false };
+    let Some((file, function)) = name.split_once("::") else {
+        return false;
+    };
     let path = format!("{}/tests/e2e/{file}.rs", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split("#[test]").skip(1).any(|test| test.contains(&format!("fn {function}(")))
+    text.split("#[test]")
+        .skip(1)
+        .any(|test| test.contains(&format!("fn {function}(")))
 }

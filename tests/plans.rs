@@ -20,7 +20,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use windlass::config::{Config, Home};
 use windlass::deploy::Windlass;
 use windlass::domain::{
-    DeployEvent, DeployId, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release, Trigger,
+    DeployEvent, DeployId, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release,
+    Trigger,
 };
 use windlass::store::{NewDeploy, Sealer, Store};
 use windlass::web::{Behind, router};
@@ -29,7 +30,18 @@ const ROUTES: &str = include_str!("../docs/access.md");
 
 /// Tables that stay small, or of which a page shows all: how many users, keys, tokens and sessions
 /// there are does not grow with deploys.
-const SMALL: &[&str] = &["meta", "users", "u", "keys", "k", "tokens", "t", "sessions", "s", "user_apps"];
+const SMALL: &[&str] = &[
+    "meta",
+    "users",
+    "u",
+    "keys",
+    "k",
+    "tokens",
+    "t",
+    "sessions",
+    "s",
+    "user_apps",
+];
 
 /// What the same pages are asked besides, as their links and forms do.
 const ASKED: &[&str] = &[
@@ -79,7 +91,10 @@ async fn fill(store: &Store) {
     for (n, name) in ["shop", "blog"].into_iter().enumerate() {
         let app = name.parse().unwrap();
         let domains = [format!("{name}.example.com").parse().unwrap()];
-        store.create_app(&app, &domains, format!("10.213.{n}.0/26").parse().unwrap()).await.unwrap();
+        store
+            .create_app(&app, &domains, format!("10.213.{n}.0/26").parse().unwrap())
+            .await
+            .unwrap();
         for number in 0..4 {
             let new = NewDeploy {
                 app: app.clone(),
@@ -91,15 +106,24 @@ async fn fill(store: &Store) {
                 source: None,
             };
             let (id, _) = store.queue_deploy(&new).await.unwrap();
-            store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+            store
+                .change_deploy(id, DeployEvent::Start, None, None)
+                .await
+                .unwrap();
             store.begin_phase(id, 0, &Phase::Build).await.unwrap();
             if number == 3 {
                 continue;
             }
             store.end_phase(id, 0, PhaseStatus::Ok, 10).await.unwrap();
             if number == 2 {
-                let why = Failure { phase: "build".into(), message: "no".into() };
-                store.change_deploy(id, DeployEvent::Fail, Some(&why), Some(10)).await.unwrap();
+                let why = Failure {
+                    phase: "build".into(),
+                    message: "no".into(),
+                };
+                store
+                    .change_deploy(id, DeployEvent::Fail, Some(&why), Some(10))
+                    .await
+                    .unwrap();
                 continue;
             }
             let release = Release {
@@ -122,18 +146,35 @@ async fn fill(store: &Store) {
 async fn log_in(windlass: &Windlass, router: &Router) -> String {
     let password = windlass.access.first_admin().await.unwrap().unwrap();
     let form = Body::from(format!("name=admin&password={password}&next=/"));
-    let request = Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
-    let response = router.clone().oneshot(request.body(form).unwrap()).await.unwrap();
+    let request =
+        Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
+    let response = router
+        .clone()
+        .oneshot(request.body(form).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    response.headers()["set-cookie"]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// Every route that shows something, as the reference lists them, with an app and a deploy put in.
 fn shown() -> Vec<String> {
-    let rows = ROUTES.lines().filter_map(|line| line.strip_prefix("| GET | `")?.split('`').next());
+    let rows = ROUTES
+        .lines()
+        .filter_map(|line| line.strip_prefix("| GET | `")?.split('`').next());
     let paths = rows.filter(|path| !path.starts_with("/git/"));
     let mut all: Vec<String> = paths
-        .map(|path| path.replace("{app}", "shop").replace("{name}", "shop").replace("{id}", "2"))
+        .map(|path| {
+            path.replace("{app}", "shop")
+                .replace("{name}", "shop")
+                .replace("{id}", "2")
+        })
         .collect();
     // What is asked of the same pages besides.
     all.extend(ASKED.iter().map(|path| (*path).to_owned()));
@@ -150,7 +191,10 @@ async fn plan(pool: &SqlitePool, statement: &str) -> Vec<String> {
 
 /// Whether a step reads a table from end to end that grows with use.
 fn reads_all(step: &str) -> bool {
-    let Some(table) = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()) else {
+    let Some(table) = step
+        .strip_prefix("SCAN ")
+        .and_then(|rest| rest.split(' ').next())
+    else {
         return false;
     };
     let made_up = table == "json_each" || table == "CONSTANT" || table.starts_with('(');
@@ -160,7 +204,9 @@ fn reads_all(step: &str) -> bool {
 }
 
 async fn raw(home: &Path) -> SqlitePool {
-    SqlitePool::connect_with(SqliteConnectOptions::new().filename(home.join("windlass.db"))).await.unwrap()
+    SqlitePool::connect_with(SqliteConnectOptions::new().filename(home.join("windlass.db")))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -170,7 +216,9 @@ async fn every_page_finds_what_it_shows_by_an_index() {
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let sealer = Sealer::open(&dir.path().join("secret.key")).unwrap();
-    let store = Store::open(&dir.path().join("windlass.db"), sealer).await.unwrap();
+    let store = Store::open(&dir.path().join("windlass.db"), sealer)
+        .await
+        .unwrap();
     fill(&store).await;
     let home = Home::new(dir.path()).unwrap();
     let windlass = Windlass::new(home, Config::default(), store, "0a1b2c").unwrap();
@@ -181,11 +229,20 @@ async fn every_page_finds_what_it_shows_by_an_index() {
     let paths = shown();
     assert!(paths.len() > 15, "{paths:?}");
     for path in &paths {
-        let request = Request::get(path).header("cookie", &cookie).body(Body::empty()).unwrap();
+        let request = Request::get(path)
+            .header("cookie", &cookie)
+            .body(Body::empty())
+            .unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        assert!(!status.is_server_error() || status == StatusCode::SERVICE_UNAVAILABLE, "{path}: {status}");
-        assert!(status == StatusCode::OK || !ASKED.contains(&path.as_str()), "{path}: {status}");
+        assert!(
+            !status.is_server_error() || status == StatusCode::SERVICE_UNAVAILABLE,
+            "{path}: {status}"
+        );
+        assert!(
+            status == StatusCode::OK || !ASKED.contains(&path.as_str()),
+            "{path}: {status}"
+        );
         // An event stream has no end.
         let body = to_bytes(response.into_body(), 10 << 20);
         let _ = tokio::time::timeout(Duration::from_millis(300), body).await;
@@ -195,18 +252,29 @@ async fn every_page_finds_what_it_shows_by_an_index() {
     let ran: Vec<String> = statements.0.lock().unwrap().iter().cloned().collect();
     let asks = |statement: &&String| statement.to_uppercase().starts_with("SELECT");
     assert!(ran.iter().filter(asks).count() > 15, "{ran:#?}");
-    assert!(ran.iter().all(|statement| !statement.ends_with('…')), "statements are told whole: {ran:#?}");
+    assert!(
+        ran.iter().all(|statement| !statement.ends_with('…')),
+        "statements are told whole: {ran:#?}"
+    );
     for statement in ran.iter().filter(asks) {
         let steps = plan(&pool, statement).await;
-        assert!(!steps.iter().any(|step| reads_all(step)), "{statement}\n{steps:#?}");
+        assert!(
+            !steps.iter().any(|step| reads_all(step)),
+            "{statement}\n{steps:#?}"
+        );
     }
-    assert_eq!(DeployId(2), windlass.store.deploy(DeployId(2)).await.unwrap().id);
+    assert_eq!(
+        DeployId(2),
+        windlass.store.deploy(DeployId(2)).await.unwrap().id
+    );
 }
 
 #[test]
 fn a_table_that_is_read_from_end_to_end_is_found_out() {
     assert!(reads_all("SCAN deploys") && reads_all("SCAN d USING COVERING INDEX deploys_by_app"));
-    assert!(!reads_all("SCAN apps USING INDEX sqlite_autoindex_apps_1") && !reads_all("SCAN users"));
+    assert!(
+        !reads_all("SCAN apps USING INDEX sqlite_autoindex_apps_1") && !reads_all("SCAN users")
+    );
     assert!(!reads_all("SEARCH d USING INDEX deploys_by_app (app_id=?)"));
     assert!(!reads_all("SCAN json_each VIRTUAL TABLE INDEX 1:") && !reads_all("SCAN CONSTANT ROW"));
 }

@@ -23,15 +23,46 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("access", &["store", "domain", "config"]),
     (
         "deploy",
-        &["access", "machine", "git", "engine", "proxy", "store", "logs", "space", "domain", "config"],
+        &[
+            "access", "machine", "git", "engine", "proxy", "store", "logs", "space", "domain",
+            "config",
+        ],
     ),
-    ("web", &["access", "control", "deploy", "store", "logs", "domain", "config"]),
-    ("control", &["access", "deploy", "store", "logs", "domain", "config"]),
-    ("serve", &["web", "control", "deploy", "store", "logs", "domain", "config", "telemetry"]),
-    ("cli", &["serve", "access", "backup", "control", "git", "machine", "logs", "domain", "config"]),
+    (
+        "web",
+        &[
+            "access", "control", "deploy", "store", "logs", "domain", "config",
+        ],
+    ),
+    (
+        "control",
+        &["access", "deploy", "store", "logs", "domain", "config"],
+    ),
+    (
+        "serve",
+        &[
+            "web",
+            "control",
+            "deploy",
+            "store",
+            "logs",
+            "domain",
+            "config",
+            "telemetry",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "serve", "access", "backup", "control", "git", "machine", "logs", "domain", "config",
+        ],
+    ),
     (
         "cli/doctor",
-        &["access", "control", "machine", "engine", "proxy", "store", "git", "space", "domain", "config"],
+        &[
+            "access", "control", "machine", "engine", "proxy", "store", "git", "space", "domain",
+            "config",
+        ],
     ),
     ("main", &["cli"]),
     ("lib", &[]),
@@ -111,7 +142,10 @@ fn first_words(group: &str) -> Vec<String> {
 }
 
 fn word(text: &str) -> Option<String> {
-    let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let word: String = text
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -128,20 +162,28 @@ fn violations(path: &str, text: &str) -> Vec<String> {
     let mut wrong: Vec<String> = named(&code, "crate::")
         .into_iter()
         .chain(named(&code, &"super::".repeat(deep)))
-        .filter(|name| name != own && modules.contains(name.as_str()) && !allowed.contains(&name.as_str()))
+        .filter(|name| {
+            name != own && modules.contains(name.as_str()) && !allowed.contains(&name.as_str())
+        })
         .map(|name| format!("src/{path}: {part} must not name {name}"))
         .collect();
     if part == "domain" {
-        let uses =
-            code.lines().filter_map(|line| line.trim().trim_start_matches("pub ").strip_prefix("use "));
+        let uses = code
+            .lines()
+            .filter_map(|line| line.trim().trim_start_matches("pub ").strip_prefix("use "));
         // `use DeployEvent as E` in a function names a type; crates are lower case.
-        let crates = uses.filter_map(word).filter(|name| name.starts_with(|c: char| c.is_lowercase()));
+        let crates = uses
+            .filter_map(word)
+            .filter(|name| name.starts_with(|c: char| c.is_lowercase()));
         let crates = crates.filter(|name| !["super", "crate", "self"].contains(&name.as_str()));
         // A module of its own is named as a crate would be.
         let foreign = crates.filter(|name| {
-            !DOMAIN_CRATES.contains(&name.as_str()) && !source().join(format!("domain/{name}.rs")).exists()
+            !DOMAIN_CRATES.contains(&name.as_str())
+                && !source().join(format!("domain/{name}.rs")).exists()
         });
-        wrong.extend(foreign.map(|name| format!("src/{path}: domain must not use the crate {name}")));
+        wrong.extend(
+            foreign.map(|name| format!("src/{path}: domain must not use the crate {name}")),
+        );
     }
     wrong
 }
@@ -173,7 +215,10 @@ fn imports_point_one_way() {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
-        wrong.extend(violations(path.strip_prefix(source()).unwrap().to_str().unwrap(), &text));
+        wrong.extend(violations(
+            path.strip_prefix(source()).unwrap().to_str().unwrap(),
+            &text,
+        ));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -186,9 +231,15 @@ fn a_line_that_goes_against_the_rules_is_found() {
         ("git/mod.rs", "use crate::engine::Engine;"),
         ("git/mod.rs", "fn f() { crate::store::open(); }"),
         ("logs/mod.rs", "use crate::{domain::App, store::Store};"),
-        ("logs/mod.rs", "use crate::{\n    domain::{App, Deploy},\n    proxy,\n};"),
+        (
+            "logs/mod.rs",
+            "use crate::{\n    domain::{App, Deploy},\n    proxy,\n};",
+        ),
         ("deploy/run.rs", "use crate::web::router;"),
-        ("deploy/run.rs", "#[cfg(test)]\nmod tests {\n    use crate::web;\n}\nuse crate::cli::run;"),
+        (
+            "deploy/run.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::web;\n}\nuse crate::cli::run;",
+        ),
         ("web/apps.rs", "use crate::engine::Engine;"),
         ("cli/commands.rs", "use crate::engine::Engine;"),
         ("cli/commands.rs", "pub use crate::store::Store;"),
@@ -197,7 +248,12 @@ fn a_line_that_goes_against_the_rules_is_found() {
         ("deploy/run.rs", "use super::super::web::router;"),
         ("new.rs", ""),
     ] {
-        assert_eq!(violations(path, text).len(), 1, "{path}: {text}: {:?}", violations(path, text));
+        assert_eq!(
+            violations(path, text).len(),
+            1,
+            "{path}: {text}: {:?}",
+            violations(path, text)
+        );
     }
 }
 
@@ -208,14 +264,30 @@ fn what_the_rules_allow_is_left_alone() {
             "domain/app.rs",
             "use std::fmt;\nuse serde::Serialize;\nuse super::name::AppName;\nuse crate::domain::Deploy;",
         ),
-        ("git/mod.rs", "use crate::domain::{AppName, CommitId};\nuse crate::git::GitError;"),
-        ("git/mod.rs", "// use crate::engine::Engine;\nconst HELP: &str = \"crate::store::open\";"),
-        ("git/mod.rs", "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}\n"),
-        ("web/apps.rs", "use crate::deploy::Windlass;\nuse mycrate::engine::Engine;"),
+        (
+            "git/mod.rs",
+            "use crate::domain::{AppName, CommitId};\nuse crate::git::GitError;",
+        ),
+        (
+            "git/mod.rs",
+            "// use crate::engine::Engine;\nconst HELP: &str = \"crate::store::open\";",
+        ),
+        (
+            "git/mod.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}\n",
+        ),
+        (
+            "web/apps.rs",
+            "use crate::deploy::Windlass;\nuse mycrate::engine::Engine;",
+        ),
         ("cli/doctor/engine.rs", "use crate::engine::Engine;"),
         ("serve.rs", "use crate::web;\nuse crate::control::server;"),
     ] {
-        assert_eq!(violations(path, text), Vec::<String>::new(), "{path}: {text}");
+        assert_eq!(
+            violations(path, text),
+            Vec::<String>::new(),
+            "{path}: {text}"
+        );
     }
 }
 
@@ -223,7 +295,10 @@ fn what_the_rules_allow_is_left_alone() {
 fn unsafe_code_is_forbidden() {
     let manifest = fs::read_to_string(source().with_file_name("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
-    assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    assert_eq!(
+        manifest["lints"]["rust"]["unsafe_code"].as_str(),
+        Some("forbid")
+    );
 }
 
 #[test]

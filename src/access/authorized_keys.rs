@@ -52,23 +52,40 @@ impl FromStr for PublicKey {
         let mut key = ssh_key::PublicKey::from_openssh(text).map_err(|_| unreadable.to_owned())?;
         match (key.algorithm(), key.key_data()) {
             (Algorithm::Dsa, _) => {
-                return Err("DSA keys are not accepted: ssh-keygen -t ed25519 makes a better one".into());
+                return Err(
+                    "DSA keys are not accepted: ssh-keygen -t ed25519 makes a better one".into(),
+                );
             }
-            (_, KeyData::Rsa(rsa)) if rsa.n.as_positive_bytes().is_none_or(|n| n.len() * 8 < RSA_BITS) => {
+            (_, KeyData::Rsa(rsa))
+                if rsa
+                    .n
+                    .as_positive_bytes()
+                    .is_none_or(|n| n.len() * 8 < RSA_BITS) =>
+            {
                 return Err(format!(
                     "an RSA key needs {RSA_BITS} bits at least: ssh-keygen -t ed25519 makes a better one"
                 ));
             }
             (Algorithm::Other(_), _) => {
-                return Err("keys of that kind are not known here: use ed25519, ecdsa or rsa".into());
+                return Err(
+                    "keys of that kind are not known here: use ed25519, ecdsa or rsa".into(),
+                );
             }
             _ => {}
         }
         let comment = crate::domain::printable(key.comment().trim(), 80);
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         key.set_comment("");
-        let text = key.to_openssh().map_err(|_| unreadable.to_owned())?.trim().to_owned();
-        Ok(Self { text, fingerprint, comment })
+        let text = key
+            .to_openssh()
+            .map_err(|_| unreadable.to_owned())?
+            .trim()
+            .to_owned();
+        Ok(Self {
+            text,
+            fingerprint,
+            comment,
+        })
     }
 }
 
@@ -94,8 +111,14 @@ fn command(binary: &Path, home: &Path) -> io::Result<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
     let text = |path: &Path| {
         let text = path.to_str().filter(|text| text.bytes().all(plain));
-        let refused = || format!("{} has characters other than a-z, A-Z, 0-9 and /._-", path.display());
-        text.map(str::to_owned).ok_or_else(|| io::Error::other(refused()))
+        let refused = || {
+            format!(
+                "{} has characters other than a-z, A-Z, 0-9 and /._-",
+                path.display()
+            )
+        };
+        text.map(str::to_owned)
+            .ok_or_else(|| io::Error::other(refused()))
     };
     Ok(format!("{} --home {} ssh", text(binary)?, text(home)?))
 }
@@ -106,7 +129,8 @@ const HEAD: &str =
 
 fn lines(keys: &[Key], command: &str) -> String {
     let line = |key: &Key| format!("{LINE_PREFIX}{command} {}\" {}\n", key.id, key.public_key);
-    keys.iter().fold(HEAD.to_owned(), |text, key| text + &line(key))
+    keys.iter()
+        .fold(HEAD.to_owned(), |text, key| text + &line(key))
 }
 
 /// Written beside and moved into place: sshd reads the old list or the new one. A list that somebody
@@ -115,14 +139,25 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     match fs::read_to_string(path) {
         Ok(there) if there == text => return Ok(()),
         Ok(there) if !there.is_empty() && !there.starts_with(HEAD) => {
-            return Err(io::Error::other(format!("{} is not windlass's; move it away", path.display())));
+            return Err(io::Error::other(format!(
+                "{} is not windlass's; move it away",
+                path.display()
+            )));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && text == HEAD => return Ok(()),
         _ => {}
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(path))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path.parent().unwrap_or(path))?;
     let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(beside, path)
@@ -133,8 +168,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ED25519: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ann@laptop";
+    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ann@laptop";
 
     #[test]
     fn a_key_is_read_as_it_is_pasted() {
@@ -163,11 +197,17 @@ mod tests {
             used_at: None,
         };
         let text = lines(&[stored], &command);
-        let line = format!("restrict,command=\"/srv/w/run/windlass --home /srv/w ssh 7\" {}", key.text);
+        let line = format!(
+            "restrict,command=\"/srv/w/run/windlass --home /srv/w ssh 7\" {}",
+            key.text
+        );
         assert_eq!(text.lines().nth(1), Some(line.as_str()));
         assert_eq!(text.lines().count(), 2);
         for bad in ["/srv/a b", "/srv/\"; id #", "/srv/$HOME", "/srv/ü"] {
-            assert!(super::command(Path::new("/w"), Path::new(bad)).is_err(), "{bad}");
+            assert!(
+                super::command(Path::new("/w"), Path::new(bad)).is_err(),
+                "{bad}"
+            );
         }
     }
 

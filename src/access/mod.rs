@@ -86,7 +86,12 @@ pub struct Access {
 impl Access {
     /// The gate of the installation at `home`.
     pub fn new(store: Store, home: Home) -> Self {
-        Self { store, passwords: Passwords::new(), limits: Arc::new(Limits::new()), home }
+        Self {
+            store,
+            passwords: Passwords::new(),
+            limits: Arc::new(Limits::new()),
+            home,
+        }
     }
 
     /// Who somebody on the control socket is.
@@ -100,13 +105,22 @@ impl Access {
                 let key = self.store.key(id).await?.ok_or(Denied::NobodyKnown)?;
                 let user = self.store.user(&key.user).await?;
                 let reach = user.reach();
-                let who =
-                    Principal { name: user.name.into(), role: user.role, reach, via: Via::Key(id), address };
+                let who = Principal {
+                    name: user.name.into(),
+                    role: user.role,
+                    reach,
+                    via: Via::Key(id),
+                    address,
+                };
                 self.came_in(&who).await;
                 Ok(who)
             }
             Caller::Token(id, address) => {
-                let token = self.store.token_by_id(id).await?.ok_or(Denied::NobodyKnown)?;
+                let token = self
+                    .store
+                    .token_by_id(id)
+                    .await?
+                    .ok_or(Denied::NobodyKnown)?;
                 self.of_token(token, address).await
             }
         }
@@ -117,15 +131,31 @@ impl Access {
     /// # Errors
     /// [`Denied::NobodyKnown`].
     pub async fn token(&self, secret: &str, address: &str) -> Result<Principal, AccessError> {
-        let token = self.store.token(&hashed(secret)).await?.ok_or(Denied::NobodyKnown)?;
+        let token = self
+            .store
+            .token(&hashed(secret))
+            .await?
+            .ok_or(Denied::NobodyKnown)?;
         self.of_token(token, address.to_owned()).await
     }
 
-    async fn of_token(&self, token: crate::domain::Token, address: String) -> Result<Principal, AccessError> {
+    async fn of_token(
+        &self,
+        token: crate::domain::Token,
+        address: String,
+    ) -> Result<Principal, AccessError> {
         let user = self.store.user(&token.user).await?;
-        let apps = token.apps.map_or(Reach::All, |apps| Reach::Only(apps.into_iter().collect()));
+        let apps = token
+            .apps
+            .map_or(Reach::All, |apps| Reach::Only(apps.into_iter().collect()));
         let (reach, via) = (user.reach(), Via::Token(token.id));
-        let who = Principal { name: user.name.into(), role: user.role, reach, via, address };
+        let who = Principal {
+            name: user.name.into(),
+            role: user.role,
+            reach,
+            via,
+            address,
+        };
         let who = who.within(token.scope, &apps);
         self.came_in(&who).await;
         Ok(who)
@@ -150,7 +180,13 @@ impl Access {
         let owner = match needs {
             Needs::Key(id) => self.store.key(*id).await?.map(|key| key.user),
             // One that has expired is still its owner's to revoke.
-            Needs::Token(id) => self.store.tokens().await?.into_iter().find(|t| t.id == *id).map(|t| t.user),
+            Needs::Token(id) => self
+                .store
+                .tokens()
+                .await?
+                .into_iter()
+                .find(|t| t.id == *id)
+                .map(|t| t.user),
             _ => None,
         };
         let needs = &owner.map_or_else(|| needs.clone(), Needs::Account);
@@ -160,22 +196,48 @@ impl Access {
             _ => None,
         };
         let allowed = who.may(needs, app.as_ref());
-        let looks = Action { name: "look", detail: String::new() };
-        if let (true, action) = (action.is_some() || allowed.is_err(), action.unwrap_or(&looks)) {
+        let looks = Action {
+            name: "look",
+            detail: String::new(),
+        };
+        if let (true, action) = (
+            action.is_some() || allowed.is_err(),
+            action.unwrap_or(&looks),
+        ) {
             let detail = crate::domain::printable(&action.detail, 300);
-            self.store.audit(who, action.name, app.as_ref(), &detail, allowed.is_err()).await?;
+            self.store
+                .audit(who, action.name, app.as_ref(), &detail, allowed.is_err())
+                .await?;
         }
         Ok(allowed?)
     }
 
     /// Writes down what is no request: a log-in, say.
-    async fn note(&self, who: &Principal, name: &str, detail: &str, denied: bool) -> Result<(), AccessError> {
-        Ok(self.store.audit(who, name, None, &crate::domain::printable(detail, 300), denied).await?)
+    async fn note(
+        &self,
+        who: &Principal,
+        name: &str,
+        detail: &str,
+        denied: bool,
+    ) -> Result<(), AccessError> {
+        Ok(self
+            .store
+            .audit(
+                who,
+                name,
+                None,
+                &crate::domain::printable(detail, 300),
+                denied,
+            )
+            .await?)
     }
 
     /// The apps of a list that somebody may see.
     pub fn seen<T>(&self, who: &Principal, items: Vec<T>, app: impl Fn(&T) -> &AppName) -> Vec<T> {
-        items.into_iter().filter(|item| who.sees(app(item))).collect()
+        items
+            .into_iter()
+            .filter(|item| who.sees(app(item)))
+            .collect()
     }
 }
 
@@ -186,7 +248,10 @@ pub fn hashed(token: &str) -> [u8; 32] {
 
 /// 32 random bytes as hex digits.
 fn random_token() -> String {
-    rand::random::<[u8; 32]>().iter().map(|b| format!("{b:02x}")).collect()
+    rand::random::<[u8; 32]>()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -210,7 +275,11 @@ pub(crate) mod tests {
             access.store.create_app(app, &[], subnet).await.unwrap();
         }
         let ann: UserName = "ann".parse().unwrap();
-        access.store.add_user(&ann, "", Role::Deployer, std::slice::from_ref(&shop)).await.unwrap();
+        access
+            .store
+            .add_user(&ann, "", Role::Deployer, std::slice::from_ref(&shop))
+            .await
+            .unwrap();
         let (secret, user) = (random_token(), &ann);
         let new = NewToken {
             user,
@@ -221,28 +290,68 @@ pub(crate) mod tests {
             expires: None,
         };
         access.store.add_token(&new).await.unwrap();
-        let id = access.store.add_key(&ann, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
+        let id = access
+            .store
+            .add_key(&ann, "laptop", "ssh-ed25519 AAAA", "SHA256:x")
+            .await
+            .unwrap();
 
-        let by_key = access.caller(Caller::Key(id, "192.0.2.7".into())).await.unwrap();
+        let by_key = access
+            .caller(Caller::Key(id, "192.0.2.7".into()))
+            .await
+            .unwrap();
         let by_token = access.token(&secret, "").await.unwrap();
         assert!(access.token("another", "").await.is_err());
         assert!(access.caller(Caller::Key(99, String::new())).await.is_err());
-        let set = Action { name: "env_set", detail: "TOKEN\u{1b}[2J".into() };
+        let set = Action {
+            name: "env_set",
+            detail: "TOKEN\u{1b}[2J".into(),
+        };
         let deploy = |app: &AppName| Needs::App(Right::Deploy, app.clone());
-        access.authorise(&by_key, &deploy(&shop), Some(&set)).await.unwrap();
-        access.authorise(&by_key, &deploy(&blog), Some(&set)).await.unwrap_err();
-        access.authorise(&by_token, &deploy(&shop), Some(&set)).await.unwrap_err();
-        access.authorise(&by_token, &Needs::App(Right::View, shop.clone()), None).await.unwrap();
-        access.authorise(&by_token, &Needs::Admin, None).await.unwrap_err();
+        access
+            .authorise(&by_key, &deploy(&shop), Some(&set))
+            .await
+            .unwrap();
+        access
+            .authorise(&by_key, &deploy(&blog), Some(&set))
+            .await
+            .unwrap_err();
+        access
+            .authorise(&by_token, &deploy(&shop), Some(&set))
+            .await
+            .unwrap_err();
+        access
+            .authorise(&by_token, &Needs::App(Right::View, shop.clone()), None)
+            .await
+            .unwrap();
+        access
+            .authorise(&by_token, &Needs::Admin, None)
+            .await
+            .unwrap_err();
         let over = Some(crate::domain::Timestamp::from_millis(1));
-        let expired = NewToken { name: "old", hash: [1; 32], expires: over, ..new };
+        let expired = NewToken {
+            name: "old",
+            hash: [1; 32],
+            expires: over,
+            ..new
+        };
         let expired = access.store.add_token(&expired).await.unwrap();
-        access.authorise(&by_key, &Needs::Token(expired), None).await.expect("still its owner's to revoke");
+        access
+            .authorise(&by_key, &Needs::Token(expired), None)
+            .await
+            .expect("still its owner's to revoke");
         let entries = access.store.audit_entries(None, 10, None).await.unwrap();
         let told: Vec<_> = entries
             .iter()
             .rev()
-            .map(|e| (e.via.as_str(), e.action.as_str(), e.detail.as_str(), e.denied))
+            .map(|e| {
+                (
+                    e.via.as_str(),
+                    e.action.as_str(),
+                    e.detail.as_str(),
+                    e.denied,
+                )
+            })
             .collect();
         assert_eq!(
             told,

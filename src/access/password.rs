@@ -15,8 +15,7 @@ use super::AccessError;
 
 /// What is verified against for a name that nobody has, so that both take the same time. No
 /// password leads to it.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$d2luZGxhc3Mtbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$d2luZGxhc3Mtbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// How long a log-in waits for its turn before it is turned away.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,11 +35,17 @@ impl Passwords {
     ///
     /// # Errors
     /// [`AccessError::Busy`] when too many wait for their turn.
-    pub(super) async fn verify(&self, hash: Option<String>, password: String) -> Result<bool, AccessError> {
+    pub(super) async fn verify(
+        &self,
+        hash: Option<String>,
+        password: String,
+    ) -> Result<bool, AccessError> {
         let stored = hash.filter(|hash| !hash.is_empty());
         let known = stored.is_some();
         let hash = stored.unwrap_or_else(|| NOBODY.to_owned());
-        let turn = tokio::time::timeout(PATIENCE, self.0.acquire()).await.map_err(|_| AccessError::Busy)?;
+        let turn = tokio::time::timeout(PATIENCE, self.0.acquire())
+            .await
+            .map_err(|_| AccessError::Busy)?;
         let matches = tokio::task::spawn_blocking(move || matches(&password, &hash)).await;
         drop(turn);
         Ok(known && matches.map_err(std::io::Error::other)?)
@@ -52,15 +57,24 @@ impl Passwords {
     /// Only for want of memory or randomness.
     pub(super) async fn hash(&self, password: String) -> Result<String, AccessError> {
         let _turn = self.0.acquire().await;
-        let hash = move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string());
-        let hash = tokio::task::spawn_blocking(hash).await.map_err(std::io::Error::other)?;
+        let hash = move || {
+            Argon2::default()
+                .hash_password(password.as_bytes())
+                .map(|hash| hash.to_string())
+        };
+        let hash = tokio::task::spawn_blocking(hash)
+            .await
+            .map_err(std::io::Error::other)?;
         Ok(hash.map_err(std::io::Error::other)?)
     }
 }
 
 fn matches(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    })
 }
 
 /// Six groups of four characters that are not mistaken for one another: 118 bits.
@@ -90,9 +104,24 @@ mod tests {
         let made = readable_password();
         assert_eq!(made.len(), 29);
         let hash = passwords.hash(made.clone()).await.unwrap();
-        assert!(passwords.verify(Some(hash.clone()), made.clone()).await.unwrap());
-        assert!(!passwords.verify(Some(hash), format!("{made}x")).await.unwrap());
-        assert!(!passwords.verify(Some(String::new()), String::new()).await.unwrap());
+        assert!(
+            passwords
+                .verify(Some(hash.clone()), made.clone())
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(Some(hash), format!("{made}x"))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(Some(String::new()), String::new())
+                .await
+                .unwrap()
+        );
         assert!(!passwords.verify(None, made).await.unwrap());
     }
 }

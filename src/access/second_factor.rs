@@ -21,8 +21,13 @@ pub struct Enrolment {
 }
 
 fn totp(secret: Vec<u8>, user: &str) -> Result<Totp, AccessError> {
-    let builder = Builder::new().with_secret(secret).with_account_name(user).with_issuer(Some("Windlass"));
-    builder.build().map_err(|error| AccessError::Refused(format!("the second factor: {error}")))
+    let builder = Builder::new()
+        .with_secret(secret)
+        .with_account_name(user)
+        .with_issuer(Some("Windlass"));
+    builder
+        .build()
+        .map_err(|error| AccessError::Refused(format!("the second factor: {error}")))
 }
 
 /// The time step whose code this is, now or one step off.
@@ -45,16 +50,25 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::Refused`] for what is no secret.
-    pub fn same_second_factor(&self, user: &UserName, secret: &str) -> Result<Enrolment, AccessError> {
+    pub fn same_second_factor(
+        &self,
+        user: &UserName,
+        secret: &str,
+    ) -> Result<Enrolment, AccessError> {
         let secret = Secret::try_from_base32(secret.trim());
-        let secret = secret.map_err(|_| AccessError::Refused("that is no key of a second factor".into()))?;
+        let secret =
+            secret.map_err(|_| AccessError::Refused("that is no key of a second factor".into()))?;
         self.enrolment(user, AsRef::<[u8]>::as_ref(&secret).to_vec())
     }
 
     fn enrolment(&self, user: &UserName, secret: Vec<u8>) -> Result<Enrolment, AccessError> {
         let url = totp(secret.clone(), user.as_str())?.to_url();
-        let url = url.map_err(|error| AccessError::Refused(format!("the second factor: {error}")))?;
-        Ok(Enrolment { secret: Secret::from(secret).to_base32(), url })
+        let url =
+            url.map_err(|error| AccessError::Refused(format!("the second factor: {error}")))?;
+        Ok(Enrolment {
+            secret: Secret::from(secret).to_base32(),
+            url,
+        })
     }
 
     /// Turns the second factor on, once `code` proves that the user's app knows the secret. Gives the
@@ -68,14 +82,21 @@ impl Access {
         secret: &str,
         code: &str,
     ) -> Result<Vec<String>, AccessError> {
-        let wrong =
-            || AccessError::Refused("that code is not right; wait for the next one and try again".into());
+        let wrong = || {
+            AccessError::Refused(
+                "that code is not right; wait for the next one and try again".into(),
+            )
+        };
         let secret = Secret::try_from_base32(secret.trim()).map_err(|_| wrong())?;
         let secret = AsRef::<[u8]>::as_ref(&secret).to_vec();
         let step = step_of(&totp(secret.clone(), user.as_str())?, code).ok_or_else(wrong)?;
-        let codes: Vec<String> = (0..CODES).map(|_| readable_password()[..14].to_owned()).collect();
+        let codes: Vec<String> = (0..CODES)
+            .map(|_| readable_password()[..14].to_owned())
+            .collect();
         let hashes: Vec<[u8; 32]> = codes.iter().map(|code| hashed(code)).collect();
-        self.store.set_second_factor(user, Some((&secret, &hashes))).await?;
+        self.store
+            .set_second_factor(user, Some((&secret, &hashes)))
+            .await?;
         self.store.use_totp_step(user.as_str(), step).await?;
         Ok(codes)
     }
@@ -95,11 +116,16 @@ impl Access {
         proof: &Proof,
         code: &str,
     ) -> Result<bool, AccessError> {
-        let Some(secret) = proof.totp.clone() else { return Ok(true) };
+        let Some(secret) = proof.totp.clone() else {
+            return Ok(true);
+        };
         if let Some(step) = step_of(&totp(secret, user)?, code) {
             return Ok(self.store.use_totp_step(user, step).await?);
         }
-        Ok(self.store.use_recovery_code(user, &hashed(&code.trim().to_lowercase())).await?)
+        Ok(self
+            .store
+            .use_recovery_code(user, &hashed(&code.trim().to_lowercase()))
+            .await?)
     }
 }
 
@@ -113,17 +139,37 @@ mod tests {
     async fn a_code_of_the_app_and_a_recovery_code_are_good_once() {
         let (_dir, access) = scratch().await;
         let ann: UserName = "ann".parse().unwrap();
-        access.store.add_user(&ann, "hash", Role::Admin, &[]).await.unwrap();
+        access
+            .store
+            .add_user(&ann, "hash", Role::Admin, &[])
+            .await
+            .unwrap();
         let enrolment = access.begin_second_factor(&ann).unwrap();
-        assert!(enrolment.url.starts_with("otpauth://totp/Windlass:ann?secret="), "{}", enrolment.url);
-        let app =
-            totp(AsRef::<[u8]>::as_ref(&Secret::try_from_base32(&enrolment.secret).unwrap()).to_vec(), "ann")
-                .unwrap();
+        assert!(
+            enrolment
+                .url
+                .starts_with("otpauth://totp/Windlass:ann?secret="),
+            "{}",
+            enrolment.url
+        );
+        let app = totp(
+            AsRef::<[u8]>::as_ref(&Secret::try_from_base32(&enrolment.secret).unwrap()).to_vec(),
+            "ann",
+        )
+        .unwrap();
         let now = || Timestamp::now().millis() as u64 / 1000;
         let code = |later: u64| app.generate(now() + later).to_string();
-        assert!(access.confirm_second_factor(&ann, &enrolment.secret, "000").await.is_err());
+        assert!(
+            access
+                .confirm_second_factor(&ann, &enrolment.secret, "000")
+                .await
+                .is_err()
+        );
         let first = code(0);
-        let codes = access.confirm_second_factor(&ann, &enrolment.secret, &first).await.unwrap();
+        let codes = access
+            .confirm_second_factor(&ann, &enrolment.secret, &first)
+            .await
+            .unwrap();
         assert_eq!((codes.len(), codes[0].len()), (CODES, 14));
         let good = async |code: &str| {
             let proof = access.store.proof("ann").await.unwrap().unwrap();

@@ -38,7 +38,13 @@ impl Access {
     /// # Errors
     /// [`AccessError::Busy`] for too many tries from there, or for that account.
     pub async fn log_in(&self, try_: LogIn) -> Result<Opened, AccessError> {
-        let LogIn { name, password, code, address, agent } = try_;
+        let LogIn {
+            name,
+            password,
+            code,
+            address,
+            agent,
+        } = try_;
         let known = self.store.has_session_from(&name, &address).await?;
         if !self.limits.allow(&name, &address, known) {
             return Err(AccessError::Busy);
@@ -51,7 +57,11 @@ impl Access {
             _ => false,
         };
         let name: String = crate::domain::printable(&name, 60);
-        let who = Principal { address: address.clone(), via: Via::Session, ..Principal::local(name.clone()) };
+        let who = Principal {
+            address: address.clone(),
+            via: Via::Session,
+            ..Principal::local(name.clone())
+        };
         self.note(&who, "log_in", "", !right).await?;
         if !right {
             tokio::time::sleep(PENALTY).await;
@@ -73,10 +83,22 @@ impl Access {
     ///
     /// # Errors
     /// The database's.
-    pub async fn session(&self, token: &str, address: &str) -> Result<Option<Principal>, AccessError> {
-        let Some(user) = self.store.session_user(&hashed(token)).await? else { return Ok(None) };
+    pub async fn session(
+        &self,
+        token: &str,
+        address: &str,
+    ) -> Result<Option<Principal>, AccessError> {
+        let Some(user) = self.store.session_user(&hashed(token)).await? else {
+            return Ok(None);
+        };
         let (reach, address) = (user.reach(), address.to_owned());
-        Ok(Some(Principal { name: user.name.into(), role: user.role, reach, via: Via::Session, address }))
+        Ok(Some(Principal {
+            name: user.name.into(),
+            role: user.role,
+            reach,
+            via: Via::Session,
+            address,
+        }))
     }
 
     /// Ends the session that a cookie names.
@@ -91,7 +113,11 @@ impl Access {
     ///
     /// # Errors
     /// The database's.
-    pub async fn sessions(&self, user: &UserName, token: &str) -> Result<Vec<(Session, bool)>, AccessError> {
+    pub async fn sessions(
+        &self,
+        user: &UserName,
+        token: &str,
+    ) -> Result<Vec<(Session, bool)>, AccessError> {
         Ok(self.store.sessions(user, &hashed(token)).await?)
     }
 
@@ -102,7 +128,9 @@ impl Access {
     pub async fn revoke_session(&self, user: &UserName, id: &str) -> Result<(), AccessError> {
         match self.store.revoke_session(user, id).await? {
             true => Ok(()),
-            false => Err(AccessError::Refused("that session has ended already".into())),
+            false => Err(AccessError::Refused(
+                "that session has ended already".into(),
+            )),
         }
     }
 
@@ -110,14 +138,25 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::Refused`] when it is not their password; [`AccessError::Busy`].
-    pub async fn prove(&self, user: &UserName, password: String, address: &str) -> Result<(), AccessError> {
+    pub async fn prove(
+        &self,
+        user: &UserName,
+        password: String,
+        address: &str,
+    ) -> Result<(), AccessError> {
         if !self.limits.allow(user.as_str(), address, true) {
             return Err(AccessError::Busy);
         }
         let proof = self.store.proof(user.as_str()).await?;
-        if !self.passwords.verify(proof.map(|proof| proof.password_hash), password).await? {
+        if !self
+            .passwords
+            .verify(proof.map(|proof| proof.password_hash), password)
+            .await?
+        {
             tokio::time::sleep(PENALTY).await;
-            return Err(AccessError::Refused("the present password is not right".into()));
+            return Err(AccessError::Refused(
+                "the present password is not right".into(),
+            ));
         }
         Ok(())
     }
@@ -136,7 +175,10 @@ impl Access {
     ) -> Result<(), AccessError> {
         self.prove(user, now, address).await?;
         let hash = self.passwords.hash(super::users::acceptable(new)?).await?;
-        Ok(self.store.set_password(user, &hash, Some(&hashed(token))).await?)
+        Ok(self
+            .store
+            .set_password(user, &hash, Some(&hashed(token)))
+            .await?)
     }
 }
 
@@ -150,14 +192,24 @@ mod tests {
     #[tokio::test]
     async fn a_log_in_opens_a_session_and_tells_nothing_when_it_does_not() {
         let (_dir, access) = scratch().await;
-        let new =
-            NewUser { name: "ann".parse().unwrap(), role: Role::Admin, apps: Vec::new(), password: None };
+        let new = NewUser {
+            name: "ann".parse().unwrap(),
+            role: Role::Admin,
+            apps: Vec::new(),
+            password: None,
+        };
         let password = access.add_user(new).await.unwrap().unwrap();
         let log_in = async |name: &str, password: &str, address: &str| {
             let text = str::to_owned;
             let (name, password, address) = (text(name), text(password), text(address));
             access
-                .log_in(LogIn { name, password, code: String::new(), address, agent: "Firefox".into() })
+                .log_in(LogIn {
+                    name,
+                    password,
+                    code: String::new(),
+                    address,
+                    agent: "Firefox".into(),
+                })
                 .await
         };
         let Opened::Session(token) = log_in("ann", &password, "192.0.2.1").await.unwrap() else {
@@ -167,17 +219,28 @@ mod tests {
         assert_eq!((who.name.as_str(), who.role), ("ann", Role::Admin));
         assert!(access.session("0", "").await.unwrap().is_none());
         for (name, password) in [("ann", "wrong"), ("eve", password.as_str()), ("", "")] {
-            assert!(matches!(log_in(name, password, "192.0.2.1").await.unwrap(), Opened::Wrong));
+            assert!(matches!(
+                log_in(name, password, "192.0.2.1").await.unwrap(),
+                Opened::Wrong
+            ));
         }
         let ann: UserName = "ann".parse().unwrap();
-        let short = access.change_password(&ann, password.clone(), "short".into(), &token, "").await;
+        let short = access
+            .change_password(&ann, password.clone(), "short".into(), &token, "")
+            .await;
         assert!(matches!(short, Err(AccessError::Refused(_))));
         let Opened::Session(other) = log_in("ann", &password, "192.0.2.2").await.unwrap() else {
             panic!("wrong")
         };
-        access.change_password(&ann, password, "correct horse battery".into(), &token, "").await.unwrap();
+        access
+            .change_password(&ann, password, "correct horse battery".into(), &token, "")
+            .await
+            .unwrap();
         assert!(access.session(&token, "").await.unwrap().is_some());
-        assert!(access.session(&other, "").await.unwrap().is_none(), "others end");
+        assert!(
+            access.session(&other, "").await.unwrap().is_none(),
+            "others end"
+        );
         access.log_out(&token).await.unwrap();
         assert!(access.session(&token, "").await.unwrap().is_none());
     }

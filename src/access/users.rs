@@ -38,7 +38,9 @@ pub struct MadeToken {
 pub(super) fn acceptable(password: String) -> Result<String, AccessError> {
     match password.chars().count() {
         SHORTEST..=LONGEST => Ok(password),
-        _ => Err(AccessError::Refused(format!("a password needs {SHORTEST} to {LONGEST} characters"))),
+        _ => Err(AccessError::Refused(format!(
+            "a password needs {SHORTEST} to {LONGEST} characters"
+        ))),
     }
 }
 
@@ -62,8 +64,16 @@ impl Access {
         if self.store.has_users().await? {
             return Ok(None);
         }
-        let name = "admin".parse().map_err(|error| AccessError::Refused(format!("{error}")))?;
-        self.add_user(NewUser { name, role: Role::Admin, apps: Vec::new(), password: None }).await
+        let name = "admin"
+            .parse()
+            .map_err(|error| AccessError::Refused(format!("{error}")))?;
+        self.add_user(NewUser {
+            name,
+            role: Role::Admin,
+            apps: Vec::new(),
+            password: None,
+        })
+        .await
     }
 
     /// Adds a user. Gives the password that was made up for them.
@@ -78,7 +88,9 @@ impl Access {
             (None, given) => acceptable(given.unwrap_or_default())?,
         };
         let hash = self.passwords.hash(password).await?;
-        self.store.add_user(&new.name, &hash, new.role, &new.apps).await?;
+        self.store
+            .add_user(&new.name, &hash, new.role, &new.apps)
+            .await?;
         Ok(made)
     }
 
@@ -102,7 +114,12 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::Refused`] for apps that do not fit the role; when it is the last administrator.
-    pub async fn set_role(&self, name: &UserName, role: Role, apps: &[AppName]) -> Result<User, AccessError> {
+    pub async fn set_role(
+        &self,
+        name: &UserName,
+        role: Role,
+        apps: &[AppName],
+    ) -> Result<User, AccessError> {
         fitting(role, apps)?;
         self.store.set_role(name, role, apps).await?;
         self.user(name).await
@@ -145,10 +162,20 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::Refused`] for what is no such key; when it is somebody's already.
-    pub async fn add_key(&self, user: &UserName, text: &str, name: Option<&str>) -> Result<Key, AccessError> {
+    pub async fn add_key(
+        &self,
+        user: &UserName,
+        text: &str,
+        name: Option<&str>,
+    ) -> Result<Key, AccessError> {
         let key: PublicKey = text.parse().map_err(AccessError::Refused)?;
-        let name = name.map(|name| crate::domain::printable(name.trim(), 80)).unwrap_or(key.comment);
-        let id = self.store.add_key(user, &name, &key.text, &key.fingerprint).await?;
+        let name = name
+            .map(|name| crate::domain::printable(name.trim(), 80))
+            .unwrap_or(key.comment);
+        let id = self
+            .store
+            .add_key(user, &name, &key.text, &key.fingerprint)
+            .await?;
         self.write_authorized_keys().await?;
         let gone = || AccessError::Refused(format!("the key {id} is gone again"));
         self.store.key(id).await?.ok_or_else(gone)
@@ -160,7 +187,10 @@ impl Access {
     /// The database's.
     pub async fn keys(&self, user: Option<&UserName>) -> Result<Vec<Key>, AccessError> {
         let keys = self.store.keys().await?;
-        Ok(keys.into_iter().filter(|key| user.is_none_or(|user| key.user == *user)).collect())
+        Ok(keys
+            .into_iter()
+            .filter(|key| user.is_none_or(|user| key.user == *user))
+            .collect())
     }
 
     /// Removes a key: nobody comes in with it any more.
@@ -169,7 +199,9 @@ impl Access {
     /// [`AccessError::Refused`] when there is none of that number.
     pub async fn remove_key(&self, id: i64) -> Result<(), AccessError> {
         if !self.store.remove_key(id).await? {
-            return Err(AccessError::Refused(format!("there is no key {id}: windlass key list shows them")));
+            return Err(AccessError::Refused(format!(
+                "there is no key {id}: windlass key list shows them"
+            )));
         }
         self.write_authorized_keys().await
     }
@@ -188,9 +220,17 @@ impl Access {
     ) -> Result<MadeToken, AccessError> {
         let secret = format!("{TOKEN_PREFIX}{}", random_token());
         let name = crate::domain::printable(name.trim(), 80);
-        let new = NewToken { user, name: &name, hash: hashed(&secret), scope, apps, expires };
+        let new = NewToken {
+            user,
+            name: &name,
+            hash: hashed(&secret),
+            scope,
+            apps,
+            expires,
+        };
         let id = self.store.add_token(&new).await?;
-        let gone = || AccessError::Refused("that time is over already: the token would be none".into());
+        let gone =
+            || AccessError::Refused("that time is over already: the token would be none".into());
         let token = self.store.token_by_id(id).await?.ok_or_else(gone)?;
         Ok(MadeToken { token, secret })
     }
@@ -201,7 +241,10 @@ impl Access {
     /// The database's.
     pub async fn tokens(&self, user: Option<&UserName>) -> Result<Vec<Token>, AccessError> {
         let tokens = self.store.tokens().await?;
-        Ok(tokens.into_iter().filter(|token| user.is_none_or(|user| token.user == *user)).collect())
+        Ok(tokens
+            .into_iter()
+            .filter(|token| user.is_none_or(|user| token.user == *user))
+            .collect())
     }
 
     /// Revokes a token.
@@ -211,9 +254,9 @@ impl Access {
     pub async fn revoke_token(&self, id: i64) -> Result<(), AccessError> {
         match self.store.remove_token(id).await? {
             true => Ok(()),
-            false => {
-                Err(AccessError::Refused(format!("there is no token {id}: windlass token list shows them")))
-            }
+            false => Err(AccessError::Refused(format!(
+                "there is no token {id}: windlass token list shows them"
+            ))),
         }
     }
 }
@@ -243,16 +286,25 @@ mod tests {
             password: password.map(str::to_owned),
         };
         assert!(access.add_user(new(Some("short"))).await.is_err());
-        assert_eq!(access.add_user(new(Some("long enough"))).await.unwrap(), None);
-        let text =
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ann@laptop";
+        assert_eq!(
+            access.add_user(new(Some("long enough"))).await.unwrap(),
+            None
+        );
+        let text = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ann@laptop";
         let key = access.add_key(&ann, text, None).await.unwrap();
         assert_eq!(key.name, "ann@laptop");
         let list = || std::fs::read_to_string(access.home.authorized_keys()).unwrap();
-        assert!(list().contains(&format!(" ssh {}\" {}\n", key.id, key.public_key)), "{}", list());
+        assert!(
+            list().contains(&format!(" ssh {}\" {}\n", key.id, key.public_key)),
+            "{}",
+            list()
+        );
         access.remove_user(&ann).await.unwrap();
         assert!(!list().contains("ssh-ed25519"));
         std::fs::write(access.home.authorized_keys(), "ssh-ed25519 somebody's\n").unwrap();
-        assert!(matches!(access.write_authorized_keys().await, Err(AccessError::Keys(..))));
+        assert!(matches!(
+            access.write_authorized_keys().await,
+            Err(AccessError::Keys(..))
+        ));
     }
 }

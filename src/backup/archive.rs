@@ -37,7 +37,13 @@ impl Member {
             let plain = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
             return (plain && !path.contains('\0')).then(|| Self::Certificate(path.to_owned()));
         }
-        let fixed = [Self::Manifest, Self::Database, Self::Key, Self::Config, Self::Sums];
+        let fixed = [
+            Self::Manifest,
+            Self::Database,
+            Self::Key,
+            Self::Config,
+            Self::Sums,
+        ];
         fixed.into_iter().find(|member| member.to_string() == name)
     }
 
@@ -69,7 +75,10 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     pub fn new(out: W) -> Self {
-        Self { tar: tar::Builder::new(out), sums: String::new() }
+        Self {
+            tar: tar::Builder::new(out),
+            sums: String::new(),
+        }
     }
 
     /// Adds a file as it is now; what grows behind it meanwhile is not taken.
@@ -114,9 +123,12 @@ pub fn unpack(input: &mut impl Read, folder: &Path) -> Result<Manifest, BackupEr
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let member = Member::parse(&name).filter(|_| entry.header().entry_type().is_file() && !complete);
+        let member =
+            Member::parse(&name).filter(|_| entry.header().entry_type().is_file() && !complete);
         match (member, &manifest) {
-            (Some(Member::Manifest), None) => manifest = Some(read_manifest(&mut entry, &mut sums)?),
+            (Some(Member::Manifest), None) => {
+                manifest = Some(read_manifest(&mut entry, &mut sums)?)
+            }
             (Some(Member::Sums), Some(_)) => {
                 let mut told = String::new();
                 entry.read_to_string(&mut told).map_err(damaged)?;
@@ -126,9 +138,16 @@ pub fn unpack(input: &mut impl Read, folder: &Path) -> Result<Manifest, BackupEr
                 complete = true;
             }
             (Some(member), Some(_)) if member != Member::Manifest => {
-                sums.push_str(&sum_line(&name, unpack_file(&mut entry, &member.below(folder))?));
+                sums.push_str(&sum_line(
+                    &name,
+                    unpack_file(&mut entry, &member.below(folder))?,
+                ));
             }
-            _ => return Err(BackupError::Damaged(format!("it holds {name:?}, where that has no place"))),
+            _ => {
+                return Err(BackupError::Damaged(format!(
+                    "it holds {name:?}, where that has no place"
+                )));
+            }
         }
     }
     super::cipher::drain(archive.into_inner()).map_err(damaged)?;
@@ -145,10 +164,16 @@ fn read_manifest(entry: &mut impl Read, sums: &mut String) -> Result<Manifest, B
     entry.read_to_string(&mut text).map_err(damaged)?;
     sums.push_str(&sum_line(&Member::Manifest.to_string(), entry.sum));
     // A later layout may lack what this one has to have.
-    let told: serde_json::Value = serde_json::from_str(&text).map_err(|error| damaged(error.into()))?;
-    let ours = [told["format"] == Manifest::FORMAT, told["schema"].as_i64() <= Some(newest_schema())];
+    let told: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| damaged(error.into()))?;
+    let ours = [
+        told["format"] == Manifest::FORMAT,
+        told["schema"].as_i64() <= Some(newest_schema()),
+    ];
     if ours.contains(&false) {
-        let version = told["windlass"].as_str().unwrap_or("of a version that is not told");
+        let version = told["windlass"]
+            .as_str()
+            .unwrap_or("of a version that is not told");
         return Err(BackupError::Newer(crate::domain::printable(version, 40)));
     }
     serde_json::from_value(told).map_err(|error| damaged(error.into()))
@@ -161,8 +186,17 @@ fn newest_schema() -> i64 {
 fn unpack_file(entry: &mut impl Read, path: &Path) -> Result<Sum, BackupError> {
     let failed = |error| BackupError::Work(path.to_owned(), error);
     let parent = path.parent().unwrap_or(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
     let mut entry = Summing::new(entry);
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -189,7 +223,11 @@ struct Summing<R> {
 
 impl<R: Read> Summing<R> {
     fn new(inner: R) -> Self {
-        Self { inner, sum: Sum::new(), read: 0 }
+        Self {
+            inner,
+            sum: Sum::new(),
+            read: 0,
+        }
     }
 }
 
@@ -204,6 +242,10 @@ impl<R: Read> Read for Summing<R> {
 
 /// As `sha256sum` writes it.
 fn sum_line(name: &str, sum: Sum) -> String {
-    let hex: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = sum
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{hex}  {name}\n")
 }

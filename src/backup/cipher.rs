@@ -75,7 +75,9 @@ impl To {
                 Encryptor::with_recipients(all.iter().map(|one| &one.0 as &dyn age::Recipient))
             }
         };
-        encryptor.map_err(|error| io::Error::other(error.to_string()))?.wrap_output(out)
+        encryptor
+            .map_err(|error| io::Error::other(error.to_string()))?
+            .wrap_output(out)
     }
 }
 
@@ -104,7 +106,9 @@ impl fmt::Debug for Key {
 impl<R: BufRead> Sealed<R> {
     /// Reads the beginning of a backup.
     pub fn read(input: R) -> Result<Self, BackupError> {
-        Decryptor::new_buffered(input).map(Self).map_err(|_| BackupError::NotABackup)
+        Decryptor::new_buffered(input)
+            .map(Self)
+            .map_err(|_| BackupError::NotABackup)
     }
 
     /// Whether a passphrase opens it; else a recipient's identity does.
@@ -118,7 +122,10 @@ impl<R: BufRead> Sealed<R> {
             Key::Passphrase(passphrase) => {
                 let mut identity = scrypt::Identity::new(passphrase.clone());
                 identity.set_max_work_factor(MOST_WORK);
-                (self.0.decrypt(iter::once(&identity as &dyn age::Identity)), "the passphrase does not open")
+                (
+                    self.0.decrypt(iter::once(&identity as &dyn age::Identity)),
+                    "the passphrase does not open",
+                )
             }
             Key::Identities(all) => {
                 let all = all.iter().map(|one| one as &dyn age::Identity);
@@ -138,12 +145,18 @@ impl<R: BufRead> Sealed<R> {
 }
 
 fn passphrase(text: String) -> Result<SecretString, String> {
-    if text.is_empty() { Err("the passphrase is empty".into()) } else { Ok(SecretString::from(text)) }
+    if text.is_empty() {
+        Err("the passphrase is empty".into())
+    } else {
+        Ok(SecretString::from(text))
+    }
 }
 
 /// The lines that say something.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Reads to the end, which proves that nothing is missing.

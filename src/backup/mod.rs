@@ -66,7 +66,11 @@ impl Manifest {
             schema: contents.schema,
             instance: contents.instance,
             made_at: Timestamp::now(),
-            apps: contents.apps.into_iter().map(|(name, live)| App { name, live }).collect(),
+            apps: contents
+                .apps
+                .into_iter()
+                .map(|(name, live)| App { name, live })
+                .collect(),
         }
     }
 }

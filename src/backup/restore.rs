@@ -57,7 +57,10 @@ pub fn check_unused(home: &Home) -> Result<(), BackupError> {
     if found.is_empty() {
         return Ok(());
     }
-    Err(BackupError::Used { home: path.to_owned(), found: found.join(", ") })
+    Err(BackupError::Used {
+        home: path.to_owned(),
+        found: found.join(", "),
+    })
 }
 
 /// Restores what a backup holds into `home`, or changes nothing. `stop` counts until it is proved.
@@ -69,7 +72,11 @@ pub async fn restore(
     check_unused(home)?;
     let failed = |error| BackupError::Work(home.path().to_owned(), error);
     let fresh = !home.path().exists();
-    DirBuilder::new().recursive(true).mode(0o750).create(home.path()).map_err(failed)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(home.path())
+        .map_err(failed)?;
     let restored = prove_and_place(home, backup, stop).await;
     if fresh && restored.is_err() {
         // It is empty.
@@ -87,25 +94,46 @@ async fn prove_and_place(
     // Only now nobody else restores here.
     check_unused(home)?;
     take_back(home, &staging).map_err(staging.failed())?;
-    let unpacked = unpack(&mut Stoppable { inner: backup, stop }, staging.path());
-    let manifest =
-        unpacked.map_err(|error| if stop.is_cancelled() { BackupError::Stopped } else { error })?;
-    let proved = stop.run_until_cancelled(prove(staging.path(), &manifest)).await;
+    let unpacked = unpack(
+        &mut Stoppable {
+            inner: backup,
+            stop,
+        },
+        staging.path(),
+    );
+    let manifest = unpacked.map_err(|error| {
+        if stop.is_cancelled() {
+            BackupError::Stopped
+        } else {
+            error
+        }
+    })?;
+    let proved = stop
+        .run_until_cancelled(prove(staging.path(), &manifest))
+        .await;
     let mut missing = proved.ok_or(BackupError::Stopped)??;
     if let Err(error) = place(home, &staging) {
         let _ = take_back(home, &staging);
         return Err(staging.failed()(error));
     }
     if let Err(error) = Config::read(home) {
-        missing.push(format!("config.toml has to be mended before the server starts: {error}"));
+        missing.push(format!(
+            "config.toml has to be mended before the server starts: {error}"
+        ));
     }
-    Ok(Restored { home: home.path().to_owned(), manifest, missing })
+    Ok(Restored {
+        home: home.path().to_owned(),
+        manifest,
+        missing,
+    })
 }
 
 /// Checks the database and makes the repositories; tells what is not there.
 async fn prove(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, BackupError> {
     let mut missing = Vec::new();
-    Store::contents(&Member::Database.below(folder)).await.map_err(BackupError::Database)?;
+    Store::contents(&Member::Database.below(folder))
+        .await
+        .map_err(BackupError::Database)?;
     if !Member::Key.below(folder).exists() {
         missing.push("secret.key was not in the backup: no environment variable opens".into());
     }
@@ -127,7 +155,9 @@ async fn prove(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Backup
         {
             let short = live.short();
             let name = &app.name;
-            missing.push(format!("{short}, which was live of {name}, was not in the backup: push it again"));
+            missing.push(format!(
+                "{short}, which was live of {name}, was not in the backup: push it again"
+            ));
         }
     }
     Ok(missing)
@@ -152,8 +182,14 @@ fn place(home: &Home, staging: &Scratch) -> io::Result<()> {
     File::create(staging.path().join(PLACING))?;
     let folder = File::open(home.path())?;
     rustix::fs::syncfs(&folder)?;
-    DirBuilder::new().recursive(true).mode(0o755).create(home.caddy())?;
-    for piece in PIECES.into_iter().filter(|piece| staging.path().join(piece).exists()) {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(home.caddy())?;
+    for piece in PIECES
+        .into_iter()
+        .filter(|piece| staging.path().join(piece).exists())
+    {
         fs::rename(staging.path().join(piece), home.path().join(piece))?;
     }
     rustix::fs::syncfs(&folder)?;

@@ -19,7 +19,11 @@ impl Scratch {
     /// Makes the folder, or takes over one that was left behind, with what is in it.
     pub fn take(path: &Path) -> Result<Self, BackupError> {
         let failed = |error| BackupError::Work(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed)?;
         // In a folder that others may write to, the name may lead to theirs.
         let folder = path.symlink_metadata().map_err(failed)?;
         if !folder.is_dir() || folder.uid() != rustix::process::geteuid().as_raw() {
@@ -27,7 +31,10 @@ impl Scratch {
         }
         let lock = File::create(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(BackupError::Busy(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }

@@ -31,7 +31,13 @@ impl Target {
         partial.push(".partial");
         let partial = PathBuf::from(partial);
         let file = begin(&partial)?;
-        Ok(Self { path: path.to_owned(), partial, file, replace, kept: false })
+        Ok(Self {
+            path: path.to_owned(),
+            partial,
+            file,
+            replace,
+            kept: false,
+        })
     }
 
     /// What to write to.
@@ -47,8 +53,12 @@ impl Target {
         }
         fs::rename(&self.partial, &self.path).map_err(BackupError::Write)?;
         self.kept = true;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let synced = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let synced =
+            File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
         synced.map_err(BackupError::Write)
     }
 }

@@ -19,9 +19,19 @@ const LONGEST_INPUT: u64 = 64 * 1024;
 
 pub(super) fn user(client: &Client, command: UserCommand) -> Result<Outcome, CliError> {
     match command {
-        UserCommand::Add { name, may, password_stdin, output } => {
+        UserCommand::Add {
+            name,
+            may,
+            password_stdin,
+            output,
+        } => {
             let password = password_stdin.then(password_from_input).transpose()?;
-            let request = Request::UserAdd { name, role: may.role, apps: may.apps, password };
+            let request = Request::UserAdd {
+                name,
+                role: may.role,
+                apps: may.apps,
+                password,
+            };
             let answer = client.value(&request)?;
             if output.json {
                 return print_json(&answer);
@@ -31,15 +41,29 @@ pub(super) fn user(client: &Client, command: UserCommand) -> Result<Outcome, Cli
             print(&(text + &made_up(&user.name, &answer["password"])))
         }
         UserCommand::List { output } => ask(client, &Request::UserList, output.json, users),
-        UserCommand::Role { name, role, apps, output } => {
+        UserCommand::Role {
+            name,
+            role,
+            apps,
+            output,
+        } => {
             let request = Request::UserRole { name, role, apps };
             ask(client, &request, output.json, |user: User| {
                 format!("{} is {}{} now.\n", user.name, user.role, of_apps(&user))
             })
         }
-        UserCommand::Passwd { name, password_stdin, without_second_factor, output } => {
+        UserCommand::Passwd {
+            name,
+            password_stdin,
+            without_second_factor,
+            output,
+        } => {
             let password = password_stdin.then(password_from_input).transpose()?;
-            let request = Request::UserPasswd { name: name.clone(), password, without_second_factor };
+            let request = Request::UserPasswd {
+                name: name.clone(),
+                password,
+                without_second_factor,
+            };
             let answer = client.value(&request)?;
             if output.json {
                 return print_json(&answer);
@@ -48,7 +72,9 @@ pub(super) fn user(client: &Client, command: UserCommand) -> Result<Outcome, Cli
             print(&(text + &made_up(&name, &answer["password"])))
         }
         UserCommand::Remove { name, yes: true } => {
-            let done = format!("Removed {name}. Their keys, tokens and sessions let nobody in any more.\n");
+            let done = format!(
+                "Removed {name}. Their keys, tokens and sessions let nobody in any more.\n"
+            );
             tell(client, &Request::UserRemove { name }, &done)
         }
         UserCommand::Remove { name, yes: false } => Err(CliError::Usage(format!(
@@ -59,13 +85,31 @@ pub(super) fn user(client: &Client, command: UserCommand) -> Result<Outcome, Cli
 
 pub(super) fn key(client: &Client, command: KeyCommand) -> Result<Outcome, CliError> {
     match command {
-        KeyCommand::Add { file, user, name, output } => {
+        KeyCommand::Add {
+            file,
+            user,
+            name,
+            output,
+        } => {
             let key = text_of(&file)?;
-            ask(client, &Request::KeyAdd { user, key, name }, output.json, |key: Key| {
-                format!("Added key {} of {}: {} {}\n", key.id, key.user, key.fingerprint, plain(&key.name))
-            })
+            ask(
+                client,
+                &Request::KeyAdd { user, key, name },
+                output.json,
+                |key: Key| {
+                    format!(
+                        "Added key {} of {}: {} {}\n",
+                        key.id,
+                        key.user,
+                        key.fingerprint,
+                        plain(&key.name)
+                    )
+                },
+            )
         }
-        KeyCommand::List { user, output } => ask(client, &Request::KeyList { user }, output.json, keys),
+        KeyCommand::List { user, output } => {
+            ask(client, &Request::KeyList { user }, output.json, keys)
+        }
         KeyCommand::Remove { id } => tell(
             client,
             &Request::KeyRemove { id },
@@ -76,10 +120,23 @@ pub(super) fn key(client: &Client, command: KeyCommand) -> Result<Outcome, CliEr
 
 pub(super) fn token(client: &Client, command: TokenCommand) -> Result<Outcome, CliError> {
     match command {
-        TokenCommand::Create { name, user, scope, apps, expires, output } => {
+        TokenCommand::Create {
+            name,
+            user,
+            scope,
+            apps,
+            expires,
+            output,
+        } => {
             let apps = (!apps.is_empty()).then_some(apps);
             let lasts_ms = expires.map(|time| time.0.as_millis() as u64);
-            let answer = client.value(&Request::TokenCreate { user, name, scope, apps, lasts_ms })?;
+            let answer = client.value(&Request::TokenCreate {
+                user,
+                name,
+                scope,
+                apps,
+                lasts_ms,
+            })?;
             if output.json {
                 return print_json(&answer);
             }
@@ -93,7 +150,9 @@ pub(super) fn token(client: &Client, command: TokenCommand) -> Result<Outcome, C
                 reach(&token)
             ))
         }
-        TokenCommand::List { user, output } => ask(client, &Request::TokenList { user }, output.json, tokens),
+        TokenCommand::List { user, output } => {
+            ask(client, &Request::TokenList { user }, output.json, tokens)
+        }
         TokenCommand::Revoke { id } => {
             let done = format!("Revoked token {id}. It lets nobody in any more.\n");
             tell(client, &Request::TokenRevoke { id }, &done)
@@ -113,10 +172,23 @@ pub(super) fn audit(
 pub(super) fn whoami(client: &Client, json: bool) -> Result<Outcome, CliError> {
     ask(client, &Request::Whoami, json, |who: Value| {
         let text = |key: &str| plain(who[key].as_str().unwrap_or_default());
-        let apps = who["apps"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let apps = who["apps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
         let apps = list(apps.map(plain));
-        let apps = if apps.is_empty() { "no app yet".to_owned() } else { apps };
-        format!("{} ({}, by {}), in: {apps}\n", text("name"), text("role"), text("via"))
+        let apps = if apps.is_empty() {
+            "no app yet".to_owned()
+        } else {
+            apps
+        };
+        format!(
+            "{} ({}, by {}), in: {apps}\n",
+            text("name"),
+            text("role"),
+            text("via")
+        )
     })
 }
 
@@ -125,7 +197,9 @@ fn password_from_input() -> Result<String, CliError> {
     let text = text_of(Path::new("-"))?;
     match text.lines().next().filter(|line| !line.is_empty()) {
         Some(line) => Ok(line.to_owned()),
-        None => Err(CliError::Usage("there is no password on standard input".into())),
+        None => Err(CliError::Usage(
+            "there is no password on standard input".into(),
+        )),
     }
 }
 
@@ -133,7 +207,9 @@ fn text_of(file: &Path) -> Result<String, CliError> {
     let mut text = String::new();
     let read = match file.to_str() {
         Some("-") => io::stdin().take(LONGEST_INPUT).read_to_string(&mut text),
-        _ => fs::File::open(file).and_then(|file| file.take(LONGEST_INPUT).read_to_string(&mut text)),
+        _ => {
+            fs::File::open(file).and_then(|file| file.take(LONGEST_INPUT).read_to_string(&mut text))
+        }
     };
     read.map_err(|error| CliError::Refused(format!("{} cannot be read: {error}", file.display())))?;
     Ok(text)
@@ -158,7 +234,10 @@ fn of_apps(user: &User) -> String {
 }
 
 fn reach(token: &Token) -> String {
-    token.apps.as_ref().map_or_else(|| "all their apps".into(), list)
+    token
+        .apps
+        .as_ref()
+        .map_or_else(|| "all their apps".into(), list)
 }
 
 fn used(at: Option<Timestamp>) -> String {
@@ -169,7 +248,11 @@ fn users(users: Vec<User>) -> String {
     let mut table = Table::new(&["NAME", "ROLE", "APPS", "PASSWORD", "SECOND FACTOR", "SINCE"]);
     for user in users {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-        let apps = if user.role == Role::Admin { "all".into() } else { list(&user.apps) };
+        let apps = if user.role == Role::Admin {
+            "all".into()
+        } else {
+            list(&user.apps)
+        };
         table.row([
             user.name.to_string(),
             user.role.to_string(),
@@ -204,9 +287,13 @@ fn tokens(tokens: Vec<Token>) -> String {
     if tokens.is_empty() {
         return "There is no token: windlass token create NAME --user USER\n".into();
     }
-    let mut table = Table::new(&["ID", "USER", "NAME", "SCOPE", "APPS", "ADDED", "EXPIRES", "USED"]);
+    let mut table = Table::new(&[
+        "ID", "USER", "NAME", "SCOPE", "APPS", "ADDED", "EXPIRES", "USED",
+    ]);
     for token in tokens {
-        let expires = token.expires_at.map_or_else(|| "never".into(), |at| at.to_string());
+        let expires = token
+            .expires_at
+            .map_or_else(|| "never".into(), |at| at.to_string());
         table.row([
             token.id.to_string(),
             token.user.to_string(),

@@ -12,7 +12,12 @@ use crate::domain::{AppName, Bytes, Capability, Cpus, DeployId, DomainName, Huma
 
 /// A git-push mini PaaS for one Linux server.
 #[derive(Debug, Parser)]
-#[command(name = "windlass", version, propagate_version = false, arg_required_else_help = true)]
+#[command(
+    name = "windlass",
+    version,
+    propagate_version = false,
+    arg_required_else_help = true
+)]
 #[command(after_help = "From nothing to a live app:
   windlass serve &
   windlass app create shop --domain shop.example.com
@@ -506,7 +511,9 @@ pub struct Output {
 
 fn deploy_id(text: &str) -> Result<DeployId, String> {
     let id = text.parse().ok().filter(|id| *id > DeployId(0));
-    id.ok_or_else(|| "a deploy is named by its number, as in 12; `windlass deploys NAME` lists them".into())
+    id.ok_or_else(|| {
+        "a deploy is named by its number, as in 12; `windlass deploys NAME` lists them".into()
+    })
 }
 
 #[cfg(test)]
@@ -527,8 +534,14 @@ mod tests {
     fn every_command_teaches_with_an_example() {
         fn check(command: &clap::Command) {
             let leaf = command.get_subcommands().next().is_none();
-            let taught = command.get_after_help().is_some_and(|help| help.to_string().contains("windlass "));
-            assert!(!leaf || taught || command.get_name().ends_with("-receive"), "{}", command.get_name());
+            let taught = command
+                .get_after_help()
+                .is_some_and(|help| help.to_string().contains("windlass "));
+            assert!(
+                !leaf || taught || command.get_name().ends_with("-receive"),
+                "{}",
+                command.get_name()
+            );
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
@@ -608,18 +621,30 @@ mod tests {
     fn wrong_usage_says_what_is_right_and_exits_2() {
         for (line, says) in [
             ("app create Shop_1", "use 1 to 40 of a-z, 0-9 and '-'"),
-            ("app create shop --domain https://a.b", "without scheme or port"),
+            (
+                "app create shop --domain https://a.b",
+                "without scheme or port",
+            ),
             ("app allow shop --memory lots", "as in \"512m\""),
             ("app allow shop --cpus 0", "as in 0.5 or 2"),
-            ("app allow shop --capability SYS_ADMIN", "no capability that an app may have"),
+            (
+                "app allow shop --capability SYS_ADMIN",
+                "no capability that an app may have",
+            ),
             ("deploy show twelve", "named by its number, as in 12"),
             ("deploy show 0", "named by its number, as in 12"),
             ("logs shop --since 10", "as in \"500ms\", \"10s\" or \"2m\""),
             ("logs shop --since 10m --tail 5", "cannot be used with"),
             ("deploys shop --limit 0", "0 is not in 1.."),
             ("env set shop", "<K=V>"),
-            ("backup w.age --recipient age1abc", "what `age-keygen` prints as public key"),
-            ("backup w.age --recipients-file r --passphrase-file p", "cannot be used with"),
+            (
+                "backup w.age --recipient age1abc",
+                "what `age-keygen` prints as public key",
+            ),
+            (
+                "backup w.age --recipients-file r --passphrase-file p",
+                "cannot be used with",
+            ),
             ("deploy log 12 --phase ../x", "a-z, 0-9"),
             ("frobnicate", "frobnicate"),
         ] {

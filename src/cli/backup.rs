@@ -22,14 +22,20 @@ const NOT_IN_IT: &str = "Not in it: images, which are built again; logs; and wha
 pub fn back_up(home: &Home, asked: &Backup) -> Result<Outcome, CliError> {
     let to_stdout = asked.file == Path::new("-");
     if to_stdout && io::stdout().is_terminal() {
-        return Err(CliError::Usage("a backup is nothing for a terminal: give a file, or a pipe".into()));
+        return Err(CliError::Usage(
+            "a backup is nothing for a terminal: give a file, or a pipe".into(),
+        ));
     }
     // Nobody types a passphrase for nothing.
     if !to_stdout && !asked.force && asked.file.exists() {
         return Err(refused(BackupError::Exists(asked.file.clone())));
     }
     let to = whom(asked)?;
-    let target = if to_stdout { None } else { Some(Target::new(&asked.file, asked.force).map_err(refused)?) };
+    let target = if to_stdout {
+        None
+    } else {
+        Some(Target::new(&asked.file, asked.force).map_err(refused)?)
+    };
     let scratch = match &asked.scratch {
         Some(folder) => folder.join("windlass-backup"),
         None => home.run().join("backup"),
@@ -99,8 +105,14 @@ fn interruptible<T>(
 }
 
 async fn wait_for_signals(stop: CancellationToken) {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) else { return };
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) else {
+        return;
+    };
     loop {
         tokio::select! {
             _ = int.recv() => {}
@@ -149,7 +161,9 @@ fn key(asked: &Restore, wants_passphrase: bool) -> Result<Key, CliError> {
         };
         return Key::passphrase(passphrase).map_err(CliError::Usage);
     }
-    let Some(file) = &asked.identity else { return Err(refused(BackupError::NeedsIdentity)) };
+    let Some(file) = &asked.identity else {
+        return Err(refused(BackupError::NeedsIdentity));
+    };
     Key::identities(&read(file)?).map_err(|why| usage(file, &why))
 }
 
@@ -190,17 +204,26 @@ fn refused(error: BackupError) -> CliError {
 fn made_text(made: &Made, file: &Path) -> String {
     let mut text = apps(&made.manifest);
     let size = size(made.bytes);
-    let _ = writeln!(text, "{}: {size}, {} apps. {NOT_IN_IT}", file.display(), made.manifest.apps.len());
+    let _ = writeln!(
+        text,
+        "{}: {size}, {} apps. {NOT_IN_IT}",
+        file.display(),
+        made.manifest.apps.len()
+    );
     lacks(&mut text, "MISSING in it", &made.missing);
     text
 }
 
 fn restored_text(restored: &Restored) -> String {
-    let Manifest { made_at, windlass, .. } = &restored.manifest;
+    let Manifest {
+        made_at, windlass, ..
+    } = &restored.manifest;
     let mut text = apps(&restored.manifest);
     let home = restored.home.display();
-    let _ =
-        writeln!(text, "{home} is restored: the backup of {made_at}, by windlass {windlass}. {NOT_IN_IT}");
+    let _ = writeln!(
+        text,
+        "{home} is restored: the backup of {made_at}, by windlass {windlass}. {NOT_IN_IT}"
+    );
     lacks(&mut text, "MISSING", &restored.missing);
     text.push_str("Next:\n  windlass serve, or: systemctl start windlass\n");
     for App { name, live } in &restored.manifest.apps {
@@ -208,14 +231,20 @@ fn restored_text(restored: &Restored) -> String {
             let _ = writeln!(text, "  windlass redeploy {name} --wait");
         }
     }
-    text.push_str("An app whose container still runs on this machine serves on, and needs no redeploy.\n");
+    text.push_str(
+        "An app whose container still runs on this machine serves on, and needs no redeploy.\n",
+    );
     text
 }
 
 fn apps(manifest: &Manifest) -> String {
     let mut table = Table::new(&["NAME", "LIVE"]);
     for App { name, live } in &manifest.apps {
-        table.row([name.to_string(), live.as_ref().map_or("nothing".into(), |live| live.short().to_owned())]);
+        table.row([
+            name.to_string(),
+            live.as_ref()
+                .map_or("nothing".into(), |live| live.short().to_owned()),
+        ]);
     }
     table.text()
 }

@@ -36,17 +36,26 @@ impl Client {
 
     /// Sends a request.
     pub fn ask(&self, request: &Request) -> Result<Answer, CliError> {
-        let envelope = Envelope { caller: self.caller.clone(), request: request.clone() };
-        let mut line = serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()))?;
+        let envelope = Envelope {
+            caller: self.caller.clone(),
+            request: request.clone(),
+        };
+        let mut line =
+            serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()))?;
         line.push(b'\n');
         if line.len() > LONGEST_REQUEST {
             let most = LONGEST_REQUEST / 1024;
-            return Err(CliError::Usage(format!("that is too much for one request: at most {most} KiB")));
+            return Err(CliError::Usage(format!(
+                "that is too much for one request: at most {most} KiB"
+            )));
         }
         let unreachable = |error| CliError::Unreachable(unreachable(&self.socket, &error));
         let mut stream = UnixStream::connect(&self.socket).map_err(unreachable)?;
         stream.write_all(&line).map_err(unreachable)?;
-        Ok(Answer { from: BufReader::with_capacity(64 * 1024, stream), line: Vec::new() })
+        Ok(Answer {
+            from: BufReader::with_capacity(64 * 1024, stream),
+            line: Vec::new(),
+        })
     }
 
     /// Asks a question that is answered with one value. Notes on the way go to standard error.
@@ -63,7 +72,11 @@ impl Client {
                 _ => return Err(strange("a frame that answers another question")),
             }
         }
-        if noted { Ok(Value::Null) } else { Err(strange("no value")) }
+        if noted {
+            Ok(Value::Null)
+        } else {
+            Err(strange("no value"))
+        }
     }
 }
 
@@ -133,7 +146,10 @@ fn unreachable(socket: &Path, error: &io::Error) -> String {
 /// Who owns `path`, or the nearest folder above it that may be looked at.
 fn owner_nearby(path: &Path) -> String {
     let seen = path.ancestors().find_map(|path| path.metadata().ok());
-    seen.map_or_else(|| "git".into(), |metadata| crate::machine::user_name(metadata.uid()))
+    seen.map_or_else(
+        || "git".into(),
+        |metadata| crate::machine::user_name(metadata.uid()),
+    )
 }
 
 #[cfg(test)]
@@ -148,43 +164,67 @@ mod tests {
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = String::new();
-            BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+            BufReader::new(stream.try_clone().unwrap())
+                .read_line(&mut request)
+                .unwrap();
             stream.write_all(bytes).unwrap();
             request
         });
         let answer = Client::new(socket, Caller::Local("ann".into())).value(&Request::Ping);
-        assert_eq!(server.join().unwrap(), "{\"caller\":{\"local\":\"ann\"},\"do\":\"ping\"}\n");
+        assert_eq!(
+            server.join().unwrap(),
+            "{\"caller\":{\"local\":\"ann\"},\"do\":\"ping\"}\n"
+        );
         answer
     }
 
     #[test]
     fn a_question_is_one_line_and_so_is_its_answer() {
-        let value = answered_with(b"{\"is\":\"value\",\"value\":{\"version\":\"0.1.0\"}}\n").unwrap();
+        let value =
+            answered_with(b"{\"is\":\"value\",\"value\":{\"version\":\"0.1.0\"}}\n").unwrap();
         assert_eq!(value["version"], "0.1.0");
     }
 
     #[test]
     fn refusals_closed_connections_and_nonsense_are_told_apart() {
-        let refused = answered_with(b"{\"is\":\"error\",\"message\":\"there is no app\"}\n").unwrap_err();
+        let refused =
+            answered_with(b"{\"is\":\"error\",\"message\":\"there is no app\"}\n").unwrap_err();
         assert!(matches!(refused, CliError::Refused(text) if text == "there is no app"));
-        assert!(matches!(answered_with(b"").unwrap_err(), CliError::Unreachable(_)));
-        assert!(matches!(answered_with(b"{\"is\":\"va").unwrap_err(), CliError::Unreachable(_)));
-        assert!(matches!(answered_with(b"\0\xff\n").unwrap_err(), CliError::Refused(_)));
+        assert!(matches!(
+            answered_with(b"").unwrap_err(),
+            CliError::Unreachable(_)
+        ));
+        assert!(matches!(
+            answered_with(b"{\"is\":\"va").unwrap_err(),
+            CliError::Unreachable(_)
+        ));
+        assert!(matches!(
+            answered_with(b"\0\xff\n").unwrap_err(),
+            CliError::Refused(_)
+        ));
     }
 
     #[test]
     fn an_unreachable_server_is_told_with_its_socket_and_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("control.sock");
-        let said = || match Client::new(socket.clone(), Caller::Local(String::new())).ask(&Request::Ping) {
+        let said = || match Client::new(socket.clone(), Caller::Local(String::new()))
+            .ask(&Request::Ping)
+        {
             Err(CliError::Unreachable(text)) => text,
             other => panic!("{other:?}"),
         };
         let missing = said();
-        assert!(missing.contains("there is no socket") && missing.contains("windlass serve"), "{missing}");
+        assert!(
+            missing.contains("there is no socket") && missing.contains("windlass serve"),
+            "{missing}"
+        );
         drop(UnixListener::bind(&socket).unwrap());
         let dead = said();
-        assert!(dead.contains("nobody answers") && dead.contains("control.sock"), "{dead}");
+        assert!(
+            dead.contains("nobody answers") && dead.contains("control.sock"),
+            "{dead}"
+        );
         let denied = unreachable(&socket, &io::ErrorKind::PermissionDenied.into());
         assert!(denied.contains("sudo -u "), "{denied}");
     }

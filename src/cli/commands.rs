@@ -15,8 +15,8 @@ use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
 use crate::domain::{
-    Allowance, App, AppName, Commits, Deploy, DeployId, DomainName, Environment, Limits, MigrationsSince,
-    Outlook, OutlookEnvironment, Phase,
+    Allowance, App, AppName, Commits, Deploy, DeployId, DomainName, Environment, Limits,
+    MigrationsSince, Outlook, OutlookEnvironment, Phase,
 };
 use crate::logs::Cursor;
 
@@ -26,31 +26,71 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         Command::App(command) => app(client, command),
         Command::Env(command) => env(client, command),
         Command::Deploy(command) => deploy(client, command),
-        Command::Deploys { name, limit, output } => {
-            ask(client, &Request::Deploys { app: name, limit }, output.json, deploys)
-        }
+        Command::Deploys {
+            name,
+            limit,
+            output,
+        } => ask(
+            client,
+            &Request::Deploys { app: name, limit },
+            output.json,
+            deploys,
+        ),
         Command::Redeploy(again) => {
-            let request = Request::Redeploy { app: again.name, commit: again.commit };
+            let request = Request::Redeploy {
+                app: again.name,
+                commit: again.commit,
+            };
             queue(client, &request, again.wait.wait, again.output.json)
         }
-        Command::Revert { again, dry_run: true } => {
-            let request = Request::RevertOutlook { app: again.name, commit: again.commit };
+        Command::Revert {
+            again,
+            dry_run: true,
+        } => {
+            let request = Request::RevertOutlook {
+                app: again.name,
+                commit: again.commit,
+            };
             ask(client, &request, again.output.json, outlook)
         }
-        Command::Revert { again, dry_run: false } => {
-            let request = Request::Revert { app: again.name, commit: again.commit };
+        Command::Revert {
+            again,
+            dry_run: false,
+        } => {
+            let request = Request::Revert {
+                app: again.name,
+                commit: again.commit,
+            };
             queue(client, &request, again.wait.wait, again.output.json)
         }
-        Command::Restart { name, wait, output } => {
-            queue(client, &Request::Restart { app: name }, wait.wait, output.json)
-        }
+        Command::Restart { name, wait, output } => queue(
+            client,
+            &Request::Restart { app: name },
+            wait.wait,
+            output.json,
+        ),
         Command::Reload { name } => {
             let done = format!("Sent SIGHUP to {name}'s main process.\n");
             tell(client, &Request::Reload { app: name }, &done)
         }
-        Command::Logs { name, follow, since, tail, output } => {
+        Command::Logs {
+            name,
+            follow,
+            since,
+            tail,
+            output,
+        } => {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
-            logs(client, &Request::AppLogs { app: name, follow, since_ms, tail }, output.json)
+            logs(
+                client,
+                &Request::AppLogs {
+                    app: name,
+                    follow,
+                    since_ms,
+                    tail,
+                },
+                output.json,
+            )
         }
         Command::User(command) => accounts::user(client, command),
         Command::Key(command) => accounts::key(client, command),
@@ -64,31 +104,77 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         | Command::Restore(_)
         | Command::Hook(_)
         | Command::Ssh { .. }
-        | Command::Completions { .. } => Err(CliError::Usage("this command does not ask the server".into())),
+        | Command::Completions { .. } => Err(CliError::Usage(
+            "this command does not ask the server".into(),
+        )),
     }
 }
 
 fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
     match command {
-        AppCommand::Create { name, domains, output } => {
-            ask(client, &Request::AppCreate { name, domains }, output.json, created)
-        }
+        AppCommand::Create {
+            name,
+            domains,
+            output,
+        } => ask(
+            client,
+            &Request::AppCreate { name, domains },
+            output.json,
+            created,
+        ),
         AppCommand::List { output } => ask(client, &Request::AppList, output.json, apps),
-        AppCommand::Show { name, output } => ask(client, &Request::AppShow { name }, output.json, one_app),
-        AppCommand::Allow { name, memory, pids, cpus, capabilities, reset, output } => {
-            let more = Allowance { limits: Limits { memory, pids, cpus }, capabilities };
+        AppCommand::Show { name, output } => {
+            ask(client, &Request::AppShow { name }, output.json, one_app)
+        }
+        AppCommand::Allow {
+            name,
+            memory,
+            pids,
+            cpus,
+            capabilities,
+            reset,
+            output,
+        } => {
+            let more = Allowance {
+                limits: Limits { memory, pids, cpus },
+                capabilities,
+            };
             if more == Allowance::default() && !reset {
                 let options = "--memory, --pids, --cpus, --capability or --reset";
-                return Err(CliError::Usage(format!("say what to allow {name}: {options}")));
+                return Err(CliError::Usage(format!(
+                    "say what to allow {name}: {options}"
+                )));
             }
-            ask(client, &Request::AppAllow { name, more, reset }, output.json, allowed)
+            ask(
+                client,
+                &Request::AppAllow { name, more, reset },
+                output.json,
+                allowed,
+            )
         }
-        AppCommand::Domains { name, add, remove, output } => {
-            ask(client, &Request::AppDomains { name, add, remove }, output.json, domains)
-        }
-        AppCommand::Public { name, switch, output } => {
+        AppCommand::Domains {
+            name,
+            add,
+            remove,
+            output,
+        } => ask(
+            client,
+            &Request::AppDomains { name, add, remove },
+            output.json,
+            domains,
+        ),
+        AppCommand::Public {
+            name,
+            switch,
+            output,
+        } => {
             let public = switch == "on";
-            ask(client, &Request::AppPublic { name, public }, output.json, self::public)
+            ask(
+                client,
+                &Request::AppPublic { name, public },
+                output.json,
+                self::public,
+            )
         }
         AppCommand::Destroy { name, yes: true } => {
             let done = format!("Removed {name} with everything of it.\n");
@@ -102,25 +188,42 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
 }
 
 fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
-    let counts = |app| format!("It counts from the next deploy on, or now: windlass restart {app}\n");
+    let counts =
+        |app| format!("It counts from the next deploy on, or now: windlass restart {app}\n");
     match command {
         EnvCommand::Set { name, vars } => {
             let vars = assignments(&vars, io::stdin().lock()).map_err(CliError::Usage)?;
-            let done = format!("Set {}. {}", list(vars.iter().map(|(name, _)| name)), counts(&name));
+            let done = format!(
+                "Set {}. {}",
+                list(vars.iter().map(|(name, _)| name)),
+                counts(&name)
+            );
             tell(client, &Request::EnvSet { app: name, vars }, &done)
         }
         EnvCommand::Unset { name, names } => {
-            let wrong = names.iter().find_map(|name| Environment::check_name(name).err());
+            let wrong = names
+                .iter()
+                .find_map(|name| Environment::check_name(name).err());
             if let Some(wrong) = wrong {
                 return Err(CliError::Usage(wrong.to_string()));
             }
             let counts = counts(&name);
-            let answer = client.value(&Request::EnvUnset { app: name, names: names.clone() })?;
+            let answer = client.value(&Request::EnvUnset {
+                app: name,
+                names: names.clone(),
+            })?;
             print(&(unset(&names, &answer) + &counts))
         }
-        EnvCommand::List { name, reveal, output } => {
-            ask(client, &Request::EnvList { app: name, reveal }, output.json, variables)
-        }
+        EnvCommand::List {
+            name,
+            reveal,
+            output,
+        } => ask(
+            client,
+            &Request::EnvList { app: name, reveal },
+            output.json,
+            variables,
+        ),
     }
 }
 
@@ -129,9 +232,15 @@ fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> 
         DeployCommand::Show { id, output } => {
             ask(client, &Request::DeployShow { id }, output.json, one_deploy)
         }
-        DeployCommand::Log { id, phase, follow, output } => {
-            let from =
-                phase.as_ref().map_or(Ok(Cursor::default()), |phase| begin(client, id, phase, follow))?;
+        DeployCommand::Log {
+            id,
+            phase,
+            follow,
+            output,
+        } => {
+            let from = phase.as_ref().map_or(Ok(Cursor::default()), |phase| {
+                begin(client, id, phase, follow)
+            })?;
             if follow && phase.is_none() && !output.json {
                 return self::follow(client, id).map(|_| Outcome::Done);
             }
@@ -154,7 +263,11 @@ pub(super) fn ask<T: DeserializeOwned>(
     text: impl FnOnce(T) -> String,
 ) -> Result<Outcome, CliError> {
     let value = client.value(request)?;
-    if json { print_json(&value) } else { print(&text(read(value)?)) }
+    if json {
+        print_json(&value)
+    } else {
+        print(&text(read(value)?))
+    }
 }
 
 /// Has something done, and says so.
@@ -184,7 +297,11 @@ fn queue(client: &Client, request: &Request, wait: bool, json: bool) -> Result<O
 fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
     let out = io::stdout();
     let mut show = Renderer::new(out.lock(), colours(&out));
-    let answer = client.ask(&Request::DeployFollow { id, from: Cursor::default(), follow: true })?;
+    let answer = client.ask(&Request::DeployFollow {
+        id,
+        from: Cursor::default(),
+        follow: true,
+    })?;
     match to_the_end(client, answer, &mut show, PATIENCE)? {
         Followed::Ended(deploy) => Ok(Outcome::done_if(deploy.status.went_live())),
         Followed::NoDeploy => Err(strange("no deploy")),
@@ -204,7 +321,9 @@ fn wait(client: &Client, id: DeployId, json: bool) -> Result<Outcome, CliError> 
 fn last_frame(client: &Client, request: &Request, json: bool) -> Result<Deploy, CliError> {
     let mut answer = client.ask(request)?;
     while let Some(frame) = answer.next()? {
-        let Frame::Finished { deploy, .. } = &frame else { continue };
+        let Frame::Finished { deploy, .. } = &frame else {
+            continue;
+        };
         if json {
             print_json(deploy)?;
         } else {
@@ -219,19 +338,29 @@ fn last_frame(client: &Client, request: &Request, json: bool) -> Result<Deploy, 
 /// Where the log of one phase begins.
 fn begin(client: &Client, id: DeployId, phase: &Phase, follow: bool) -> Result<Cursor, CliError> {
     let deploy: Deploy = read(client.value(&Request::DeployShow { id })?)?;
-    let ordinal = deploy.phases.iter().position(|timing| timing.phase == *phase);
+    let ordinal = deploy
+        .phases
+        .iter()
+        .position(|timing| timing.phase == *phase);
     match ordinal {
         Some(ordinal) => Ok(Cursor { ordinal, offset: 0 }),
         None if follow && deploy.status.is_open() => Ok(Cursor::default()),
         None => {
             let phases = list(deploy.phases.iter().map(|timing| timing.phase.to_string()));
-            Err(CliError::Refused(format!("deploy {id} has no phase {phase}; it has: {phases}")))
+            Err(CliError::Refused(format!(
+                "deploy {id} has no phase {phase}; it has: {phases}"
+            )))
         }
     }
 }
 
 /// Prints a deploy's log, or one phase of it.
-fn log(client: &Client, request: &Request, only: Option<&Phase>, json: bool) -> Result<Outcome, CliError> {
+fn log(
+    client: &Client,
+    request: &Request,
+    only: Option<&Phase>,
+    json: bool,
+) -> Result<Outcome, CliError> {
     let out = io::stdout();
     let mut show = Renderer::new(out.lock(), colours(&out));
     let mut answer = client.ask(request)?;
@@ -264,7 +393,11 @@ fn log_as_json(phase: &str, text: &str) -> String {
     for line in text.split_terminator('\n') {
         let (ms, line) = line.split_once('\t').unwrap_or(("0", line));
         let at_ms: u64 = ms.parse().unwrap_or(0);
-        let _ = writeln!(out, "{}", serde_json::json!({"phase": phase, "at_ms": at_ms, "text": line}));
+        let _ = writeln!(
+            out,
+            "{}",
+            serde_json::json!({"phase": phase, "at_ms": at_ms, "text": line})
+        );
     }
     out
 }
@@ -273,7 +406,10 @@ fn log_as_json(phase: &str, text: &str) -> String {
 fn logs(client: &Client, request: &Request, json: bool) -> Result<Outcome, CliError> {
     let mut answer = client.ask(request)?;
     let mut out = io::stdout().lock();
-    let mut shown = AppOutput { colour: colours(&out), release: None };
+    let mut shown = AppOutput {
+        colour: colours(&out),
+        release: None,
+    };
     while let Some(frame) = answer.next()? {
         let text = match frame {
             Frame::AppLines { lines } if json => lines
@@ -334,16 +470,30 @@ fn assignments(words: &[String], input: impl BufRead) -> Result<Environment, Str
             }
         }
     }
-    if env.is_empty() { Err("there is nothing to set: write NAME=value".into()) } else { Ok(env) }
+    if env.is_empty() {
+        Err("there is nothing to set: write NAME=value".into())
+    } else {
+        Ok(env)
+    }
 }
 
 /// Which variables are gone, and which never were there.
 fn unset(names: &[String], answer: &Value) -> String {
-    let unknown: Vec<&str> =
-        answer["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let (unknown, gone): (Vec<_>, Vec<_>) = names.iter().partition(|name| unknown.contains(&name.as_str()));
+    let unknown: Vec<&str> = answer["unknown"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let (unknown, gone): (Vec<_>, Vec<_>) = names
+        .iter()
+        .partition(|name| unknown.contains(&name.as_str()));
     let said = |word, names: Vec<&String>| {
-        if names.is_empty() { String::new() } else { format!("{word} {}. ", list(names)) }
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!("{word} {}. ", list(names))
+        }
     };
     said("Removed", gone) + &said("Was not set:", unknown)
 }
@@ -387,7 +537,10 @@ fn apps(apps: Vec<App>) -> String {
     }
     let mut table = Table::new(&["NAME", "STATUS", "LIVE", "SINCE", "DOMAINS"]);
     for app in apps {
-        let live = app.live.as_ref().map_or_else(String::new, |d| format!("{} {}", d.id, named(d)));
+        let live = app
+            .live
+            .as_ref()
+            .map_or_else(String::new, |d| format!("{} {}", d.id, named(d)));
         table.row([
             app.name.to_string(),
             app.status.as_str().into(),
@@ -400,7 +553,11 @@ fn apps(apps: Vec<App>) -> String {
 }
 
 fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+    if count == 1 {
+        "once".to_owned()
+    } else {
+        format!("{count} times")
+    }
 }
 
 fn one_app(app: App) -> String {
@@ -414,7 +571,9 @@ fn one_app(app: App) -> String {
     table.row(["status".into(), format!("{}{restarts}", app.status)]);
     table.row([
         "live".into(),
-        live.map_or("nothing yet".into(), |d| format!("deploy {}: {}", d.id, named(d))),
+        live.map_or("nothing yet".into(), |d| {
+            format!("deploy {}: {}", d.id, named(d))
+        }),
     ]);
     table.row(["since".into(), since(live)]);
     table.row(["domains".into(), list(&app.domains)]);
@@ -426,14 +585,17 @@ fn one_app(app: App) -> String {
 }
 
 fn since(live: Option<&Deploy>) -> String {
-    live.and_then(|deploy| deploy.finished_at).map_or_else(String::new, ago)
+    live.and_then(|deploy| deploy.finished_at)
+        .map_or_else(String::new, ago)
 }
 
 fn deploys(deploys: Vec<Deploy>) -> String {
     if deploys.is_empty() {
         return "Nothing was deployed yet: git push <remote> main\n".into();
     }
-    let mut table = Table::new(&["ID", "STATUS", "TRIGGER", "COMMIT", "SUBJECT", "BY", "QUEUED", "TIME"]);
+    let mut table = Table::new(&[
+        "ID", "STATUS", "TRIGGER", "COMMIT", "SUBJECT", "BY", "QUEUED", "TIME",
+    ]);
     for d in deploys {
         table.row([
             d.id.to_string(),
@@ -460,7 +622,9 @@ fn public(now: Switched) -> String {
     let Switched { name, public } = now;
     match public {
         true => {
-            format!("Everybody may see /badge/{name}.svg and /status/{name}.json on the dashboard now.\n")
+            format!(
+                "Everybody may see /badge/{name}.svg and /status/{name}.json on the dashboard now.\n"
+            )
         }
         false => format!("The badge and the status of {name} are not there any more.\n"),
     }
@@ -469,12 +633,28 @@ fn public(now: Switched) -> String {
 /// What a revert would do.
 fn outlook(it: Outlook) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{} serves now (deploy {}).", named(&it.live), it.live.id);
-    let _ = writeln!(text, "{} would serve (deploy {}).\n", named(&it.to), it.to.id);
-    let usual = it.usual_ms.map(|ms| format!(", usually in {}", took(Some(ms)))).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "{} serves now (deploy {}).",
+        named(&it.live),
+        it.live.id
+    );
+    let _ = writeln!(
+        text,
+        "{} would serve (deploy {}).\n",
+        named(&it.to),
+        it.to.id
+    );
+    let usual = it
+        .usual_ms
+        .map(|ms| format!(", usually in {}", took(Some(ms))))
+        .unwrap_or_default();
     let _ = match it.image_kept {
         true => writeln!(text, "Its image is there: nothing is built{usual}."),
-        false => writeln!(text, "Its image is not kept any more: it is built again{usual}."),
+        false => writeln!(
+            text,
+            "Its image is not kept any more: it is built again{usual}."
+        ),
     };
     let whose = match it.environment {
         OutlookEnvironment::Release => "the environment that it had then",
@@ -488,7 +668,12 @@ fn outlook(it: Outlook) -> String {
     text.push_str(&commits("Commits that go away", &it.leaving));
     text.push_str(&commits("Commits that come back", &it.coming));
     text.push_str(&migrations(&it.migrations));
-    let _ = writeln!(text, "\nTo do it: windlass revert {} {}", it.to.app, it.to.commit.short());
+    let _ = writeln!(
+        text,
+        "\nTo do it: windlass revert {} {}",
+        it.to.app,
+        it.to.commit.short()
+    );
     text
 }
 
@@ -501,8 +686,13 @@ fn commits(title: &str, some: &Commits) -> String {
     }
     let mut text = format!("\n{title}:\n");
     for commit in &some.list {
-        let _ =
-            writeln!(text, "  {} {} ({})", commit.id.short(), plain(&commit.subject), plain(&commit.author));
+        let _ = writeln!(
+            text,
+            "  {} {} ({})",
+            commit.id.short(),
+            plain(&commit.subject),
+            plain(&commit.author)
+        );
     }
     if some.more > 0 {
         let _ = writeln!(text, "  and {} more", some.more);
@@ -518,28 +708,53 @@ fn migrations(since: &MigrationsSince) -> String {
     if !since.applied.is_empty() {
         text.push_str("\nThe database has changed since. These migrations stay applied:\n");
         for migration in &since.applied {
-            let _ = writeln!(text, "  {} (deploy {})", plain(&migration.name), migration.deploy);
+            let _ = writeln!(
+                text,
+                "  {} (deploy {})",
+                plain(&migration.name),
+                migration.deploy
+            );
         }
     }
     if !since.unknown.is_empty() {
         let ids = list(since.unknown.iter().take(20));
-        let _ = writeln!(text, "\nWhether the database was changed by these deploys is not known: {ids}");
+        let _ = writeln!(
+            text,
+            "\nWhether the database was changed by these deploys is not known: {ids}"
+        );
     }
     text
 }
 
 fn one_deploy(deploy: Deploy) -> String {
     let mut table = Table::facts();
-    let time = deploy.duration_ms.map_or_else(String::new, |ms| format!(" after {}", took(Some(ms))));
+    let time = deploy
+        .duration_ms
+        .map_or_else(String::new, |ms| format!(" after {}", took(Some(ms))));
     table.row(["deploy".into(), format!("{} of {}", deploy.id, deploy.app)]);
     table.row(["status".into(), format!("{}{time}", deploy.status)]);
     table.row(["commit".into(), deploy.commit.to_string()]);
-    table.row(["subject".into(), format!("{} ({})", deploy.subject, deploy.author)]);
-    table.row(["asked".into(), format!("{} by {}, {}", deploy.trigger, deploy.actor, ago(deploy.queued_at))]);
+    table.row([
+        "subject".into(),
+        format!("{} ({})", deploy.subject, deploy.author),
+    ]);
+    table.row([
+        "asked".into(),
+        format!(
+            "{} by {}, {}",
+            deploy.trigger,
+            deploy.actor,
+            ago(deploy.queued_at)
+        ),
+    ]);
     let mut text = table.text();
     if let Some(failure) = &deploy.failure {
         let _ = writeln!(text, "{}:", plain(&failure.phase));
-        failure.message.trim().lines().for_each(|line| text.push_str(&format!("  {}\n", plain(line))));
+        failure
+            .message
+            .trim()
+            .lines()
+            .for_each(|line| text.push_str(&format!("  {}\n", plain(line))));
     }
     if !deploy.phases.is_empty() {
         text.push('\n');
@@ -554,14 +769,20 @@ fn variables(vars: BTreeMap<String, Value>) -> String {
     }
     let mut table = Table::new(&["NAME", "VALUE"]);
     for (name, value) in vars {
-        let value = value.as_str().map_or_else(|| "(hidden; --reveal shows it)".into(), str::to_owned);
+        let value = value
+            .as_str()
+            .map_or_else(|| "(hidden; --reveal shows it)".into(), str::to_owned);
         table.row([name, value]);
     }
     table.text()
 }
 
 pub(super) fn list<T: ToString>(words: impl IntoIterator<Item = T>) -> String {
-    words.into_iter().map(|word| word.to_string()).collect::<Vec<_>>().join(", ")
+    words
+        .into_iter()
+        .map(|word| word.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -578,7 +799,10 @@ mod tests {
         assert_eq!(vars.assignments(), ["A=1", "B=x y", "EMPTY=", "TOKEN=a=b"]);
 
         let refused = |word: &str, input: &[u8]| assignments(&words(&[word]), input).unwrap_err();
-        assert_eq!(refused("s3cret", b""), "variable 1 is not NAME=value: it has no '='");
+        assert_eq!(
+            refused("s3cret", b""),
+            "variable 1 is not NAME=value: it has no '='"
+        );
         assert_eq!(
             refused("-", b"A=1\ns3cret\n"),
             "line 2 of standard input is not NAME=value: it has no '='"
@@ -591,7 +815,10 @@ mod tests {
     #[test]
     fn what_was_never_set_is_told() {
         let names = ["A".to_owned(), "B".to_owned()];
-        assert_eq!(unset(&names, &serde_json::json!({"unknown": ["B"]})), "Removed A. Was not set: B. ");
+        assert_eq!(
+            unset(&names, &serde_json::json!({"unknown": ["B"]})),
+            "Removed A. Was not set: B. "
+        );
         assert_eq!(unset(&names, &Value::Null), "Removed A, B. ");
     }
 
@@ -600,25 +827,43 @@ mod tests {
         let live = deploy(12, DeployStatus::Live, &[("build", PhaseStatus::Ok, 8200)]);
         let app = App {
             name: "shop".parse().unwrap(),
-            domains: vec!["a.example.com".parse().unwrap(), "b.example.com".parse().unwrap()],
+            domains: vec![
+                "a.example.com".parse().unwrap(),
+                "b.example.com".parse().unwrap(),
+            ],
             remote: "ssh://deploy@host/shop".into(),
             status: AppStatus::Serving,
             restarts: Some(2),
-            allowed: Allowance { capabilities: vec!["NET_RAW".parse().unwrap()], ..Allowance::default() },
+            allowed: Allowance {
+                capabilities: vec!["NET_RAW".parse().unwrap()],
+                ..Allowance::default()
+            },
             live: Some(live.clone()),
         };
         let listed = apps(vec![app.clone()]);
-        assert!(listed.contains("shop  serving  12 1a2b3c4d5e \"Say hello  [2J\""), "{listed}");
-        assert!(listed.contains("a.example.com, b.example.com\n"), "{listed}");
-        assert!(one_app(app.clone()).contains("serving, brought back 2 times after it ended by itself"));
+        assert!(
+            listed.contains("shop  serving  12 1a2b3c4d5e \"Say hello  [2J\""),
+            "{listed}"
+        );
+        assert!(
+            listed.contains("a.example.com, b.example.com\n"),
+            "{listed}"
+        );
+        assert!(
+            one_app(app.clone()).contains("serving, brought back 2 times after it ended by itself")
+        );
         assert!(one_app(app.clone()).contains("allowed  NET_RAW\n"));
         assert!(allowed(app.clone()).starts_with("shop is allowed: NET_RAW. Its windlass.toml"));
         assert!(one_app(app.clone()).contains("remote   ssh://deploy@host/shop\n"));
         assert!(
-            created(app).contains("  git remote add prod ssh://deploy@host/shop\n  git push prod main\n")
+            created(app)
+                .contains("  git remote add prod ssh://deploy@host/shop\n  git push prod main\n")
         );
         let shown = one_deploy(live.clone());
-        assert!(shown.contains("status   live after 8.2s\n") && shown.contains("  build"), "{shown}");
+        assert!(
+            shown.contains("status   live after 8.2s\n") && shown.contains("  build"),
+            "{shown}"
+        );
         assert!(deploys(vec![live]).contains("12  live    push     1a2b3c4d5e"));
         assert!(deploys(vec![]).contains("git push"));
     }
@@ -626,8 +871,14 @@ mod tests {
     #[test]
     fn logs_as_json_are_one_document_a_line() {
         let text = log_as_json("build", "5\tsays \"hi\"\n17\t\n");
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines[0], serde_json::json!({"phase": "build", "at_ms": 5, "text": "says \"hi\""}));
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            lines[0],
+            serde_json::json!({"phase": "build", "at_ms": 5, "text": "says \"hi\""})
+        );
         assert_eq!((lines.len(), &lines[1]["text"]), (2, &Value::from("")));
     }
 
@@ -639,9 +890,15 @@ mod tests {
             stream: "stdout".into(),
             text: text.into(),
         };
-        let mut shown = AppOutput { colour: false, release: None };
+        let mut shown = AppOutput {
+            colour: false,
+            release: None,
+        };
         let text = shown.text(&[line(1, "a"), line(1, "\x1b[31mb\x1b[0m"), line(2, "c")]);
         let at = "2026-11-21 10:20:30";
-        assert_eq!(text, format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  c\n"));
+        assert_eq!(
+            text,
+            format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  c\n")
+        );
     }
 }

@@ -48,12 +48,18 @@ pub fn to_the_end<W: Write>(
                 return Ok(Followed::Ended(Box::new(deploy.clone())));
             }
         };
-        let Some(id) = show.following() else { return Err(gone) };
+        let Some(id) = show.following() else {
+            return Err(gone);
+        };
         if lost_since.is_none() {
             show.say("-----> the server went away; waiting for it to come back")?;
         }
         let deadline = *lost_since.get_or_insert_with(Instant::now) + patience;
-        let again = Request::DeployFollow { id, from: show.cursor(), follow: true };
+        let again = Request::DeployFollow {
+            id,
+            from: show.cursor(),
+            follow: true,
+        };
         match ask_until(client, &again, deadline) {
             Ok(next) => answer = next,
             Err(CliError::Unreachable(_)) => return Ok(Followed::Lost(id)),
@@ -63,7 +69,11 @@ pub fn to_the_end<W: Write>(
 }
 
 /// Asks, and asks again while the server cannot be reached, until `deadline`.
-pub fn ask_until(client: &Client, request: &Request, deadline: Instant) -> Result<Answer, CliError> {
+pub fn ask_until(
+    client: &Client,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Answer, CliError> {
     loop {
         match client.ask(request) {
             Err(CliError::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE),

@@ -36,13 +36,21 @@ const FEWER: &str = "Push fewer refs at once: git push <remote> main";
 /// `windlass hook pre-receive`, run by git in the bare repository. Where it is not done, git keeps
 /// nothing of the push.
 pub fn pre_receive() -> Result<Outcome, CliError> {
-    let mut out = Watched::new(std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?), UNREAD)?;
+    let mut out = Watched::new(
+        std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        UNREAD,
+    )?;
     allow(io::stdin().lock(), &mut out)
 }
 
 fn allow(from_git: impl BufRead, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let Err((why, _)) = read_updates(from_git) else { return Ok(Outcome::Done) };
-    writeln!(out, "{why}\n{FEWER}\nFAILED  nothing of this push was taken, what was live still serves")?;
+    let Err((why, _)) = read_updates(from_git) else {
+        return Ok(Outcome::Done);
+    };
+    writeln!(
+        out,
+        "{why}\n{FEWER}\nFAILED  nothing of this push was taken, what was live still serves"
+    )?;
     Ok(Outcome::NotDone)
 }
 
@@ -51,10 +59,18 @@ pub fn post_receive() -> Result<Outcome, CliError> {
     crate::git::report(false);
     let out = io::stdout();
     let colour = colours(&out);
-    let out = Watched::new(std::fs::File::from(out.as_fd().try_clone_to_owned()?), UNREAD)?;
+    let out = Watched::new(
+        std::fs::File::from(out.as_fd().try_clone_to_owned()?),
+        UNREAD,
+    )?;
     let mut show = Renderer::new(out, colour);
     let folder = std::env::var_os("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
-    let mut hook = Hook { show: &mut show, folder, start: START, patience: PATIENCE };
+    let mut hook = Hook {
+        show: &mut show,
+        folder,
+        start: START,
+        patience: PATIENCE,
+    };
     let outcome = hook.run(io::stdin().lock());
     if matches!(outcome, Ok(Outcome::Done)) {
         crate::git::report(true);
@@ -82,11 +98,21 @@ impl<W: Write> Hook<'_, W> {
             }
         };
         let Some((app, home)) = place(&self.folder) else {
-            let why = format!("{} is no app's repository under a home folder", self.folder.display());
-            return self.not_taken(&updates, &why, "Push to the remote that `windlass app show` prints.");
+            let why = format!(
+                "{} is no app's repository under a home folder",
+                self.folder.display()
+            );
+            return self.not_taken(
+                &updates,
+                &why,
+                "Push to the remote that `windlass app show` prints.",
+            );
         };
         let client = Client::new(home.control_socket(), super::caller());
-        let request = Request::Pushed { app: app.clone(), updates: updates.clone() };
+        let request = Request::Pushed {
+            app: app.clone(),
+            updates: updates.clone(),
+        };
         match ask_until(&client, &request, Instant::now() + self.start) {
             Ok(answer) => {
                 let followed = to_the_end(&client, answer, self.show, self.patience);
@@ -96,7 +122,9 @@ impl<W: Write> Hook<'_, W> {
                 let next = "Start the server and push again.";
                 self.not_taken(&updates, &why, next)
             }
-            Err(CliError::Usage(why) | CliError::Refused(why)) => self.not_taken(&updates, &why, FEWER),
+            Err(CliError::Usage(why) | CliError::Refused(why)) => {
+                self.not_taken(&updates, &why, FEWER)
+            }
             Err(error) => Err(error),
         }
     }
@@ -119,7 +147,10 @@ impl<W: Write> Hook<'_, W> {
                 ))?;
             }
             Err(CliError::Unreachable(_)) => {
-                let commit = updates.iter().map(|update| &update.new).find(|new| !new.is_zero());
+                let commit = updates
+                    .iter()
+                    .map(|update| &update.new)
+                    .find(|new| !new.is_zero());
                 let commit = commit.map_or("", |commit| commit.short());
                 self.show.say(&format!(
                     "The server went away before it answered. What was live still serves.\n\
@@ -132,12 +163,18 @@ impl<W: Write> Hook<'_, W> {
                 // The server puts the deploy branch back where it cannot take a push, but does not look
                 // at one of somebody who lost the right to it since it began.
                 if self.show.following().is_none() {
-                    for update in updates.iter().filter(|update| update.name.starts_with("refs/heads/")) {
+                    for update in updates
+                        .iter()
+                        .filter(|update| update.name.starts_with("refs/heads/"))
+                    {
                         let _ = put_back(&self.folder, update);
                     }
                 }
                 let first = why.lines().next().unwrap_or_default().to_owned();
-                self.show.say(&format!("{why}\nFAILED  not deployed: {}", shorten(&first, 100)))?;
+                self.show.say(&format!(
+                    "{why}\nFAILED  not deployed: {}",
+                    shorten(&first, 100)
+                ))?;
             }
             Err(error) => return Err(error),
         }
@@ -145,9 +182,17 @@ impl<W: Write> Hook<'_, W> {
     }
 
     /// The server never heard of this push: undo it, so that the same push tries again.
-    fn not_taken(&mut self, updates: &[RefUpdate], why: &str, next: &str) -> Result<Outcome, CliError> {
+    fn not_taken(
+        &mut self,
+        updates: &[RefUpdate],
+        why: &str,
+        next: &str,
+    ) -> Result<Outcome, CliError> {
         self.show.say(why)?;
-        for update in updates.iter().filter(|update| update.name.starts_with("refs/heads/")) {
+        for update in updates
+            .iter()
+            .filter(|update| update.name.starts_with("refs/heads/"))
+        {
             let branch = plain(&update.name["refs/heads/".len()..]);
             self.show.say(&match put_back(&self.folder, update) {
                 Ok(()) => format!("Put {branch} back, so that the same push tries again."),
@@ -156,8 +201,14 @@ impl<W: Write> Hook<'_, W> {
         }
         self.show.say(next)?;
         let reason = plain(why.lines().next().unwrap_or_default());
-        let reason = reason.split(": ").next().unwrap_or_default().trim_end_matches('.');
-        self.show.say(&format!("FAILED  {reason}; nothing was deployed, what was live still serves"))?;
+        let reason = reason
+            .split(": ")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('.');
+        self.show.say(&format!(
+            "FAILED  {reason}; nothing was deployed, what was live still serves"
+        ))?;
         Ok(Outcome::NotDone)
     }
 }
@@ -165,7 +216,12 @@ impl<W: Write> Hook<'_, W> {
 /// The app whose repository `folder` is, and the home folder it lies in: `<home>/repos/<app>.git`.
 fn place(folder: &Path) -> Option<(AppName, Home)> {
     let folder = folder.canonicalize().ok()?;
-    let app = folder.file_name()?.to_str()?.strip_suffix(".git")?.parse().ok()?;
+    let app = folder
+        .file_name()?
+        .to_str()?
+        .strip_suffix(".git")?
+        .parse()
+        .ok()?;
     let home = Home::new(folder.parent()?.parent()?).ok()?;
     (home.repos() == folder.parent()?).then_some((app, home))
 }
@@ -180,16 +236,27 @@ fn read_updates(mut from: impl BufRead) -> Result<Vec<RefUpdate>, (String, Vec<R
         match read {
             Ok(0) => return Ok(updates),
             Ok(_) if updates.len() == MOST_UPDATES => {
-                return Err((format!("This push moved more than {MOST_UPDATES} refs."), updates));
+                return Err((
+                    format!("This push moved more than {MOST_UPDATES} refs."),
+                    updates,
+                ));
             }
             Ok(_) => match parse_update(&line) {
                 Some(update) => updates.push(update),
                 None => {
                     let start = plain(&shorten(&String::from_utf8_lossy(&line), 80));
-                    return Err((format!("Git told the hook what it does not understand: {start}"), updates));
+                    return Err((
+                        format!("Git told the hook what it does not understand: {start}"),
+                        updates,
+                    ));
                 }
             },
-            Err(error) => return Err((format!("What git tells the hook cannot be read: {error}"), updates)),
+            Err(error) => {
+                return Err((
+                    format!("What git tells the hook cannot be read: {error}"),
+                    updates,
+                ));
+            }
         }
     }
 }
@@ -199,8 +266,14 @@ fn parse_update(line: &[u8]) -> Option<RefUpdate> {
     let line = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let mut words = line.splitn(3, ' ');
     let (old, new) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let name = words.next().filter(|name| name.starts_with("refs/") && !name.contains(char::is_control))?;
-    Some(RefUpdate { old, new, name: name.to_owned() })
+    let name = words
+        .next()
+        .filter(|name| name.starts_with("refs/") && !name.contains(char::is_control))?;
+    Some(RefUpdate {
+        old,
+        new,
+        name: name.to_owned(),
+    })
 }
 
 /// Makes a branch what it was before the push, if it still is what the push made it.
@@ -213,9 +286,16 @@ fn put_back(folder: &Path, update: &RefUpdate) -> Result<(), String> {
     } else {
         git.args(["--", name, old.as_str(), new.as_str()]);
     }
-    let done = git.stdin(Stdio::null()).output().map_err(|error| format!("git cannot be run: {error}"))?;
+    let done = git
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("git cannot be run: {error}"))?;
     let said = String::from_utf8_lossy(&done.stderr);
-    if done.status.success() { Ok(()) } else { Err(plain(said.trim())) }
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(plain(said.trim()))
+    }
 }
 
 #[cfg(test)]
@@ -250,9 +330,18 @@ mod tests {
 
         fn git(&self, args: &[&str]) -> String {
             let mut git = Command::new("git");
-            git.current_dir(&self.repo).args(["-c", "user.name=t", "-c", "user.email=t@example.com"]);
+            git.current_dir(&self.repo).args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.com",
+            ]);
             let output = git.args(args).stdin(Stdio::null()).output().unwrap();
-            assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{args:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         }
 
@@ -262,7 +351,11 @@ mod tests {
         }
 
         fn branch(&self, name: &str) -> String {
-            self.git(&["for-each-ref", "--format=%(objectname)", &format!("refs/heads/{name}")])
+            self.git(&[
+                "for-each-ref",
+                "--format=%(objectname)",
+                &format!("refs/heads/{name}"),
+            ])
         }
 
         fn listen(&self) -> UnixListener {
@@ -274,7 +367,13 @@ mod tests {
             let mut show = Renderer::new(&mut out, false);
             let millis = Duration::from_millis;
             let (folder, start, patience) = (self.repo.clone(), millis(300), millis(1500));
-            let outcome = Hook { show: &mut show, folder, start, patience }.run(stdin.as_bytes());
+            let outcome = Hook {
+                show: &mut show,
+                folder,
+                start,
+                patience,
+            }
+            .run(stdin.as_bytes());
             (outcome, String::from_utf8(out).unwrap())
         }
     }
@@ -283,7 +382,9 @@ mod tests {
     fn serve(listener: &UnixListener, frames: &[Frame]) -> String {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = String::new();
-        BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+        BufReader::new(stream.try_clone().unwrap())
+            .read_line(&mut request)
+            .unwrap();
         for frame in frames {
             writeln!(stream, "{}", serde_json::to_string(frame).unwrap()).unwrap();
         }
@@ -291,7 +392,11 @@ mod tests {
     }
 
     fn finished(deploy: Deploy) -> Frame {
-        Frame::Finished { deploy, url: None, serving: None }
+        Frame::Finished {
+            deploy,
+            url: None,
+            serving: None,
+        }
     }
 
     #[test]
@@ -320,11 +425,22 @@ mod tests {
         let commit = world.commit("one");
         let listener = world.listen();
         let server = std::thread::spawn(move || {
-            let following = Frame::Following { deploy: deploy(7, DeployStatus::Running, &[]) };
-            let started = Frame::PhaseStarted { ordinal: 0, phase: "build".parse().unwrap(), at_ms: 0 };
-            let lines =
-                |offset, text: &str| Frame::Lines { next: Cursor { ordinal: 0, offset }, text: text.into() };
-            let first = serve(&listener, &[following.clone(), started, lines(8, "5\tone\n")]);
+            let following = Frame::Following {
+                deploy: deploy(7, DeployStatus::Running, &[]),
+            };
+            let started = Frame::PhaseStarted {
+                ordinal: 0,
+                phase: "build".parse().unwrap(),
+                at_ms: 0,
+            };
+            let lines = |offset, text: &str| Frame::Lines {
+                next: Cursor { ordinal: 0, offset },
+                text: text.into(),
+            };
+            let first = serve(
+                &listener,
+                &[following.clone(), started, lines(8, "5\tone\n")],
+            );
             let live = finished(deploy(7, DeployStatus::Live, &[]));
             let second = serve(&listener, &[following, lines(16, "9\ttwo\n"), live]);
             (first, second)
@@ -332,9 +448,13 @@ mod tests {
         let (outcome, said) = world.push(&format!("{ZERO} {commit} refs/heads/main\n"));
         let (first, second) = server.join().unwrap();
         assert_eq!(outcome.unwrap(), Outcome::Done);
-        assert!(first.contains("\"do\":\"pushed\"") && first.contains(&commit), "{first}");
         assert!(
-            second.ends_with("\"do\":\"deploy_follow\",\"id\":7,\"from\":\"0.8\",\"follow\":true}\n"),
+            first.contains("\"do\":\"pushed\"") && first.contains(&commit),
+            "{first}"
+        );
+        assert!(
+            second
+                .ends_with("\"do\":\"deploy_follow\",\"id\":7,\"from\":\"0.8\",\"follow\":true}\n"),
             "{second}"
         );
         assert_eq!(said.matches("one\n").count(), 1, "{said}");
@@ -349,7 +469,12 @@ mod tests {
         world.git(&["update-ref", "refs/heads/main", &commit]);
         let listener = world.listen();
         let server = std::thread::spawn(move || {
-            serve(&listener, &[Frame::Following { deploy: deploy(7, DeployStatus::Running, &[]) }])
+            serve(
+                &listener,
+                &[Frame::Following {
+                    deploy: deploy(7, DeployStatus::Running, &[]),
+                }],
+            )
         });
         let (outcome, said) = world.push(&format!("{ZERO} {commit} refs/heads/main\n"));
         server.join().unwrap();
@@ -361,11 +486,35 @@ mod tests {
     #[test]
     fn the_outcome_is_the_deploys() {
         for (frames, expected) in [
-            (vec![finished(deploy(7, DeployStatus::Failed, &[]))], Outcome::NotDone),
-            (vec![finished(deploy(7, DeployStatus::Live, &[]))], Outcome::Done),
-            (vec![Frame::Note { text: "dev does not deploy".into() }, Frame::End], Outcome::Done),
-            (vec![Frame::Note { text: "dev does not deploy".into() }], Outcome::NotDone),
-            (vec![Frame::Error { message: "no such app".into() }], Outcome::NotDone),
+            (
+                vec![finished(deploy(7, DeployStatus::Failed, &[]))],
+                Outcome::NotDone,
+            ),
+            (
+                vec![finished(deploy(7, DeployStatus::Live, &[]))],
+                Outcome::Done,
+            ),
+            (
+                vec![
+                    Frame::Note {
+                        text: "dev does not deploy".into(),
+                    },
+                    Frame::End,
+                ],
+                Outcome::Done,
+            ),
+            (
+                vec![Frame::Note {
+                    text: "dev does not deploy".into(),
+                }],
+                Outcome::NotDone,
+            ),
+            (
+                vec![Frame::Error {
+                    message: "no such app".into(),
+                }],
+                Outcome::NotDone,
+            ),
             (vec![], Outcome::NotDone),
         ] {
             let world = World::new();
@@ -384,13 +533,18 @@ mod tests {
         let (old, new) = (world.commit("old"), world.commit("new"));
         world.git(&["update-ref", "refs/heads/main", &new]);
         let listener = world.listen();
-        let refused = Frame::Error { message: "nobody is logged in".into() };
+        let refused = Frame::Error {
+            message: "nobody is logged in".into(),
+        };
         let server = std::thread::spawn(move || serve(&listener, &[refused]));
         let (outcome, said) = world.push(&format!("{old} {new} refs/heads/main\n"));
         server.join().unwrap();
         assert_eq!(outcome.unwrap(), Outcome::NotDone);
         assert_eq!(world.branch("main"), old);
-        assert!(said.ends_with("FAILED  not deployed: nobody is logged in\n"), "{said}");
+        assert!(
+            said.ends_with("FAILED  not deployed: nobody is logged in\n"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -412,17 +566,29 @@ mod tests {
             b"\xff\xfe\n",
         ] {
             let (why, read) = read_updates([good.as_bytes(), bad].concat().as_slice()).unwrap_err();
-            assert!(why.len() < 300 && !why.contains(char::is_control), "{why:?}");
+            assert!(
+                why.len() < 300 && !why.contains(char::is_control),
+                "{why:?}"
+            );
             assert_eq!(read.len(), 1);
         }
         let many = good.repeat(1001);
         let mut said = Vec::new();
         assert_eq!(allow(many.as_bytes(), &mut said).unwrap(), Outcome::NotDone);
         let said = String::from_utf8(said).unwrap();
-        assert!(said.starts_with("This push moved more than 1000 refs.\nPush fewer"), "{said}");
-        assert_eq!(allow(good.as_bytes(), &mut io::sink()).unwrap(), Outcome::Done);
+        assert!(
+            said.starts_with("This push moved more than 1000 refs.\nPush fewer"),
+            "{said}"
+        );
+        assert_eq!(
+            allow(good.as_bytes(), &mut io::sink()).unwrap(),
+            Outcome::Done
+        );
         let (why, read) = read_updates(many.as_bytes()).unwrap_err();
-        assert_eq!((read.len(), why.as_str()), (1000, "This push moved more than 1000 refs."));
+        assert_eq!(
+            (read.len(), why.as_str()),
+            (1000, "This push moved more than 1000 refs.")
+        );
     }
 
     proptest! {
@@ -449,7 +615,10 @@ mod tests {
     fn the_place_tells_app_and_home() {
         let world = World::new();
         let (app, home) = place(&world.repo).unwrap();
-        assert_eq!((app.as_str(), home.path()), ("shop", world.dir.path().canonicalize().unwrap().as_path()));
+        assert_eq!(
+            (app.as_str(), home.path()),
+            ("shop", world.dir.path().canonicalize().unwrap().as_path())
+        );
         assert!(place(world.dir.path()).is_none());
         assert!(place(Path::new("/nowhere/repos/shop.git")).is_none());
     }

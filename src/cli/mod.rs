@@ -60,7 +60,11 @@ enum Outcome {
 
 impl Outcome {
     fn done_if(done: bool) -> Self {
-        if done { Outcome::Done } else { Outcome::NotDone }
+        if done {
+            Outcome::Done
+        } else {
+            Outcome::NotDone
+        }
     }
 }
 
@@ -117,11 +121,16 @@ fn settle_allocator() {
         ("MALLOC_MMAP_THRESHOLD_", "131072"),
         ("MALLOC_TRIM_THRESHOLD_", "131072"),
     ];
-    let missing = settings.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    let missing = settings
+        .into_iter()
+        .filter(|(name, _)| std::env::var_os(name).is_none());
     let missing: Vec<_> = missing.collect();
     if let (false, Ok(binary)) = (missing.is_empty(), std::env::current_exe()) {
         // It returns only where it fails, and without these the server runs as well.
-        let _ = process::Command::new(binary).args(std::env::args_os().skip(1)).envs(missing).exec();
+        let _ = process::Command::new(binary)
+            .args(std::env::args_os().skip(1))
+            .envs(missing)
+            .exec();
     }
 }
 
@@ -141,7 +150,8 @@ fn print(text: &str) -> Result<Outcome, CliError> {
 
 /// Pretty JSON as one document.
 fn print_json(value: &impl serde::Serialize) -> Result<Outcome, CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Refused(error.to_string()))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::Refused(error.to_string()))?;
     print(&(text + "\n"))
 }
 

@@ -28,7 +28,8 @@ const PLAIN: &str = "\x1b[0m";
 /// Whether to write colours to `out`: to terminals, or where forced, and never against `NO_COLOR`.
 pub fn colours(out: &impl IsTerminal) -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+    let forced =
+        std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
     !set("NO_COLOR") && (forced || out.is_terminal())
 }
 
@@ -84,7 +85,11 @@ impl<W: Write> Renderer<W> {
         match frame {
             Frame::Note { text } => self.sentences(text),
             Frame::Following { deploy } => self.begin(deploy),
-            Frame::PhaseStarted { ordinal, phase, at_ms } => {
+            Frame::PhaseStarted {
+                ordinal,
+                phase,
+                at_ms,
+            } => {
                 self.heading(*ordinal, &phase.to_string(), *at_ms);
             }
             Frame::Lines { next, text } => {
@@ -93,9 +98,16 @@ impl<W: Write> Renderer<W> {
             }
             Frame::PhaseEnded { ordinal, timing } => {
                 self.phase_ended(timing);
-                self.cursor = Cursor { ordinal: ordinal + 1, offset: 0 };
+                self.cursor = Cursor {
+                    ordinal: ordinal + 1,
+                    offset: 0,
+                };
             }
-            Frame::Finished { deploy, url, serving } => {
+            Frame::Finished {
+                deploy,
+                url,
+                serving,
+            } => {
                 self.finish(deploy, url.as_deref(), serving.as_ref());
                 self.ended = Some(deploy.clone());
             }
@@ -135,7 +147,13 @@ impl<W: Write> Renderer<W> {
         if self.following.replace(deploy.id) == Some(deploy.id) {
             return;
         }
-        let Deploy { id, app, trigger, actor, .. } = deploy;
+        let Deploy {
+            id,
+            app,
+            trigger,
+            actor,
+            ..
+        } = deploy;
         let actor = plain(actor);
         self.paint(BOLD, &format!("Deploy {id} of {app}"));
         let _ = writeln!(self.text, ": {}, {trigger} by {actor}", named(deploy));
@@ -172,8 +190,12 @@ impl<W: Write> Renderer<W> {
             self.text.push('\n');
         }
         self.last.clear();
-        self.last
-            .push_str(text.lines().next_back().and_then(|line| line.split_once('\t')).map_or("", |l| l.1));
+        self.last.push_str(
+            text.lines()
+                .next_back()
+                .and_then(|line| line.split_once('\t'))
+                .map_or("", |l| l.1),
+        );
     }
 
     fn phase_ended(&mut self, timing: &PhaseTiming) {
@@ -183,7 +205,14 @@ impl<W: Write> Renderer<W> {
             PhaseStatus::Failed => format!("failed after {}", took(timing.duration_ms)),
         };
         self.text.push_str(&" ".repeat(STAMP + 2));
-        self.paint(if timing.status == PhaseStatus::Failed { RED } else { DIM }, &said);
+        self.paint(
+            if timing.status == PhaseStatus::Failed {
+                RED
+            } else {
+                DIM
+            },
+            &said,
+        );
         self.text.push('\n');
     }
 
@@ -196,7 +225,11 @@ impl<W: Write> Renderer<W> {
         if !deploy.status.went_live() {
             self.reason(deploy);
             match serving {
-                Some(live) => self.line(&format!("Still serving: deploy {} ({})", live.id, named(live))),
+                Some(live) => self.line(&format!(
+                    "Still serving: deploy {} ({})",
+                    live.id,
+                    named(live)
+                )),
                 None => self.line("Still serving: nothing, as before"),
             }
             self.line(&format!("Next: {}", next_step(deploy)));
@@ -207,22 +240,34 @@ impl<W: Write> Renderer<W> {
     /// A reason too long for the last line, in full before it; unless the log that was shown ended
     /// with it.
     fn reason(&mut self, deploy: &Deploy) {
-        let Some(failure) = &deploy.failure else { return };
+        let Some(failure) = &deploy.failure else {
+            return;
+        };
         let message = failure.message.trim();
-        let shown = message.lines().last().is_some_and(|last| last.trim() == self.last.trim());
+        let shown = message
+            .lines()
+            .last()
+            .is_some_and(|last| last.trim() == self.last.trim());
         if shown || brief(message) == plain(message) {
             return;
         }
         self.line("Reason:");
-        message.lines().for_each(|line| self.line(&format!("  {}", plain(line))));
+        message
+            .lines()
+            .for_each(|line| self.line(&format!("  {}", plain(line))));
     }
 
     /// The last line.
     fn verdict(&mut self, deploy: &Deploy, url: Option<&str>, serving: Option<&Deploy>) {
-        let Deploy { id, app, status, .. } = deploy;
+        let Deploy {
+            id, app, status, ..
+        } = deploy;
         let time = deploy.ms_to_live().or(deploy.duration_ms);
         let time = time.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
-        let reason = deploy.failure.as_ref().map(|failure| brief(&failure.message));
+        let reason = deploy
+            .failure
+            .as_ref()
+            .map(|failure| brief(&failure.message));
         let reason = reason.filter(|reason| reason != status.as_str());
         let reason = reason.map_or_else(String::new, |text| format!(": {text}"));
         let still = serving.map_or_else(
@@ -230,24 +275,37 @@ impl<W: Write> Renderer<W> {
             |live| format!("deploy {} is still serving", live.id),
         );
         let (sgr, word, rest) = match status {
-            DeployStatus::Live => {
-                (GREEN, "LIVE".to_owned(), format!("{}  deploy {id}{time}", url.unwrap_or(app.as_str())))
-            }
+            DeployStatus::Live => (
+                GREEN,
+                "LIVE".to_owned(),
+                format!("{}  deploy {id}{time}", url.unwrap_or(app.as_str())),
+            ),
             DeployStatus::Retired => (
                 GREEN,
                 "RETIRED".to_owned(),
                 format!("deploy {id}{time}: it was live; a later deploy is now"),
             ),
-            DeployStatus::Queued | DeployStatus::Running => {
-                (YELLOW, status.as_str().to_uppercase(), format!("deploy {id}"))
-            }
+            DeployStatus::Queued | DeployStatus::Running => (
+                YELLOW,
+                status.as_str().to_uppercase(),
+                format!("deploy {id}"),
+            ),
             DeployStatus::Failed => {
-                let phase = deploy.failure.as_ref().map_or("server", |f| f.phase.as_str());
-                (RED, format!("FAILED in {}", plain(phase)), format!("deploy {id}{time}{reason}; {still}"))
+                let phase = deploy
+                    .failure
+                    .as_ref()
+                    .map_or("server", |f| f.phase.as_str());
+                (
+                    RED,
+                    format!("FAILED in {}", plain(phase)),
+                    format!("deploy {id}{time}{reason}; {still}"),
+                )
             }
-            DeployStatus::Superseded | DeployStatus::Cancelled | DeployStatus::Interrupted => {
-                (YELLOW, status.as_str().to_uppercase(), format!("deploy {id}{time}{reason}; {still}"))
-            }
+            DeployStatus::Superseded | DeployStatus::Cancelled | DeployStatus::Interrupted => (
+                YELLOW,
+                status.as_str().to_uppercase(),
+                format!("deploy {id}{time}{reason}; {still}"),
+            ),
         };
         self.paint(sgr, &word);
         let _ = writeln!(self.text, "  {rest}");
@@ -275,7 +333,11 @@ pub fn painted(text: &mut String, line: &str, colour: bool) {
 
 /// A deploy's commit, for people: `1a2b3c4d5e "Say hello"`.
 pub fn named(deploy: &Deploy) -> String {
-    format!("{} \"{}\"", deploy.commit.short(), shorten(&plain(&deploy.subject), 50))
+    format!(
+        "{} \"{}\"",
+        deploy.commit.short(),
+        shorten(&plain(&deploy.subject), 50)
+    )
 }
 
 /// The first sentence of a reason, short enough for the last line.
@@ -286,12 +348,20 @@ fn brief(message: &str) -> String {
 }
 
 fn next_step(deploy: &Deploy) -> String {
-    let Deploy { id, app, status, trigger, .. } = deploy;
+    let Deploy {
+        id,
+        app,
+        status,
+        trigger,
+        ..
+    } = deploy;
     match (status, trigger) {
         (DeployStatus::Superseded, _) => {
             format!("windlass deploys {app} lists the deploy that took its place.")
         }
-        (DeployStatus::Failed, Trigger::Push) => "mend it and push again; the same push tries again.".into(),
+        (DeployStatus::Failed, Trigger::Push) => {
+            "mend it and push again; the same push tries again.".into()
+        }
         (DeployStatus::Failed, _) => format!("windlass deploy log {id} shows all of it again."),
         (_, Trigger::Push) => "push again; the same push tries again.".into(),
         (_, trigger) => format!("to try again: windlass {trigger} {app}"),
@@ -300,22 +370,44 @@ fn next_step(deploy: &Deploy) -> String {
 
 /// The timing table: which phase took how long, and its share of the whole.
 pub fn timings(deploy: &Deploy) -> String {
-    let names: Vec<String> = deploy.phases.iter().map(|timing| timing.phase.to_string()).collect();
-    let width = names.iter().map(String::len).max().unwrap_or(0).max("phase".len());
-    let sum: u64 = deploy.phases.iter().filter_map(|timing| timing.duration_ms).sum();
+    let names: Vec<String> = deploy
+        .phases
+        .iter()
+        .map(|timing| timing.phase.to_string())
+        .collect();
+    let width = names
+        .iter()
+        .map(String::len)
+        .max()
+        .unwrap_or(0)
+        .max("phase".len());
+    let sum: u64 = deploy
+        .phases
+        .iter()
+        .filter_map(|timing| timing.duration_ms)
+        .sum();
     let whole = deploy.duration_ms.unwrap_or(0).max(sum).max(1);
     let mut text = format!("  {:width$}  {:>STAMP$}  share\n", "phase", "time");
     for (name, timing) in names.iter().zip(&deploy.phases) {
         let share = (timing.duration_ms.unwrap_or(0) * BAR + whole / 2) / whole;
         let bar = "#".repeat(share as usize);
-        let note = if timing.status == PhaseStatus::Ok { "" } else { timing.status.as_str() };
+        let note = if timing.status == PhaseStatus::Ok {
+            ""
+        } else {
+            timing.status.as_str()
+        };
         let (time, bar_width) = (took(timing.duration_ms), BAR as usize);
         let row = format!("  {name:width$}  {time:>STAMP$}  {bar:bar_width$}  {note}");
         text.push_str(row.trim_end());
         text.push('\n');
     }
     if deploy.duration_ms.is_some() {
-        let _ = writeln!(text, "  {:width$}  {:>STAMP$}", "total", took(deploy.duration_ms));
+        let _ = writeln!(
+            text,
+            "  {:width$}  {:>STAMP$}",
+            "total",
+            took(deploy.duration_ms)
+        );
     }
     text
 }
@@ -356,20 +448,32 @@ pub(super) mod tests {
     fn shown(colour: bool, frames: &[Frame]) -> String {
         let mut out = Vec::new();
         let mut renderer = Renderer::new(&mut out, colour);
-        frames.iter().for_each(|frame| renderer.frame(frame).unwrap());
+        frames
+            .iter()
+            .for_each(|frame| renderer.frame(frame).unwrap());
         String::from_utf8(out).unwrap()
     }
 
     fn started(ordinal: usize, phase: &str, at_ms: u64) -> Frame {
-        Frame::PhaseStarted { ordinal, phase: phase.parse().unwrap(), at_ms }
+        Frame::PhaseStarted {
+            ordinal,
+            phase: phase.parse().unwrap(),
+            at_ms,
+        }
     }
 
     fn lines(ordinal: usize, offset: u64, text: &str) -> Frame {
-        Frame::Lines { next: Cursor { ordinal, offset }, text: text.into() }
+        Frame::Lines {
+            next: Cursor { ordinal, offset },
+            text: text.into(),
+        }
     }
 
     fn ended(ordinal: usize, of: &Deploy) -> Frame {
-        Frame::PhaseEnded { ordinal, timing: of.phases[ordinal].clone() }
+        Frame::PhaseEnded {
+            ordinal,
+            timing: of.phases[ordinal].clone(),
+        }
     }
 
     #[test]
@@ -378,11 +482,20 @@ pub(super) mod tests {
         let live = deploy(
             12,
             DeployStatus::Live,
-            &[("checkout", Ok, 400), ("build", Ok, 64_200), ("health", Ok, 15_000), ("drain", Skipped, 0)],
+            &[
+                ("checkout", Ok, 400),
+                ("build", Ok, 64_200),
+                ("health", Ok, 15_000),
+                ("drain", Skipped, 0),
+            ],
         );
         let frames = [
-            Frame::Following { deploy: deploy(12, DeployStatus::Queued, &[]) },
-            Frame::Note { text: "Waiting for deploy 11.".into() },
+            Frame::Following {
+                deploy: deploy(12, DeployStatus::Queued, &[]),
+            },
+            Frame::Note {
+                text: "Waiting for deploy 11.".into(),
+            },
             started(0, "checkout", 0),
             lines(0, 20, "12\tmanifest: none\n"),
             ended(0, &live),
@@ -427,13 +540,22 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
     #[test]
     fn a_push_that_fails_reads_like_this() {
         use PhaseStatus::{Failed, Ok};
-        let mut failed =
-            deploy(13, DeployStatus::Failed, &[("checkout", Ok, 300), ("gate:check", Failed, 900)]);
-        failed.failure =
-            Some(Failure { phase: "gate:check".into(), message: "exit status 1:\nlast line".into() });
+        let mut failed = deploy(
+            13,
+            DeployStatus::Failed,
+            &[("checkout", Ok, 300), ("gate:check", Failed, 900)],
+        );
+        failed.failure = Some(Failure {
+            phase: "gate:check".into(),
+            message: "exit status 1:\nlast line".into(),
+        });
         let frames = [
             started(1, "gate:check", 300),
-            lines(1, 9, "310\tSystemCheckError\n311\texit status 1:\n311\tlast line\n"),
+            lines(
+                1,
+                9,
+                "310\tSystemCheckError\n311\texit status 1:\n311\tlast line\n",
+            ),
             ended(1, &failed),
             Frame::Finished {
                 deploy: failed,
@@ -463,17 +585,40 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
     #[test]
     fn a_long_reason_is_told_in_full_where_its_log_was_not_shown() {
         let mut failed = deploy(13, DeployStatus::Failed, &[]);
-        failed.failure = Some(Failure { phase: "build".into(), message: "first\nlast \x07line".into() });
-        let text = shown(false, &[Frame::Finished { deploy: failed, url: None, serving: None }]);
-        assert!(text.starts_with("\nReason:\n  first\n  last  line\nStill serving: nothing"), "{text}");
+        failed.failure = Some(Failure {
+            phase: "build".into(),
+            message: "first\nlast \x07line".into(),
+        });
+        let text = shown(
+            false,
+            &[Frame::Finished {
+                deploy: failed,
+                url: None,
+                serving: None,
+            }],
+        );
+        assert!(
+            text.starts_with("\nReason:\n  first\n  last  line\nStill serving: nothing"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_last_line_tells_every_ending() {
         for status in DeployStatus::ALL {
             let mut ended = deploy(13, *status, &[]);
-            ended.failure = Some(Failure { phase: "queue".into(), message: "because".into() });
-            let text = shown(false, &[Frame::Finished { deploy: ended, url: None, serving: None }]);
+            ended.failure = Some(Failure {
+                phase: "queue".into(),
+                message: "because".into(),
+            });
+            let text = shown(
+                false,
+                &[Frame::Finished {
+                    deploy: ended,
+                    url: None,
+                    serving: None,
+                }],
+            );
             let last = text.lines().last().unwrap();
             assert!(last.starts_with(&status.as_str().to_uppercase()), "{last}");
             let told = last.contains("because") && last.ends_with("nothing is serving");
@@ -486,20 +631,36 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
         let frames = [lines(0, 9, "5\t\x1b[31mred\x1b[0;1m bold\n6\tplain\n")];
         assert_eq!(shown(false, &frames), "  0.00s  red bold\n  0.00s  plain\n");
         let coloured = shown(true, &frames);
-        assert!(coloured.contains("  \x1b[31mred\x1b[0;1m bold\x1b[0m\n"), "{coloured:?}");
+        assert!(
+            coloured.contains("  \x1b[31mred\x1b[0;1m bold\x1b[0m\n"),
+            "{coloured:?}"
+        );
         assert!(coloured.ends_with("  plain\n"), "{coloured:?}");
     }
 
     #[test]
     fn a_reconnect_repeats_no_heading_and_knows_where_to_go_on() {
         let mut renderer = Renderer::new(Vec::new(), false);
-        let following = Frame::Following { deploy: deploy(12, DeployStatus::Running, &[]) };
-        for frame in [&following, &started(0, "build", 0), &following, &started(0, "build", 0)] {
+        let following = Frame::Following {
+            deploy: deploy(12, DeployStatus::Running, &[]),
+        };
+        for frame in [
+            &following,
+            &started(0, "build", 0),
+            &following,
+            &started(0, "build", 0),
+        ] {
             renderer.frame(frame).unwrap();
         }
         assert_eq!(renderer.cursor(), Cursor::default());
         renderer.frame(&lines(0, 9, "5\tx\n")).unwrap();
-        assert_eq!(renderer.cursor(), Cursor { ordinal: 0, offset: 9 });
+        assert_eq!(
+            renderer.cursor(),
+            Cursor {
+                ordinal: 0,
+                offset: 9
+            }
+        );
         assert_eq!(renderer.following(), Some(DeployId(12)));
         let text = String::from_utf8(renderer.out).unwrap();
         assert_eq!(text.matches("-----> build").count(), 1, "{text}");
@@ -508,7 +669,9 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
 
     #[test]
     fn a_million_lines_go_through_quickly() {
-        let text: String = (0..1000).map(|n| format!("{n}\tline {n} of a long build\n")).collect();
+        let text: String = (0..1000)
+            .map(|n| format!("{n}\tline {n} of a long build\n"))
+            .collect();
         let frame = lines(0, 1, &text);
         let mut renderer = Renderer::new(io::sink(), false);
         let began = std::time::Instant::now();

@@ -81,7 +81,9 @@ pub fn run(home: &Home, asked: &Setup) -> Result<Outcome, CliError> {
             Look::Left(found) => (State::Left, found),
             Look::Todo(todo) if asked.dry_run => (State::Would, todo.words),
             Look::Todo(todo) => {
-                todo.how.act().map_err(|error| CliError::Refused(format!("{step}: {error}")))?;
+                todo.how
+                    .act()
+                    .map_err(|error| CliError::Refused(format!("{step}: {error}")))?;
                 (State::Done, todo.words)
             }
         };
@@ -96,13 +98,20 @@ pub fn run(home: &Home, asked: &Setup) -> Result<Outcome, CliError> {
     take("files", files(home, &asked.user))?;
     take("keys", keys(home, &asked.user))?;
     take("service", service(home, &asked.user)?)?;
-    if asked.output.json { print_json(&steps) } else { print(&text(&steps, home, &asked.user)) }
+    if asked.output.json {
+        print_json(&steps)
+    } else {
+        print(&text(&steps, home, &asked.user))
+    }
 }
 
 /// What goes into a unit and a list of keys has to be plain.
 fn check(home: &Home, user: &str) -> Result<(), CliError> {
     let plain = |text: &str, more: &[u8]| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
     };
     if !plain(user, b"_-")
         || !user.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -113,7 +122,9 @@ fn check(home: &Home, user: &str) -> Result<(), CliError> {
         ));
     }
     if user == "root" {
-        return Err(CliError::Usage("keys would let people in as root: choose another user".into()));
+        return Err(CliError::Usage(
+            "keys would let people in as root: choose another user".into(),
+        ));
     }
     let path = home.path().to_str().unwrap_or_default();
     if !plain(path, b"/._-") || home.path().components().count() < 3 {
@@ -131,17 +142,30 @@ fn words(line: &[&str]) -> Vec<String> {
 fn user(home: &Home, name: &str) -> Result<Look, CliError> {
     let path = home.path().display().to_string();
     match Account::named(name) {
-        Some(account) if account.home == home.path() => Ok(Look::Was(format!("{name}, at home in {path}"))),
+        Some(account) if account.home == home.path() => {
+            Ok(Look::Was(format!("{name}, at home in {path}")))
+        }
         Some(account) => Err(CliError::Refused(format!(
             "there is a user {name} already, at home in {}, which is not {path}: sshd would look for its keys there. \
              Choose another with --user NAME; or, if nobody needs that home: usermod --home {path} {name}",
             account.home.display()
         ))),
         None => {
-            let add = ["useradd", "--system", "--user-group", "--home-dir", &path, "--no-create-home"];
+            let add = [
+                "useradd",
+                "--system",
+                "--user-group",
+                "--home-dir",
+                &path,
+                "--no-create-home",
+            ];
             let add = [&add[..], &["--shell", SHELL, "--password", "*", "--", name]].concat();
-            let words = format!("{name}, at home in {path}, with the shell {SHELL} and no password");
-            Ok(Look::Todo(Todo { words, how: How::Run(vec![self::words(&add)]) }))
+            let words =
+                format!("{name}, at home in {path}, with the shell {SHELL} and no password");
+            Ok(Look::Todo(Todo {
+                words,
+                how: How::Run(vec![self::words(&add)]),
+            }))
         }
     }
 }
@@ -150,7 +174,10 @@ fn user(home: &Home, name: &str) -> Result<Look, CliError> {
 fn shell(name: &str) -> Look {
     match Account::named(name) {
         Some(account) if !runs_commands(&account.shell) => Look::Todo(Todo {
-            words: format!("{SHELL} instead of {}, which runs no forced command", account.shell),
+            words: format!(
+                "{SHELL} instead of {}, which runs no forced command",
+                account.shell
+            ),
             how: How::Run(vec![words(&["usermod", "--shell", SHELL, "--", name])]),
         }),
         Some(account) => Look::Was(account.shell),
@@ -161,7 +188,10 @@ fn shell(name: &str) -> Look {
 /// Whether a shell is there to run commands, rather than to keep somebody out.
 pub(super) fn runs_commands(shell: &str) -> bool {
     let keeps_out = ["nologin", "false", "git-shell", "true"];
-    let name = Path::new(shell).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = Path::new(shell)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     !keeps_out.contains(&name) && Path::new(shell).exists()
 }
 
@@ -169,7 +199,9 @@ pub(super) fn runs_commands(shell: &str) -> bool {
 /// only a password that nobody can type.
 fn password(name: &str) -> Look {
     let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
-    let line = shadow.lines().find(|line| line.split(':').next() == Some(name));
+    let line = shadow
+        .lines()
+        .find(|line| line.split(':').next() == Some(name));
     match line.and_then(|line| line.split(':').nth(1)) {
         Some(locked) if locked.starts_with('!') => Look::Todo(Todo {
             words: "none, and not locked: sshd may refuse a locked account's keys".into(),
@@ -193,7 +225,9 @@ fn docker(name: &str) -> Look {
     }
     Look::Todo(Todo {
         words: format!("{name} into the group docker, which is as good as root on this machine"),
-        how: How::Run(vec![words(&["usermod", "--append", "--groups", "docker", "--", name])]),
+        how: How::Run(vec![words(&[
+            "usermod", "--append", "--groups", "docker", "--", name,
+        ])]),
     })
 }
 
@@ -204,7 +238,9 @@ fn folder(home: &Home, name: &str) -> Look {
 
 fn keys(home: &Home, name: &str) -> Look {
     let list = home.authorized_keys();
-    own_folder(list.parent().unwrap_or(&list), 0o700, name, |mode| mode & 0o077 == 0)
+    own_folder(list.parent().unwrap_or(&list), 0o700, name, |mode| {
+        mode & 0o077 == 0
+    })
 }
 
 fn own_folder(path: &Path, mode: u32, name: &str, good: impl Fn(u32) -> bool) -> Look {
@@ -218,19 +254,33 @@ fn own_folder(path: &Path, mode: u32, name: &str, good: impl Fn(u32) -> bool) ->
     // What is stricter already stays so.
     let mode = there.map_or(mode, |there| there.mode() & 0o7777 & mode | 0o700);
     let words = format!("{shown}, {name}'s, mode {mode:04o}");
-    Look::Todo(Todo { words, how: How::Folder(path.to_owned(), mode, name.to_owned()) })
+    Look::Todo(Todo {
+        words,
+        how: How::Folder(path.to_owned(), mode, name.to_owned()),
+    })
 }
 
 /// Files of an earlier user of the home folder become this one's, while no server runs.
 fn files(home: &Home, name: &str) -> Look {
-    let foreign = home.database().metadata().ok().map(|metadata| metadata.uid());
+    let foreign = home
+        .database()
+        .metadata()
+        .ok()
+        .map(|metadata| metadata.uid());
     let own = Account::named(name).map(|account| account.uid);
     match foreign {
         None => Look::Was("none yet: the server makes them".into()),
         Some(uid) if Some(uid) == own => Look::Was(format!("{name}'s")),
-        Some(_) if Client::new(home.control_socket(), caller()).value(&Request::Ping).is_ok() => Look::Left(
-            "they are another user's, and a server runs on them: stop it, then run setup again".into(),
-        ),
+        Some(_)
+            if Client::new(home.control_socket(), caller())
+                .value(&Request::Ping)
+                .is_ok() =>
+        {
+            Look::Left(
+                "they are another user's, and a server runs on them: stop it, then run setup again"
+                    .into(),
+            )
+        }
         Some(_) => Look::Todo(Todo {
             words: format!("everything in {} to {name}", home.path().display()),
             how: How::Run(vec![words(&[
@@ -246,7 +296,8 @@ fn files(home: &Home, name: &str) -> Look {
 }
 
 fn service(home: &Home, name: &str) -> Result<Look, CliError> {
-    let unknown = |error| CliError::Refused(format!("where this program lies is not known: {error}"));
+    let unknown =
+        |error| CliError::Refused(format!("where this program lies is not known: {error}"));
     let binary = std::env::current_exe().map_err(unknown)?;
     let unit = unit(home, name, &binary.display().to_string());
     let path = Path::new(UNITS).join("windlass.service");
@@ -263,7 +314,10 @@ fn service(home: &Home, name: &str) -> Result<Look, CliError> {
             "{} is not what setup would write, and is left as it is: move it away to have it written anew",
             path.display()
         )),
-        Err(_) => Look::Todo(Todo { words: path.display().to_string(), how: How::Write(path, unit) }),
+        Err(_) => Look::Todo(Todo {
+            words: path.display().to_string(),
+            how: How::Write(path, unit),
+        }),
     })
 }
 
@@ -311,12 +365,14 @@ impl How {
         match self {
             How::Run(lines) => lines.iter().try_for_each(|line| execute(line)),
             How::Folder(path, mode, name) => {
-                let account = Account::named(&name).ok_or_else(|| format!("there is no user {name}"))?;
+                let account =
+                    Account::named(&name).ok_or_else(|| format!("there is no user {name}"))?;
                 let (uid, gid) = (account.uid, account.gid);
                 fs::create_dir_all(&path).map_err(|error| said(&path, error))?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode))
                     .map_err(|error| said(&path, error))?;
-                std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(|error| said(&path, error))
+                std::os::unix::fs::chown(&path, Some(uid), Some(gid))
+                    .map_err(|error| said(&path, error))
             }
             How::Write(path, text) => {
                 fs::write(&path, text).map_err(|error| said(&path, error))?;
@@ -327,11 +383,17 @@ impl How {
 }
 
 fn execute(line: &[String]) -> Result<(), String> {
-    let [program, arguments @ ..] = line else { return Ok(()) };
+    let [program, arguments @ ..] = line else {
+        return Ok(());
+    };
     let done = Command::new(program).args(arguments).output();
     let done = done.map_err(|error| format!("{program} cannot be run: {error}"))?;
     let said = String::from_utf8_lossy(&done.stderr);
-    if done.status.success() { Ok(()) } else { Err(format!("{}: {}", line.join(" "), said.trim())) }
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {}", line.join(" "), said.trim()))
+    }
 }
 
 fn text(steps: &[Step], home: &Home, user: &str) -> String {
@@ -345,7 +407,11 @@ fn text(steps: &[Step], home: &Home, user: &str) -> String {
         };
         table.row([(*step).into(), format!("{state} {found}").trim().to_owned()]);
     }
-    let start = if systemd_runs() { "  systemctl enable --now windlass\n" } else { "" };
+    let start = if systemd_runs() {
+        "  systemctl enable --now windlass\n"
+    } else {
+        ""
+    };
     let next = format!(
         "\nNext:\n{start}  sudo -u {user} windlass --home {home} doctor\n  \
          sudo -u {user} windlass --home {home} key add - --user NAME < id_ed25519.pub\n\
@@ -363,10 +429,27 @@ mod tests {
     fn names_and_folders_that_a_shell_could_misread_are_refused() {
         let home = |path: &str| Home::new(Path::new(path)).unwrap();
         assert!(check(&home("/var/lib/windlass"), "git").is_ok());
-        for user in ["", "root", "-git", "Git", "g it", "git;id", "git\n", "$(id)", &"g".repeat(33)] {
+        for user in [
+            "",
+            "root",
+            "-git",
+            "Git",
+            "g it",
+            "git;id",
+            "git\n",
+            "$(id)",
+            &"g".repeat(33),
+        ] {
             assert!(check(&home("/var/lib/windlass"), user).is_err(), "{user:?}");
         }
-        for path in ["/", "/srv", "/srv/a b", "/srv/$(id)", "/srv/a\nb", "/srv/%h"] {
+        for path in [
+            "/",
+            "/srv",
+            "/srv/a b",
+            "/srv/$(id)",
+            "/srv/a\nb",
+            "/srv/%h",
+        ] {
             assert!(check(&home(path), "git").is_err(), "{path:?}");
         }
     }
@@ -374,8 +457,13 @@ mod tests {
     #[test]
     fn a_user_whose_home_is_elsewhere_is_nobody_elses_to_move() {
         let home = Home::new(Path::new("/var/lib/windlass")).unwrap();
-        assert!(matches!(user(&home, "root"), Err(CliError::Refused(why)) if why.contains("--user NAME")));
-        assert!(matches!(user(&home, "nobody-of-that-name"), Ok(Look::Todo(_))));
+        assert!(
+            matches!(user(&home, "root"), Err(CliError::Refused(why)) if why.contains("--user NAME"))
+        );
+        assert!(matches!(
+            user(&home, "nobody-of-that-name"),
+            Ok(Look::Todo(_))
+        ));
     }
 
     #[test]
@@ -390,6 +478,9 @@ mod tests {
     fn the_unit_is_the_one_in_the_handbook() {
         let home = Home::new(Path::new("/var/lib/windlass")).unwrap();
         let unit = unit(&home, "git", "/usr/local/bin/windlass");
-        assert!(include_str!("../../docs/operations.md").contains(&unit), "docs/operations.md:\n{unit}");
+        assert!(
+            include_str!("../../docs/operations.md").contains(&unit),
+            "docs/operations.md:\n{unit}"
+        );
     }
 }

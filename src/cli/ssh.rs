@@ -35,9 +35,12 @@ pub fn run(home: &Home, key: i64) -> Result<Outcome, CliError> {
     match asked(&line)? {
         Asked::Nothing => greet(&client),
         Asked::Help(text) => print(&text),
-        Asked::Git(service, app) => {
-            serve(&client, service, app, &[(KEY, &key.to_string()), (FROM, &address)])
-        }
+        Asked::Git(service, app) => serve(
+            &client,
+            service,
+            app,
+            &[(KEY, &key.to_string()), (FROM, &address)],
+        ),
         Asked::Command(command) => {
             end_with_the_client();
             commands::run(&client, *command)
@@ -57,15 +60,20 @@ enum Asked {
 
 fn asked(line: &OsStr) -> Result<Asked, CliError> {
     let words = line.to_str().and_then(shlex::split);
-    let words = words.ok_or_else(|| CliError::Usage(format!("that command cannot be read; {OFFERED}")))?;
+    let words =
+        words.ok_or_else(|| CliError::Usage(format!("that command cannot be read; {OFFERED}")))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => Ok(Asked::Nothing),
-        ["git-receive-pack", of] | ["git", "receive-pack", of] => Ok(Asked::Git(Service::Push, app(of)?)),
-        ["git-upload-pack", of] | ["git", "upload-pack", of] => Ok(Asked::Git(Service::Fetch, app(of)?)),
-        [git, ..] if git == "git" || git.starts_with("git-") => {
-            Err(CliError::Usage(format!("of git only push, fetch and clone are served here; {OFFERED}")))
+        ["git-receive-pack", of] | ["git", "receive-pack", of] => {
+            Ok(Asked::Git(Service::Push, app(of)?))
         }
+        ["git-upload-pack", of] | ["git", "upload-pack", of] => {
+            Ok(Asked::Git(Service::Fetch, app(of)?))
+        }
+        [git, ..] if git == "git" || git.starts_with("git-") => Err(CliError::Usage(format!(
+            "of git only push, fetch and clone are served here; {OFFERED}"
+        ))),
         ["windlass", ref rest @ ..] => command(rest),
         ["wait", ref rest @ ..] => command(&[&["deploy", "wait"], rest].concat()),
         ref words => command(words),
@@ -77,7 +85,9 @@ fn app(path: &str) -> Result<AppName, CliError> {
     let name = path.strip_prefix('/').unwrap_or(path);
     let name = name.strip_suffix(".git").unwrap_or(name);
     name.parse().map_err(|_| {
-        CliError::Usage("that names no app: a remote ends in the app's name, as in git@host:shop".into())
+        CliError::Usage(
+            "that names no app: a remote ends in the app's name, as in git@host:shop".into(),
+        )
     })
 }
 
@@ -89,18 +99,24 @@ fn command(words: &[&str]) -> Result<Asked, CliError> {
         Ok((home, Cli::from_arg_matches(&matches)?))
     });
     match parsed {
-        Ok((true, _)) => Err(CliError::Usage("over ssh there is one home folder: leave --home out".into())),
+        Ok((true, _)) => Err(CliError::Usage(
+            "over ssh there is one home folder: leave --home out".into(),
+        )),
         Ok((false, cli)) => match needs(&cli.command) {
             Asks::TheServer => Ok(Asked::Command(Box::new(cli.command))),
             Asks::ForAFile => Err(CliError::Usage(
                 "over ssh a key comes by standard input: key add - < id_ed25519.pub".into(),
             )),
-            Asks::TheMachine => Err(CliError::Usage(format!("that works on the server itself; {OFFERED}"))),
+            Asks::TheMachine => Err(CliError::Usage(format!(
+                "that works on the server itself; {OFFERED}"
+            ))),
         },
         Err(error) if !error.use_stderr() => Ok(Asked::Help(error.to_string())),
         Err(error) => {
             let text = error.to_string();
-            Err(CliError::Usage(text.trim_start_matches("error: ").trim_end().to_owned()))
+            Err(CliError::Usage(
+                text.trim_start_matches("error: ").trim_end().to_owned(),
+            ))
         }
     }
 }
@@ -155,7 +171,10 @@ fn serve(
     whom: &[(&str, &str)],
 ) -> Result<Outcome, CliError> {
     let answer = client.value(&Request::Enter { app, service })?;
-    let path = answer["path"].as_str().map(PathBuf::from).ok_or_else(|| strange("no path"))?;
+    let path = answer["path"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| strange("no path"))?;
     let report = git::Report::new()?;
     let mut git = match service {
         Service::Push => git::receive_pack(&path, &report),
@@ -208,10 +227,17 @@ mod tests {
     fn a_push_and_a_clone_name_an_app_in_one_of_three_ways() {
         for path in ["shop", "shop.git", "/shop.git", "/shop"] {
             for (service, pushes) in [("receive-pack", true), ("upload-pack", false)] {
-                for line in [format!("git-{service} '{path}'"), format!("git {service} {path}")] {
+                for line in [
+                    format!("git-{service} '{path}'"),
+                    format!("git {service} {path}"),
+                ] {
                     match read(&line) {
-                        Ok(Asked::Git(Service::Push, app)) => assert!(pushes && app.as_str() == "shop"),
-                        Ok(Asked::Git(Service::Fetch, app)) => assert!(!pushes && app.as_str() == "shop"),
+                        Ok(Asked::Git(Service::Push, app)) => {
+                            assert!(pushes && app.as_str() == "shop")
+                        }
+                        Ok(Asked::Git(Service::Fetch, app)) => {
+                            assert!(!pushes && app.as_str() == "shop")
+                        }
                         other => panic!("{line}: {other:?}"),
                     }
                 }
@@ -263,7 +289,9 @@ mod tests {
             "ssh 1",
             "completions bash",
         ] {
-            let refused = read(line).map(|asked| panic!("{line}: {asked:?}")).unwrap_err();
+            let refused = read(line)
+                .map(|asked| panic!("{line}: {asked:?}"))
+                .unwrap_err();
             assert!(!refused.is_empty(), "{line}");
         }
         use std::os::unix::ffi::OsStrExt;
@@ -285,7 +313,11 @@ mod tests {
             "wait 12",
             "deploy wait 12",
         ] {
-            assert!(matches!(read(line), Ok(Asked::Command(_))), "{line}: {:?}", read(line));
+            assert!(
+                matches!(read(line), Ok(Asked::Command(_))),
+                "{line}: {:?}",
+                read(line)
+            );
         }
         assert!(matches!(read(""), Ok(Asked::Nothing)));
         assert!(matches!(read("--help"), Ok(Asked::Help(text)) if text.contains("Usage")));

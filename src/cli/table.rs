@@ -13,7 +13,9 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|h| (*h).to_owned()).collect()] }
+        Self {
+            rows: vec![headings.iter().map(|h| (*h).to_owned()).collect()],
+        }
     }
 
     /// A list of facts, without headings.
@@ -23,13 +25,20 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
+        self.rows
+            .push(cells.iter().map(|cell| plain(cell)).collect());
     }
 
     /// The table as lines.
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max();
+        let width = |c: usize| {
+            self.rows
+                .iter()
+                .filter_map(|r| r.get(c))
+                .map(|s| s.chars().count())
+                .max()
+        };
         let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
         let mut text = String::new();
         for row in &self.rows {
@@ -46,7 +55,9 @@ impl Table {
 
 /// Text of others on one line of a terminal: without what drives it, reorders or hides.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect()
+    text.chars()
+        .map(|c| if is_printable(c) { c } else { ' ' })
+        .collect()
 }
 
 /// At most `most` characters.
@@ -72,7 +83,9 @@ pub fn ago(at: Timestamp) -> String {
 
 /// A measured time, or nothing where there is none yet.
 pub fn took(millis: Option<u64>) -> String {
-    millis.map_or_else(String::new, |ms| duration::show(std::time::Duration::from_millis(ms)))
+    millis.map_or_else(String::new, |ms| {
+        duration::show(std::time::Duration::from_millis(ms))
+    })
 }
 
 #[cfg(test)]
@@ -84,13 +97,23 @@ mod tests {
         let mut table = Table::new(&["NAME", "LIVE"]);
         table.row(["shop".into(), "1a2b3c4d5e \u{1b}[2Jcafé".into()]);
         table.row(["a-longer-name".into(), String::new()]);
-        assert_eq!(table.text(), "NAME           LIVE\nshop           1a2b3c4d5e  [2Jcafé\na-longer-name\n");
+        assert_eq!(
+            table.text(),
+            "NAME           LIVE\nshop           1a2b3c4d5e  [2Jcafé\na-longer-name\n"
+        );
     }
 
     #[test]
     fn ages_have_one_unit() {
-        let age = |seconds: i64| ago(Timestamp::from_millis(Timestamp::now().millis() - seconds * 1000));
-        assert_eq!([age(3), age(200), age(7300), age(200_000)], ["3s ago", "3m ago", "2h ago", "2d ago"]);
+        let age = |seconds: i64| {
+            ago(Timestamp::from_millis(
+                Timestamp::now().millis() - seconds * 1000,
+            ))
+        };
+        assert_eq!(
+            [age(3), age(200), age(7300), age(200_000)],
+            ["3s ago", "3m ago", "2h ago", "2d ago"]
+        );
         assert_eq!(shorten("a long subject", 7), "a long…");
     }
 }

@@ -28,13 +28,20 @@ impl Watched {
         let (done, written) = sync_channel(1);
         thread::Builder::new().name("relay".into()).spawn(move || {
             for piece in to_write {
-                let result = out.write_all(&piece).and_then(|()| out.flush()).map(|()| piece.len());
+                let result = out
+                    .write_all(&piece)
+                    .and_then(|()| out.flush())
+                    .map(|()| piece.len());
                 if done.send(result).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self { pieces, written, limit })
+        Ok(Self {
+            pieces,
+            written,
+            limit,
+        })
     }
 }
 
@@ -67,7 +74,11 @@ mod tests {
         let began = Instant::now();
         let error = watched.write_all(&vec![b'x'; 1 << 20]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
         drop(reader);
     }
 
@@ -83,6 +94,9 @@ mod tests {
         });
         watched.write_all(&text).unwrap();
         assert!(read.join().unwrap() == text);
-        assert_eq!(watched.write_all(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(
+            watched.write_all(b"x").unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
     }
 }

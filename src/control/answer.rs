@@ -17,13 +17,20 @@ const PIECE: usize = 256 * 1024;
 /// What the gate says.
 pub async fn allow(windlass: &Windlass, who: &Principal, request: &Request) -> Result<(), Error> {
     let (needs, action) = (request.needs(who), request.action());
-    Ok(windlass.access.authorise(who, &needs, action.as_ref()).await?)
+    Ok(windlass
+        .access
+        .authorise(who, &needs, action.as_ref())
+        .await?)
 }
 
 /// Whose account it is about: the caller's where nobody is named.
 fn account(who: &Principal, user: Option<UserName>) -> Result<UserName, Error> {
-    let nobody =
-        |_| Error::Refused(format!("{} is no user of Windlass: say for whom, with --user NAME", who.name));
+    let nobody = |_| {
+        Error::Refused(format!(
+            "{} is no user of Windlass: say for whom, with --user NAME",
+            who.name
+        ))
+    };
     user.map_or_else(|| who.name.parse().map_err(nobody), Ok)
 }
 
@@ -75,7 +82,8 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
         Request::EnvSet { app, vars } => {
             let mut env = Environment::default();
             for (name, value) in vars.iter() {
-                env.set(name, value).map_err(|error| Error::Refused(error.to_string()))?;
+                env.set(name, value)
+                    .map_err(|error| Error::Refused(error.to_string()))?;
             }
             windlass.store.set_env(&app, &env).await?;
             json!({ "set": vars.iter().map(|(name, _)| name).collect::<Vec<_>>() })
@@ -86,14 +94,22 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
         }
         Request::EnvList { app, reveal } => {
             let env = windlass.env(&app).await?;
-            let shown = env.iter().map(|(name, value)| (name.to_owned(), reveal.then(|| value.to_owned())));
+            let shown = env
+                .iter()
+                .map(|(name, value)| (name.to_owned(), reveal.then(|| value.to_owned())));
             json!(shown.collect::<std::collections::BTreeMap<_, _>>())
         }
         Request::Deploys { app, limit } => json!(windlass.store.deploys(&app, limit, None).await?),
         Request::DeployShow { id } => json!(windlass.store.deploy(id).await?),
-        Request::Redeploy { app, commit } => json!(windlass.redeploy(&app, commit.as_deref(), actor).await?),
-        Request::Revert { app, commit } => json!(windlass.revert(&app, commit.as_deref(), actor).await?),
-        Request::RevertOutlook { app, commit } => json!(windlass.outlook(&app, commit.as_deref()).await?),
+        Request::Redeploy { app, commit } => {
+            json!(windlass.redeploy(&app, commit.as_deref(), actor).await?)
+        }
+        Request::Revert { app, commit } => {
+            json!(windlass.revert(&app, commit.as_deref(), actor).await?)
+        }
+        Request::RevertOutlook { app, commit } => {
+            json!(windlass.outlook(&app, commit.as_deref()).await?)
+        }
         Request::Restart { app } => json!(windlass.restart(&app, actor).await?),
         Request::Reload { app } => {
             windlass.reload(&app).await?;
@@ -108,14 +124,32 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
             windlass.store.app(&app).await?;
             json!({ "user": who.name, "path": windlass.git.path(&app) })
         }
-        Request::UserAdd { name, role, apps, password } => {
-            let made = access.add_user(NewUser { name: name.clone(), role, apps, password }).await?;
+        Request::UserAdd {
+            name,
+            role,
+            apps,
+            password,
+        } => {
+            let made = access
+                .add_user(NewUser {
+                    name: name.clone(),
+                    role,
+                    apps,
+                    password,
+                })
+                .await?;
             json!({ "user": access.user(&name).await?, "password": made })
         }
         Request::UserList => json!(access.users().await?),
         Request::UserRole { name, role, apps } => json!(access.set_role(&name, role, &apps).await?),
-        Request::UserPasswd { name, password, without_second_factor } => {
-            let made = access.reset_password(&name, password, without_second_factor).await?;
+        Request::UserPasswd {
+            name,
+            password,
+            without_second_factor,
+        } => {
+            let made = access
+                .reset_password(&name, password, without_second_factor)
+                .await?;
             json!({ "user": name, "password": made })
         }
         Request::UserRemove { name } => {
@@ -131,10 +165,20 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
             access.remove_key(id).await?;
             json!({ "removed": id })
         }
-        Request::TokenCreate { user, name, scope, apps, lasts_ms } => {
+        Request::TokenCreate {
+            user,
+            name,
+            scope,
+            apps,
+            lasts_ms,
+        } => {
             let user = account(who, user)?;
-            let end = |ms: u64| Timestamp::from_millis(Timestamp::now().millis().saturating_add_unsigned(ms));
-            let made = access.make_token(&user, &name, scope, apps.as_deref(), lasts_ms.map(end)).await?;
+            let end = |ms: u64| {
+                Timestamp::from_millis(Timestamp::now().millis().saturating_add_unsigned(ms))
+            };
+            let made = access
+                .make_token(&user, &name, scope, apps.as_deref(), lasts_ms.map(end))
+                .await?;
             json!({ "token": made.token, "secret": made.secret })
         }
         Request::TokenList { user } => json!(access.tokens(whose(who, user)?.as_ref()).await?),
@@ -143,18 +187,41 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
             json!({ "revoked": id })
         }
         Request::Audit { app, limit } => {
-            json!(windlass.store.audit_entries(app.as_ref(), limit, None).await?)
+            json!(
+                windlass
+                    .store
+                    .audit_entries(app.as_ref(), limit, None)
+                    .await?
+            )
         }
         Request::DeployCancel { id } => {
             windlass.cancel(id, actor).await?;
             json!(windlass.store.deploy(id).await?)
         }
-        Request::AppLogs { app, since_ms, tail, .. } => {
-            json!(app_lines(&windlass.app_log(&app, AppLogQuery::newest(since_ms, tail)).await?.lines))
+        Request::AppLogs {
+            app,
+            since_ms,
+            tail,
+            ..
+        } => {
+            json!(app_lines(
+                &windlass
+                    .app_log(&app, AppLogQuery::newest(since_ms, tail))
+                    .await?
+                    .lines
+            ))
         }
-        Request::DeployFollow { id, from, follow: false } => log(windlass, id, from).await?,
-        Request::DeployFollow { follow: true, .. } | Request::DeployWait { .. } | Request::Pushed { .. } => {
-            return Err(Error::Refused("that is followed over time, and has no single answer".into()));
+        Request::DeployFollow {
+            id,
+            from,
+            follow: false,
+        } => log(windlass, id, from).await?,
+        Request::DeployFollow { follow: true, .. }
+        | Request::DeployWait { .. }
+        | Request::Pushed { .. } => {
+            return Err(Error::Refused(
+                "that is followed over time, and has no single answer".into(),
+            ));
         }
     })
 }
@@ -166,11 +233,18 @@ async fn log(windlass: &Windlass, id: DeployId, from: Cursor) -> Result<Value, E
     let (mut lines, mut next, mut size) = (Vec::new(), from, 0);
     let mut follower = windlass.follow(id, from);
     while let (true, Some(progress)) = (size < PIECE, follower.now().await?) {
-        let Progress::Lines { next: behind, text } = progress else { continue };
-        let phase = deploy.phases.get(behind.ordinal).map(|timing| timing.phase.to_string());
+        let Progress::Lines { next: behind, text } = progress else {
+            continue;
+        };
+        let phase = deploy
+            .phases
+            .get(behind.ordinal)
+            .map(|timing| timing.phase.to_string());
         for line in text.lines() {
             let (at_ms, text) = line.split_once('\t').unwrap_or(("0", line));
-            lines.push(json!({ "phase": phase, "at_ms": at_ms.parse().unwrap_or(0_u64), "text": text }));
+            lines.push(
+                json!({ "phase": phase, "at_ms": at_ms.parse().unwrap_or(0_u64), "text": text }),
+            );
         }
         (next, size) = (behind, size + text.len());
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::domain::{
-    Allowance, AppName, CommitId, Deploy, DeployId, DomainName, Environment, Phase, PhaseTiming, Role, Scope,
-    UserName,
+    Allowance, AppName, CommitId, Deploy, DeployId, DomainName, Environment, Phase, PhaseTiming,
+    Role, Scope, UserName,
 };
 use crate::logs::Cursor;
 

@@ -11,15 +11,20 @@ impl Request {
         let view = |app: &AppName| Needs::App(Right::View, app.clone());
         let deploy = |app: &AppName| Needs::App(Right::Deploy, app.clone());
         // Whoever is no user, such as root on this machine, has no account of their own.
-        let account = |user: &Option<UserName>| match user.clone().or_else(|| who.name.parse().ok()) {
+        let account = |user: &Option<UserName>| match user.clone().or_else(|| who.name.parse().ok())
+        {
             Some(user) => Needs::Account(user),
             None => Needs::Admin,
         };
         match self {
             Request::Ping | Request::Whoami => Needs::Nothing,
             Request::AppList => Needs::User,
-            Request::AppCreate { .. } | Request::AppAllow { .. } | Request::AppDestroy { .. } => Needs::Admin,
-            Request::AppDomains { name, add, remove } if add.is_empty() && remove.is_empty() => view(name),
+            Request::AppCreate { .. } | Request::AppAllow { .. } | Request::AppDestroy { .. } => {
+                Needs::Admin
+            }
+            Request::AppDomains { name, add, remove } if add.is_empty() && remove.is_empty() => {
+                view(name)
+            }
             Request::AppDomains { .. } => Needs::Admin,
             Request::AppShow { name } => view(name),
             Request::EnvList { app, reveal: false } => view(app),
@@ -27,9 +32,9 @@ impl Request {
             | Request::EnvSet { app, .. }
             | Request::EnvUnset { app, .. } => deploy(app),
             Request::Deploys { app, .. } | Request::AppLogs { app, .. } => view(app),
-            Request::DeployShow { id } | Request::DeployFollow { id, .. } | Request::DeployWait { id } => {
-                Needs::Deploy(Right::View, *id)
-            }
+            Request::DeployShow { id }
+            | Request::DeployFollow { id, .. }
+            | Request::DeployWait { id } => Needs::Deploy(Right::View, *id),
             Request::DeployCancel { id } => Needs::Deploy(Right::Deploy, *id),
             Request::Redeploy { app, .. }
             | Request::Revert { app, .. }
@@ -38,8 +43,14 @@ impl Request {
             | Request::Restart { app }
             | Request::Reload { app }
             | Request::Pushed { app, .. }
-            | Request::Enter { app, service: Service::Push } => deploy(app),
-            Request::Enter { app, service: Service::Fetch } => view(app),
+            | Request::Enter {
+                app,
+                service: Service::Push,
+            } => deploy(app),
+            Request::Enter {
+                app,
+                service: Service::Fetch,
+            } => view(app),
             Request::UserAdd { .. }
             | Request::UserList
             | Request::UserRole { .. }
@@ -125,5 +136,7 @@ impl Request {
 
 fn described(name: &UserName, role: &crate::domain::Role, apps: &[AppName]) -> String {
     let apps: Vec<_> = apps.iter().map(AppName::as_str).collect();
-    format!("{name} {role} {}", apps.join(" ")).trim().to_owned()
+    format!("{name} {role} {}", apps.join(" "))
+        .trim()
+        .to_owned()
 }

@@ -54,7 +54,9 @@ pub async fn serve(listener: UnixListener, windlass: Windlass, shutdown: Cancell
 async fn converse(stream: UnixStream, windlass: Windlass) {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(LONGEST_REQUEST));
     let request = match tokio::time::timeout(STALLED, lines.next()).await {
-        Ok(Some(Ok(line))) => serde_json::from_str::<Envelope>(&line).map_err(|error| error.to_string()),
+        Ok(Some(Ok(line))) => {
+            serde_json::from_str::<Envelope>(&line).map_err(|error| error.to_string())
+        }
         Ok(Some(Err(error))) => Err(error.to_string()),
         Ok(None) | Err(_) => return,
     };
@@ -67,7 +69,9 @@ async fn converse(stream: UnixStream, windlass: Windlass) {
             },
             Err(error) => Err(Trouble::Asked(error.into())),
         },
-        Err(error) => Err(Trouble::Asked(Error::Refused(format!("that request cannot be read: {error}")))),
+        Err(error) => Err(Trouble::Asked(Error::Refused(format!(
+            "that request cannot be read: {error}"
+        )))),
     };
     match answered {
         Ok(()) => drop(client.send(&Frame::End).await),
@@ -76,7 +80,11 @@ async fn converse(stream: UnixStream, windlass: Windlass) {
             if error.kind() == ErrorKind::Broken {
                 warn!(%error, "a request failed");
             }
-            let _ = client.send(&Frame::Error { message: error.to_string() }).await;
+            let _ = client
+                .send(&Frame::Error {
+                    message: error.to_string(),
+                })
+                .await;
         }
     }
 }
@@ -126,18 +134,37 @@ async fn answer(
 ) -> Result<(), Trouble> {
     let actor = who.name.as_str();
     match request {
-        Request::DeployFollow { id, from, follow: true } => follow(windlass, id, from, client).await,
-        Request::DeployFollow { id, from, follow: false } => so_far(windlass, id, from, client).await,
+        Request::DeployFollow {
+            id,
+            from,
+            follow: true,
+        } => follow(windlass, id, from, client).await,
+        Request::DeployFollow {
+            id,
+            from,
+            follow: false,
+        } => so_far(windlass, id, from, client).await,
         Request::DeployWait { id } => wait(windlass, id, client).await,
         Request::DeployCancel { id } => cancel(windlass, id, actor, client).await,
-        Request::AppLogs { app, follow: true, since_ms, tail } => {
-            app_logs(windlass, &app, since_ms, tail, client).await
-        }
-        Request::AppLogs { app, follow: false, since_ms, tail } => {
-            tell_app_log(windlass, &app, since_ms, tail, client).await.map(drop)
-        }
+        Request::AppLogs {
+            app,
+            follow: true,
+            since_ms,
+            tail,
+        } => app_logs(windlass, &app, since_ms, tail, client).await,
+        Request::AppLogs {
+            app,
+            follow: false,
+            since_ms,
+            tail,
+        } => tell_app_log(windlass, &app, since_ms, tail, client)
+            .await
+            .map(drop),
         Request::Pushed { app, updates } => {
-            let updates: Vec<_> = updates.into_iter().map(|u| (u.old, u.new, u.name)).collect();
+            let updates: Vec<_> = updates
+                .into_iter()
+                .map(|u| (u.old, u.new, u.name))
+                .collect();
             let answer = windlass.pushed(&app, &updates, actor).await?;
             for text in answer.notes {
                 client.send(&Frame::Note { text }).await?;
@@ -147,11 +174,20 @@ async fn answer(
                 None => Ok(()),
             }
         }
-        request => client.value(answer::value(windlass, who, request).await?).await,
+        request => {
+            client
+                .value(answer::value(windlass, who, request).await?)
+                .await
+        }
     }
 }
 
-async fn follow(windlass: &Windlass, id: DeployId, from: Cursor, client: &mut Client) -> Result<(), Trouble> {
+async fn follow(
+    windlass: &Windlass,
+    id: DeployId,
+    from: Cursor,
+    client: &mut Client,
+) -> Result<(), Trouble> {
     let deploy = windlass.store.deploy(id).await?;
     let app = deploy.app.clone();
     let ahead = match deploy.status {
@@ -160,7 +196,10 @@ async fn follow(windlass: &Windlass, id: DeployId, from: Cursor, client: &mut Cl
     };
     client.send(&Frame::Following { deploy }).await?;
     if let Some(first) = ahead.iter().find(|other| other.id < id) {
-        let text = format!("Deploy {id} waits: deploy {} of {app} is {}.", first.id, first.status);
+        let text = format!(
+            "Deploy {id} waits: deploy {} of {app} is {}.",
+            first.id, first.status
+        );
         client.send(&Frame::Note { text }).await?;
     }
     let mut follower = windlass.follow(id, from);
@@ -179,8 +218,17 @@ async fn follow(windlass: &Windlass, id: DeployId, from: Cursor, client: &mut Cl
     }
 }
 
-async fn so_far(windlass: &Windlass, id: DeployId, from: Cursor, client: &mut Client) -> Result<(), Trouble> {
-    client.send(&Frame::Following { deploy: windlass.store.deploy(id).await? }).await?;
+async fn so_far(
+    windlass: &Windlass,
+    id: DeployId,
+    from: Cursor,
+    client: &mut Client,
+) -> Result<(), Trouble> {
+    client
+        .send(&Frame::Following {
+            deploy: windlass.store.deploy(id).await?,
+        })
+        .await?;
     let mut follower = windlass.follow(id, from);
     while let Some(progress) = follower.now().await? {
         let frame = frame(windlass, progress).await?;
@@ -191,7 +239,15 @@ async fn so_far(windlass: &Windlass, id: DeployId, from: Cursor, client: &mut Cl
 
 async fn frame(windlass: &Windlass, progress: Progress) -> Result<Frame, Error> {
     Ok(match progress {
-        Progress::Started { ordinal, phase, at_ms } => Frame::PhaseStarted { ordinal, phase, at_ms },
+        Progress::Started {
+            ordinal,
+            phase,
+            at_ms,
+        } => Frame::PhaseStarted {
+            ordinal,
+            phase,
+            at_ms,
+        },
         Progress::Lines { next, text } => Frame::Lines { next, text },
         Progress::Ended { ordinal, timing } => Frame::PhaseEnded { ordinal, timing },
         Progress::Finished(deploy) => finished(windlass, *deploy).await?,
@@ -201,7 +257,11 @@ async fn frame(windlass: &Windlass, progress: Progress) -> Result<Frame, Error> 
 async fn finished(windlass: &Windlass, deploy: Deploy) -> Result<Frame, Error> {
     let url = windlass.url(&deploy.app).await?;
     let serving = windlass.store.live_deploy(&deploy.app).await?;
-    Ok(Frame::Finished { deploy, url, serving })
+    Ok(Frame::Finished {
+        deploy,
+        url,
+        serving,
+    })
 }
 
 /// Skips to the end without sending what lies between.
@@ -223,7 +283,12 @@ async fn wait(windlass: &Windlass, id: DeployId, client: &mut Client) -> Result<
 }
 
 /// Cancels, and tells what came of it as soon as that is known.
-async fn cancel(windlass: &Windlass, id: DeployId, actor: &str, client: &mut Client) -> Result<(), Trouble> {
+async fn cancel(
+    windlass: &Windlass,
+    id: DeployId,
+    actor: &str,
+    client: &mut Client,
+) -> Result<(), Trouble> {
     windlass.cancel(id, actor).await?;
     match tokio::time::timeout(Duration::from_secs(60), wait(windlass, id, client)).await {
         Ok(done) => done,
@@ -246,11 +311,18 @@ async fn tell_app_log(
     let wanted = query.count;
     let page = windlass.app_log(app, query).await?;
     if page.older.is_some() && page.lines.len() < wanted {
-        let text = format!("there may be more; these are the newest {} lines", page.lines.len());
+        let text = format!(
+            "there may be more; these are the newest {} lines",
+            page.lines.len()
+        );
         client.send(&Frame::Note { text }).await?;
     }
     for some in page.lines.chunks(500) {
-        client.send(&Frame::AppLines { lines: app_lines(some) }).await?;
+        client
+            .send(&Frame::AppLines {
+                lines: app_lines(some),
+            })
+            .await?;
     }
     Ok(page.end)
 }
@@ -269,6 +341,10 @@ async fn app_logs(
             told = output.next() => told?,
             () = client.gone() => return Err(Trouble::Gone),
         };
-        client.send(&Frame::AppLines { lines: app_lines(&lines) }).await?;
+        client
+            .send(&Frame::AppLines {
+                lines: app_lines(&lines),
+            })
+            .await?;
     }
 }

@@ -42,7 +42,12 @@ impl AppLogQuery {
     /// The last `tail` lines, or all that is younger than `since_ms`.
     pub fn newest(since_ms: Option<u64>, tail: usize) -> Self {
         let count = if since_ms.is_some() { usize::MAX } else { tail };
-        Self { since: since_ms.map(nanos_ago), count, bytes: usize::MAX, ..Self::default() }
+        Self {
+            since: since_ms.map(nanos_ago),
+            count,
+            bytes: usize::MAX,
+            ..Self::default()
+        }
     }
 }
 
@@ -70,7 +75,9 @@ pub struct AppPlaces {
 impl fmt::Display for AppPlaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}~{}", self.newest, self.last)?;
-        self.places.iter().try_for_each(|place| write!(f, "~{place}"))
+        self.places
+            .iter()
+            .try_for_each(|place| write!(f, "~{place}"))
     }
 }
 
@@ -79,10 +86,23 @@ impl FromStr for AppPlaces {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || "no place in an app's log".to_owned();
         let mut parts = text.split('~');
-        let mut id = || parts.next().and_then(|id| id.parse::<DeployId>().ok()).ok_or_else(bad);
+        let mut id = || {
+            parts
+                .next()
+                .and_then(|id| id.parse::<DeployId>().ok())
+                .ok_or_else(bad)
+        };
         let (newest, last) = (id()?, id()?);
         let places: Vec<AppPlace> = parts.map(str::parse).collect::<Result<_, _>>()?;
-        if places.len() > 64 { Err(bad()) } else { Ok(Self { newest, last, places }) }
+        if places.len() > 64 {
+            Err(bad())
+        } else {
+            Ok(Self {
+                newest,
+                last,
+                places,
+            })
+        }
     }
 }
 
@@ -100,21 +120,33 @@ pub struct AppLogFollower {
 impl Windlass {
     /// Some lines of an app's log.
     pub async fn app_log(&self, app: &AppName, query: AppLogQuery) -> Result<AppLogPage, Error> {
-        let below = query.before.map(|place| DeployId(place.deploy.0.saturating_add(1)));
+        let below = query
+            .before
+            .map(|place| DeployId(place.deploy.0.saturating_add(1)));
         let collected = self.collected(app);
         let ids = self.store.deploy_ids(app, DEPLOYS, below).await?;
         let live = self.store.live_deploy(app).await?.map(|live| live.id);
         let logs = self.logs.clone();
-        let prints = move |n: usize, id: &DeployId| n < YOUNG || collected.contains(id) || live == Some(*id);
+        let prints =
+            move |n: usize, id: &DeployId| n < YOUNG || collected.contains(id) || live == Some(*id);
         let read = move || read(&logs, &ids, prints, &query);
-        Ok(tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)??)
+        Ok(tokio::task::spawn_blocking(read)
+            .await
+            .map_err(std::io::Error::other)??)
     }
 
     /// Follows an app's log from where it was read to; only lines with `text` in them.
     pub fn follow_app_log(&self, app: &AppName, at: AppPlaces, text: &str) -> AppLogFollower {
         let news = self.app_output.subscribe();
         let (windlass, text) = (self.clone(), text.to_lowercase());
-        AppLogFollower { windlass, app: app.clone(), news, text, at, looked: false }
+        AppLogFollower {
+            windlass,
+            app: app.clone(),
+            news,
+            text,
+            at,
+            looked: false,
+        }
     }
 }
 
@@ -124,7 +156,10 @@ fn read(
     prints: impl Fn(usize, &DeployId) -> bool,
     query: &AppLogQuery,
 ) -> std::io::Result<AppLogPage> {
-    let mut end = AppPlaces { newest: ids.first().copied().unwrap_or_default(), ..AppPlaces::default() };
+    let mut end = AppPlaces {
+        newest: ids.first().copied().unwrap_or_default(),
+        ..AppPlaces::default()
+    };
     // The ends of what still grows come first, and nothing behind them is read: it is followed.
     let mut ends = Vec::new();
     for (n, id) in ids.iter().enumerate() {
@@ -139,13 +174,17 @@ fn read(
     let text = query.text.to_lowercase();
     let (mut lines, mut left, mut room) = (Vec::new(), LOOKED_AT, query.bytes);
     // Beyond the deploys that were looked at there may be others.
-    let mut older = ids.last().filter(|_| ids.len() == DEPLOYS as usize).map(|id| AppPlace::beginning(*id));
+    let mut older = ids
+        .last()
+        .filter(|_| ids.len() == DEPLOYS as usize)
+        .map(|id| AppPlace::beginning(*id));
     for place in ends {
         let (mut stopped, mut at, mut young) = (None, place, false);
         logs.app_before(place, |before, line| {
             let old = query.since.as_ref().is_some_and(|since| line.at < *since);
             let wanted = has(&line.text, &text);
-            let full = lines.len() >= query.count || wanted && !lines.is_empty() && line.text.len() > room;
+            let full =
+                lines.len() >= query.count || wanted && !lines.is_empty() && line.text.len() > room;
             if old || full || left.0 == 0 || left.1 == 0 {
                 stopped = Some(Some(at).filter(|_| !old));
                 return false;
@@ -204,7 +243,12 @@ impl AppLogFollower {
     async fn look_for_newer(&mut self) -> Result<(), Error> {
         let mut newer = self.windlass.collected(&self.app);
         if !self.looked {
-            newer.extend(self.windlass.store.deploy_ids(&self.app, DEPLOYS, None).await?);
+            newer.extend(
+                self.windlass
+                    .store
+                    .deploy_ids(&self.app, DEPLOYS, None)
+                    .await?,
+            );
             self.looked = true;
         }
         newer.retain(|id| *id > self.at.newest);
@@ -235,7 +279,11 @@ pub fn nanos_ago(ms: u64) -> String {
     let now = OffsetDateTime::now_utc();
     let since_1970 = (now - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
     let at = now - Duration::from_millis(ms).min(since_1970);
-    let whole = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
+    let whole = at
+        .replace_nanosecond(0)
+        .unwrap_or(at)
+        .format(&Rfc3339)
+        .unwrap_or_default();
     format!("{}.{:09}Z", whole.trim_end_matches('Z'), at.nanosecond())
 }
 
@@ -254,10 +302,19 @@ mod tests {
         let places = AppPlaces {
             newest: DeployId(9),
             last: DeployId(7),
-            places: vec![AppPlace::beginning(DeployId(9)), "7.20261121000000000000000.512".parse().unwrap()],
+            places: vec![
+                AppPlace::beginning(DeployId(9)),
+                "7.20261121000000000000000.512".parse().unwrap(),
+            ],
         };
         assert_eq!(places.to_string().parse::<AppPlaces>().unwrap(), places);
-        for bad in ["", "1", "1~x", "1~2~3", &format!("1~2{}", "~1.0.0".repeat(65))] {
+        for bad in [
+            "",
+            "1",
+            "1~x",
+            "1~2~3",
+            &format!("1~2{}", "~1.0.0".repeat(65)),
+        ] {
             assert!(bad.parse::<AppPlaces>().is_err(), "{bad}");
         }
     }
@@ -267,15 +324,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(1);
-        let mut writer = logs.write_app(id, crate::logs::Redactor::default()).unwrap();
+        let mut writer = logs
+            .write_app(id, crate::logs::Redactor::default())
+            .unwrap();
         let length = |n: usize| if n == 7 { 900 } else { 10 * n };
         for n in 1..40 {
             let at = format!("2026-11-21T10:20:{n:02}.000000000Z");
-            writer.append(&at, false, format!("{}\n", "x".repeat(length(n))).as_bytes()).unwrap();
+            writer
+                .append(
+                    &at,
+                    false,
+                    format!("{}\n", "x".repeat(length(n))).as_bytes(),
+                )
+                .unwrap();
         }
         let (mut lengths, mut before) = (Vec::new(), None);
         loop {
-            let query = AppLogQuery { before, count: 30, bytes: 500, ..AppLogQuery::default() };
+            let query = AppLogQuery {
+                before,
+                count: 30,
+                bytes: 500,
+                ..AppLogQuery::default()
+            };
             let page = read(&logs, &[id], |_, _| true, &query).unwrap();
             let whole: usize = page.lines.iter().map(|line| line.text.len()).sum();
             assert!(whole <= 500 || page.lines.len() == 1, "{whole} bytes");
@@ -294,21 +364,34 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let at = |second: u32| format!("2026-11-21T10:20:{second:02}.000000000Z");
         for (id, seconds) in [(1, 0..5), (2, 5..20), (3, 10..30)] {
-            let mut writer = logs.write_app(DeployId(id), crate::logs::Redactor::default()).unwrap();
+            let mut writer = logs
+                .write_app(DeployId(id), crate::logs::Redactor::default())
+                .unwrap();
             for n in seconds {
-                writer.append(&at(n), false, format!("{id} at {n}\n").as_bytes()).unwrap();
+                writer
+                    .append(&at(n), false, format!("{id} at {n}\n").as_bytes())
+                    .unwrap();
             }
         }
         let ids = [3, 2, 1].map(DeployId);
         let newest = |query| read(&logs, &ids, |_, _| true, &query).unwrap();
-        let since = |second| AppLogQuery { since: Some(at(second)), ..AppLogQuery::newest(Some(0), 0) };
+        let since = |second| AppLogQuery {
+            since: Some(at(second)),
+            ..AppLogQuery::newest(Some(0), 0)
+        };
         let page = newest(since(18));
         let texts: Vec<&str> = page.lines.iter().map(|line| line.text.as_str()).collect();
-        assert_eq!((texts[0], texts[1], texts[2], texts.len()), ("2 at 18", "2 at 19", "3 at 18", 14));
+        assert_eq!(
+            (texts[0], texts[1], texts[2], texts.len()),
+            ("2 at 18", "2 at 19", "3 at 18", 14)
+        );
         assert!(page.older.is_none());
         assert_eq!(newest(since(0)).lines.len(), 40);
         let page = newest(AppLogQuery::newest(None, 21));
-        assert_eq!((page.lines[0].text.as_str(), page.lines.len()), ("2 at 19", 21));
+        assert_eq!(
+            (page.lines[0].text.as_str(), page.lines.len()),
+            ("2 at 19", 21)
+        );
         assert!(page.older.is_some());
     }
 

@@ -51,7 +51,9 @@ impl Windlass {
     async fn furnish(&self, name: &AppName, subnet: Ipv4Net) -> Result<(), Error> {
         self.git.create(name).await?;
         let network = self.naming.network(name);
-        self.engine.ensure_network(&network, Some(subnet), Some(name.as_str())).await?;
+        self.engine
+            .ensure_network(&network, Some(subnet), Some(name.as_str()))
+            .await?;
         Ok(self.engine.connect(&network, &self.naming.caddy()).await?)
     }
 
@@ -61,7 +63,9 @@ impl Windlass {
         let mut used = self.engine.subnets().await?;
         used.extend(self.store.apps().await?.iter().map(|app| app.subnet));
         let free = |net: &Ipv4Net| !used.iter().any(|u| u.contains(net) || net.contains(u));
-        let subnets = pool.subnets(SUBNET_PREFIX).map_err(|error| Error::Refused(error.to_string()))?;
+        let subnets = pool
+            .subnets(SUBNET_PREFIX)
+            .map_err(|error| Error::Refused(error.to_string()))?;
         Ok(subnets.filter(free).take(10).collect())
     }
 
@@ -73,7 +77,11 @@ impl Windlass {
         if let (Some(live), AppStatus::Serving | AppStatus::Down) = (&app.live, app.status) {
             let name = self.naming.live(name);
             let there = tokio::time::timeout(LOOK, self.engine.container(&name)).await;
-            let there = there.ok().and_then(Result::ok).flatten().filter(|c| c.deploy == Some(live.id));
+            let there = there
+                .ok()
+                .and_then(Result::ok)
+                .flatten()
+                .filter(|c| c.deploy == Some(live.id));
             app.restarts = there.map(|container| container.restarts);
         }
         Ok(app)
@@ -82,12 +90,18 @@ impl Windlass {
     /// An app, by what is known without asking the engine.
     pub async fn known_app(&self, row: AppRow) -> Result<App, Error> {
         let status = self.board().await?.status(&row.name);
-        Ok(App { status, ..self.show(row, None).await? })
+        Ok(App {
+            status,
+            ..self.show(row, None).await?
+        })
     }
 
     /// Names of our containers that run; `None` when the engine does not tell soon.
     async fn running(&self) -> Option<HashSet<String>> {
-        let running = tokio::time::timeout(LOOK, self.engine.running()).await.ok()?.ok()?;
+        let running = tokio::time::timeout(LOOK, self.engine.running())
+            .await
+            .ok()?
+            .ok()?;
         Some(running.into_values().collect())
     }
 
@@ -107,18 +121,32 @@ impl Windlass {
         let status = match (&live, running) {
             (None, _) => AppStatus::Empty,
             (Some(_), None) => AppStatus::Unknown,
-            (Some(_), Some(names)) if names.contains(&self.naming.live(&row.name)) => AppStatus::Serving,
+            (Some(_), Some(names)) if names.contains(&self.naming.live(&row.name)) => {
+                AppStatus::Serving
+            }
             (Some(_), Some(_)) => AppStatus::Down,
         };
         let remote = self.remote(&row.name);
         let (domains, allowed) = (row.domains, row.allowed);
-        Ok(App { name: row.name, domains, remote, status, restarts: None, allowed, live })
+        Ok(App {
+            name: row.name,
+            domains,
+            remote,
+            status,
+            restarts: None,
+            allowed,
+            live,
+        })
     }
 
     /// Allows an app more than every app may: what `more` says takes the place of what was allowed of
     /// its kind, or of all of it. It counts from the next deploy on.
     pub async fn allow(&self, name: &AppName, more: Allowance, reset: bool) -> Result<App, Error> {
-        let before = if reset { Allowance::default() } else { self.store.allowance(name).await? };
+        let before = if reset {
+            Allowance::default()
+        } else {
+            self.store.allowance(name).await?
+        };
         self.store.allow(name, &before.with(more)).await?;
         self.app(name).await
     }
@@ -133,7 +161,12 @@ impl Windlass {
     pub fn remote_of(&self, name: &str) -> String {
         let user = || user_name(rustix::process::geteuid().as_raw());
         match (&self.config.ssh_host, self.config.ssh_port) {
-            (None, _) => self.home.repos().join(format!("{name}.git")).display().to_string(),
+            (None, _) => self
+                .home
+                .repos()
+                .join(format!("{name}.git"))
+                .display()
+                .to_string(),
             (Some(host), 22) => format!("{}@{host}:{name}", user()),
             (Some(host), port) => format!("ssh://{}@{host}:{port}/{name}", user()),
         }
@@ -146,7 +179,13 @@ impl Windlass {
 
     /// The app's public address, if it has a domain: `https://shop.example.com`.
     pub async fn url(&self, name: &AppName) -> Result<Option<String>, Error> {
-        Ok(self.store.app(name).await?.domains.first().map(|domain| self.door.url(domain)))
+        Ok(self
+            .store
+            .app(name)
+            .await?
+            .domains
+            .first()
+            .map(|domain| self.door.url(domain)))
     }
 
     /// Removes an app with its containers, images, network, repository, logs and rows.
@@ -171,7 +210,9 @@ impl Windlass {
         }
         let held = tokio::time::timeout(Duration::from_secs(60), self.workers.hold(name)).await;
         let Ok(_hands) = held else {
-            let why = format!("{name} goes as soon as its deploy has ended, which takes longer than usual");
+            let why = format!(
+                "{name} goes as soon as its deploy has ended, which takes longer than usual"
+            );
             return Err(Error::Refused(why));
         };
         match self.tear_down(name).await {
@@ -197,7 +238,9 @@ impl Windlass {
         for image in self.image_names(name).await? {
             self.engine.remove_image(&image).await?;
         }
-        self.engine.disconnect(&network, &self.naming.caddy()).await?;
+        self.engine
+            .disconnect(&network, &self.naming.caddy())
+            .await?;
         self.engine.remove_network(&network).await?;
         self.git.destroy(name)?;
         self.proxy.forget(name)?;
@@ -221,22 +264,43 @@ impl Windlass {
     }
 
     /// A route per app that has a release; one app's may lead elsewhere for a moment.
-    pub(super) async fn routes(&self, other: Option<(&AppName, Upstream)>) -> Result<Vec<Route>, Error> {
+    pub(super) async fn routes(
+        &self,
+        other: Option<(&AppName, Upstream)>,
+    ) -> Result<Vec<Route>, Error> {
         let route = |row: AppRow| {
             let upstream = match &other {
                 Some((app, upstream)) if **app == row.name => upstream.clone(),
                 _ => {
-                    let (name, fallback) = (self.naming.live(&row.name), self.naming.fallback(&row.name));
-                    Upstream::Live { name, fallback, port: row.port?, app: row.name }
+                    let (name, fallback) =
+                        (self.naming.live(&row.name), self.naming.fallback(&row.name));
+                    Upstream::Live {
+                        name,
+                        fallback,
+                        port: row.port?,
+                        app: row.name,
+                    }
                 }
             };
-            Some(Route { domains: row.domains, upstream })
+            Some(Route {
+                domains: row.domains,
+                upstream,
+            })
         };
-        Ok(self.store.apps().await?.into_iter().filter_map(route).collect())
+        Ok(self
+            .store
+            .apps()
+            .await?
+            .into_iter()
+            .filter_map(route)
+            .collect())
     }
 
     /// Brings Caddy's routes to what the database says.
-    pub(super) async fn load_routes(&self, other: Option<(&AppName, Upstream)>) -> Result<(), Error> {
+    pub(super) async fn load_routes(
+        &self,
+        other: Option<(&AppName, Upstream)>,
+    ) -> Result<(), Error> {
         let routes = self.routes(other).await?;
         self.proxy.load(&self.proxy_settings(), &routes).await?;
         Ok(())
@@ -244,15 +308,26 @@ impl Windlass {
 
     /// Puts the deploy branch where it belongs: on what is live, unless another deploy than `ended`
     /// still waits or runs with what it names now. The same push then tries again after a failure.
-    pub(super) async fn settle_branch(&self, app: &AppName, ended: Option<DeployId>) -> Result<(), Error> {
-        let live = self.store.live_deploy(app).await?.map(|deploy| deploy.commit);
+    pub(super) async fn settle_branch(
+        &self,
+        app: &AppName,
+        ended: Option<DeployId>,
+    ) -> Result<(), Error> {
+        let live = self
+            .store
+            .live_deploy(app)
+            .await?
+            .map(|deploy| deploy.commit);
         let open = self.store.open_deploys(Some(app)).await?;
         let now = self.git.branch(app).await?;
-        let awaited = now
-            .as_ref()
-            .is_some_and(|now| open.iter().any(|deploy| Some(deploy.id) != ended && deploy.commit == *now));
+        let awaited = now.as_ref().is_some_and(|now| {
+            open.iter()
+                .any(|deploy| Some(deploy.id) != ended && deploy.commit == *now)
+        });
         if now != live && !awaited {
-            self.git.move_branch(app, now.as_ref(), live.as_ref()).await?;
+            self.git
+                .move_branch(app, now.as_ref(), live.as_ref())
+                .await?;
         }
         Ok(())
     }

@@ -65,11 +65,20 @@ impl Windlass {
     async fn look_at_all(&self) -> Result<Board, Error> {
         let running = self.running.all();
         let standing = self.store.standing().await?;
-        let named = |app: &AppName| running.as_ref().is_none_or(|r| r.contains(&self.naming.live(app)));
+        let named = |app: &AppName| {
+            running
+                .as_ref()
+                .is_none_or(|r| r.contains(&self.naming.live(app)))
+        };
         // Between the two renames of a swap nobody has the live name, and both containers serve.
         let runs = |app: &AppName| named(app) || standing.swapping.contains(app);
         Ok(Board {
-            down: standing.live.iter().filter(|app| !runs(app)).cloned().collect(),
+            down: standing
+                .live
+                .iter()
+                .filter(|app| !runs(app))
+                .cloned()
+                .collect(),
             all: standing.all,
             deploying: standing.deploying.into_iter().collect(),
             failed: standing.failed.into_iter().collect(),

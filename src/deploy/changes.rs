@@ -8,7 +8,9 @@ impl Windlass {
     /// Begins to find out what a deploy brings, against what is live now, and to write it down. Nothing
     /// comes of it where history cannot be read.
     pub(super) async fn note_changes(&self, deploy: &Deploy) {
-        let Ok(live) = self.store.live_deploy(&deploy.app).await else { return };
+        let Ok(live) = self.store.live_deploy(&deploy.app).await else {
+            return;
+        };
         let (windlass, deploy) = (self.clone(), deploy.clone());
         tokio::spawn(async move {
             let changes = windlass.changes(&deploy, live.as_ref()).await;
@@ -22,7 +24,10 @@ impl Windlass {
     async fn changes(&self, deploy: &Deploy, live: Option<&Deploy>) -> Changes {
         let (git, app, to) = (&self.git, &deploy.app, &deploy.commit);
         let from = live.map(|live| &live.commit);
-        let mut changes = Changes { since: live.map(|live| live.id), ..Changes::default() };
+        let mut changes = Changes {
+            since: live.map(|live| live.id),
+            ..Changes::default()
+        };
         changes.come = read(git.commits_between(app, from, to).await).unwrap_or_default();
         if let Some(from) = from {
             changes.go = read(git.commits_between(app, Some(to), from).await).unwrap_or_default();
@@ -33,5 +38,6 @@ impl Windlass {
 }
 
 fn read<T>(read: Result<T, GitError>) -> Option<T> {
-    read.inspect_err(|error| tracing::debug!(%error, "some of a deploy's changes cannot be read")).ok()
+    read.inspect_err(|error| tracing::debug!(%error, "some of a deploy's changes cannot be read"))
+        .ok()
 }

@@ -43,7 +43,11 @@ impl Windlass {
     }
 
     /// Refuses a manifest that asks for more than the app may have.
-    pub(super) async fn expect_allowed(&self, app: &AppName, manifest: &Manifest) -> Result<(), Stop> {
+    pub(super) async fn expect_allowed(
+        &self,
+        app: &AppName,
+        manifest: &Manifest,
+    ) -> Result<(), Stop> {
         let allowed = self.store.allowance(app).await?;
         let usual = self.config.apps.limits();
         let Some(excess) = allowed.excess(&manifest.limits, &manifest.security, &usual) else {
@@ -58,12 +62,21 @@ impl Windlass {
 
     /// Runs a container of an app. Its network may be gone with the machine that had it, and is made
     /// anew then; Caddy is connected to it by [`Windlass::ensure_edge`] at the latest.
-    pub(super) async fn run_container(&self, app: &AppName, spec: ContainerSpec) -> Result<(), Error> {
+    pub(super) async fn run_container(
+        &self,
+        app: &AppName,
+        spec: ContainerSpec,
+    ) -> Result<(), Error> {
         if !self.engine.networks().await?.contains(&spec.network) {
             let _alone = self.networks.lock().await;
             let subnet = self.store.app(app).await?.subnet;
-            self.engine.ensure_network(&spec.network, Some(subnet), Some(app.as_str())).await?;
-            let _ = self.engine.connect(&spec.network, &self.naming.caddy()).await;
+            self.engine
+                .ensure_network(&spec.network, Some(subnet), Some(app.as_str()))
+                .await?;
+            let _ = self
+                .engine
+                .connect(&spec.network, &self.naming.caddy())
+                .await;
         }
         let address = match spec.role {
             Role::Web => self.free_address(app).await?,
@@ -101,7 +114,10 @@ fn capabilities(security: &Security) -> Vec<String> {
 /// The app's variables over Windlass's own: an app may set `PORT` itself.
 fn environment(env: &Environment, image: &Image, port: u16) -> Environment {
     let mut all = Environment::default();
-    let own = [("PORT", port.to_string()), ("WINDLASS_COMMIT", image.commit.to_string())];
+    let own = [
+        ("PORT", port.to_string()),
+        ("WINDLASS_COMMIT", image.commit.to_string()),
+    ];
     for (name, value) in own.iter().map(|(n, v)| (*n, v.as_str())).chain(env.iter()) {
         // Both were checked where they came in.
         let _ = all.set(name, value);

@@ -48,8 +48,11 @@ impl Sending {
     /// What there is to say about it, once it was sent.
     pub fn summary(&self) -> Vec<String> {
         let found = lock(&self.found);
-        let mut lines: Vec<String> =
-            found.error.iter().map(|e| format!("the context broke off: {e}")).collect();
+        let mut lines: Vec<String> = found
+            .error
+            .iter()
+            .map(|e| format!("the context broke off: {e}"))
+            .collect();
         if let Some(first) = &found.first_lfs_pointer {
             let count = found.lfs_pointers;
             lines.push(format!(
@@ -63,7 +66,11 @@ impl Sending {
     pub fn failed(&self) -> Option<String> {
         let found = lock(&self.found);
         // Everything else is the reader's: it left.
-        found.error.as_ref().filter(|error| error.kind() == io::ErrorKind::Other).map(io::Error::to_string)
+        found
+            .error
+            .as_ref()
+            .filter(|error| error.kind() == io::ErrorKind::Other)
+            .map(io::Error::to_string)
     }
 }
 
@@ -74,10 +81,20 @@ pub(super) async fn stream(
     build: &Build,
 ) -> Result<(ReceiverStream<io::Result<Bytes>>, Sending), Stop> {
     let ignore = read_ignore(run, commit, build).await?;
-    let archive = run.windlass.git.archive(&run.deploy.app, commit, &build.context)?;
+    let archive = run
+        .windlass
+        .git
+        .archive(&run.deploy.app, commit, &build.context)?;
     let (sender, receiver) = mpsc::channel(4);
-    let sending = Sending { found: Arc::default(), archive: Arc::new(Mutex::new(archive)) };
-    let (keep, found, archive) = (build.dockerfile.clone(), sending.found.clone(), sending.archive.clone());
+    let sending = Sending {
+        found: Arc::default(),
+        archive: Arc::new(Mutex::new(archive)),
+    };
+    let (keep, found, archive) = (
+        build.dockerfile.clone(),
+        sending.found.clone(),
+        sending.archive.clone(),
+    );
     tokio::task::spawn_blocking(move || {
         if let Err(error) = send(&archive, &ignore, &keep, Chunks(sender.clone()), &found) {
             let told = io::Error::new(error.kind(), error.to_string());
@@ -91,8 +108,15 @@ pub(super) async fn stream(
 async fn read_ignore(run: &Run, commit: &CommitId, build: &Build) -> Result<DockerIgnore, Stop> {
     let folder = Path::new(build.context.trim_matches('/'));
     // BuildKit looks for one beside the Dockerfile first.
-    for name in [format!("{}.dockerignore", build.dockerfile), ".dockerignore".to_owned()] {
-        let path: PathBuf = folder.join(name).components().filter(|c| c.as_os_str() != ".").collect();
+    for name in [
+        format!("{}.dockerignore", build.dockerfile),
+        ".dockerignore".to_owned(),
+    ] {
+        let path: PathBuf = folder
+            .join(name)
+            .components()
+            .filter(|c| c.as_os_str() != ".")
+            .collect();
         let path = path.to_string_lossy();
         if let Some(bytes) = plain_file(run, commit, &path, ignore::LONGEST).await? {
             return DockerIgnore::parse(&String::from_utf8_lossy(&bytes)).map_err(Stop::NotGood);
@@ -113,7 +137,9 @@ fn send(
         let mut archive = lock(archive);
         (archive.stdout.take(), archive.stderr.take())
     };
-    let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return Ok(()) };
+    let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+        return Ok(());
+    };
     // Git may have so much to say that it waits for somebody to listen.
     let listening = std::thread::spawn(move || beginning(stderr));
     let copied = filter(stdout, ignore, dockerfile, out, found);
@@ -161,7 +187,9 @@ fn filter(
                 if &head[..peeked] == b"version https://git-lfs.github.com/spec/v1" {
                     let mut found = lock(found);
                     found.lfs_pointers += 1;
-                    found.first_lfs_pointer.get_or_insert_with(|| printable(&path.to_string_lossy(), 200));
+                    found
+                        .first_lfs_pointer
+                        .get_or_insert_with(|| printable(&path.to_string_lossy(), 200));
                 }
                 output.append_data(&mut header, &path, head[..peeked].chain(entry))?;
             }
@@ -197,7 +225,8 @@ struct Chunks(mpsc::Sender<io::Result<Bytes>>);
 impl io::Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        sent.map(|()| bytes.len())
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {

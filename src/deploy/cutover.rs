@@ -69,39 +69,77 @@ pub(super) async fn swap(run: &Run, log: &PhaseWriter, healthy: Healthy) -> Resu
         None => None,
     };
     let release = healthy.release;
-    let moved =
-        hand_over(run, before.as_ref().map(|b| b.name.as_str()), &healthy.name, release.deploy, release.port);
+    let moved = hand_over(
+        run,
+        before.as_ref().map(|b| b.name.as_str()),
+        &healthy.name,
+        release.deploy,
+        release.port,
+    );
     if let Err(error) = moved.await {
         log.say(format!("the swap broke off, putting it back: {error}"));
-        let cutover = Cutover { release, before, port_before };
+        let cutover = Cutover {
+            release,
+            before,
+            port_before,
+        };
         put_back(run, log, &cutover).await;
         return Err(error.into());
     }
     match &before {
-        Some(old) => {
-            log.say(format!("the live name moved from deploy {} to deploy {}", old.deploy, release.deploy))
-        }
+        Some(old) => log.say(format!(
+            "the live name moved from deploy {} to deploy {}",
+            old.deploy, release.deploy
+        )),
         None => log.say("the live name goes to this app's first release"),
     }
-    Ok(Cutover { release, before, port_before })
+    Ok(Cutover {
+        release,
+        before,
+        port_before,
+    })
 }
 
 impl Retiring {
     /// A container of the app that has lost the live name just now.
-    pub fn new(windlass: &Windlass, app: &AppName, deploy: DeployId, container: &ContainerState) -> Self {
+    pub fn new(
+        windlass: &Windlass,
+        app: &AppName,
+        deploy: DeployId,
+        container: &ContainerState,
+    ) -> Self {
         let naming = &windlass.naming;
-        let own = container.addresses.get(&naming.network(app)).map(Ipv4Addr::to_string);
+        let own = container
+            .addresses
+            .get(&naming.network(app))
+            .map(Ipv4Addr::to_string);
         let hosts = own.into_iter().chain([naming.fallback(app)]).collect();
-        Self { deploy, name: naming.release(app, deploy), hosts, since: Instant::now() }
+        Self {
+            deploy,
+            name: naming.release(app, deploy),
+            hosts,
+            since: Instant::now(),
+        }
     }
 
     /// The container that has the live name, as it is about to lose it.
-    fn holder(windlass: &Windlass, app: &AppName, container: &ContainerState) -> Result<Self, Error> {
+    fn holder(
+        windlass: &Windlass,
+        app: &AppName,
+        container: &ContainerState,
+    ) -> Result<Self, Error> {
         let unlabelled = || {
             let name = &container.name;
-            Error::Refused(format!("the container {name} has no deploy label; remove it and deploy again"))
+            Error::Refused(format!(
+                "the container {name} has no deploy label; remove it and deploy again"
+            ))
         };
-        Ok(Self::new(windlass, app, container.deploy.ok_or_else(unlabelled)?, container))
+        Ok(Self::new(
+            windlass,
+            app,
+            container.deploy.ok_or_else(unlabelled)?,
+            container,
+        ))
     }
 }
 
@@ -122,7 +160,10 @@ async fn hand_over(
     let live = windlass.naming.live(app);
     let route = windlass.store.app(app).await?.port;
     if route.is_some_and(|route| route != port) && !windlass.proxy_settings().can.files {
-        let pinned = Upstream::Pinned { name: windlass.naming.release(app, deploy), port };
+        let pinned = Upstream::Pinned {
+            name: windlass.naming.release(app, deploy),
+            port,
+        };
         windlass.load_routes(Some((app, pinned))).await?;
     }
     let new = windlass
@@ -163,7 +204,9 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
     let own = windlass.naming.release(app, cutover.release.deploy);
     let holder = windlass.engine.container(&live).await?;
     let holder = holder.filter(|c| c.deploy == Some(cutover.release.deploy));
-    let reached = holder.map(|new| Retiring::holder(windlass, app, &new)).transpose()?;
+    let reached = holder
+        .map(|new| Retiring::holder(windlass, app, &new))
+        .transpose()?;
     let away = reached.is_some().then_some(own.as_str());
     match (&cutover.before, cutover.port_before) {
         (Some(old), Some(port)) if windlass.engine.container(&old.name).await?.is_some() => {
@@ -182,14 +225,20 @@ async fn swap_back(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Result<()
     tokio::time::sleep(REFRESH).await;
     if let Some(new) = reached {
         let limit = cutover.release.manifest.drain.timeout.0;
-        windlass.finish_requests(&new, limit, &|line| log.say(line)).await;
+        windlass
+            .finish_requests(&new, limit, &|line| log.say(line))
+            .await;
     }
     Ok(())
 }
 
 /// Asks the public URL through Caddy until it answers as expected; then the release is live for good.
 /// If it does not, or someone cancels, the old container gets the live name back.
-pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Result<Verified, Stop> {
+pub(super) async fn verify(
+    run: &Run,
+    log: &PhaseWriter,
+    cutover: Cutover,
+) -> Result<Verified, Stop> {
     let mut done = run.or_stopped(watch_public_url(run, log, &cutover)).await;
     if done.is_ok() {
         done = go_live(run, &cutover.release).await;
@@ -203,10 +252,14 @@ pub(super) async fn verify(run: &Run, log: &PhaseWriter, cutover: Cutover) -> Re
         log.say(format!("warning: {error}"));
     }
     if let Err(error) = run.windlass.settle_branch(&run.deploy.app, None).await {
-        log.say(format!("warning: the branch does not name this commit yet: {error}"));
+        log.say(format!(
+            "warning: the branch does not name this commit yet: {error}"
+        ));
     }
     log.say(format!("deploy {} is live", run.deploy.id));
-    Ok(Verified { before: cutover.before })
+    Ok(Verified {
+        before: cutover.before,
+    })
 }
 
 /// One writing transaction: this deploy live, the one before it retired, the release kept.
@@ -254,7 +307,12 @@ async fn ask_until_good(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Resu
     let url = format!("{}{}", run.windlass.door.url(domain), verify.path);
     let (began, mut last) = (Instant::now(), String::new());
     loop {
-        let said = match run.windlass.door.ask(domain, &verify.path, Duration::from_secs(10)).await {
+        let said = match run
+            .windlass
+            .door
+            .ask(domain, &verify.path, Duration::from_secs(10))
+            .await
+        {
             Ok(status) if verify.status.contains(status) => {
                 log.say(format!("{url} answers {status}"));
                 return Ok(());
@@ -267,18 +325,27 @@ async fn ask_until_good(run: &Run, log: &PhaseWriter, cutover: &Cutover) -> Resu
             last.clone_from(&said);
         }
         if began.elapsed() >= verify.timeout.0 {
-            return Err(Stop::NotGood(format!("after {} {url} still {said}", verify.timeout)));
+            return Err(Stop::NotGood(format!(
+                "after {} {url} still {said}",
+                verify.timeout
+            )));
         }
         pause(300).await;
     }
 }
 
 /// Waits until the old container has no request left, or the manifest's limit has passed.
-pub(super) async fn drain(run: &Run, log: &PhaseWriter, retiring: Retiring) -> Result<Drained, Stop> {
+pub(super) async fn drain(
+    run: &Run,
+    log: &PhaseWriter,
+    retiring: Retiring,
+) -> Result<Drained, Stop> {
     // Caddy may send requests by what it last looked up for one refresh after the swap.
     tokio::time::sleep(REFRESH.saturating_sub(retiring.since.elapsed())).await;
     let limit = run.manifest_of(run.deploy.id).await?.drain.timeout.0;
-    run.windlass.finish_requests(&retiring, limit, &|line| log.say(line)).await;
+    run.windlass
+        .finish_requests(&retiring, limit, &|line| log.say(line))
+        .await;
     Ok(Drained(retiring))
 }
 
@@ -292,8 +359,11 @@ impl Windlass {
     ) {
         let (began, mut last) = (Instant::now(), String::new());
         loop {
-            let left = limit.saturating_sub(began.elapsed()).max(Duration::from_secs(1));
-            let said = match tokio::time::timeout(left, self.proxy.in_flight(&retiring.hosts)).await {
+            let left = limit
+                .saturating_sub(began.elapsed())
+                .max(Duration::from_secs(1));
+            let said = match tokio::time::timeout(left, self.proxy.in_flight(&retiring.hosts)).await
+            {
                 Ok(Ok(0)) => return,
                 Ok(Ok(left)) => format!("{left} requests still run in deploy {}", retiring.deploy),
                 // Nobody can tell how many there are: they get the whole time.
@@ -317,9 +387,14 @@ pub(super) async fn retire(run: &Run, log: &PhaseWriter, drained: Drained) -> Re
     let Drained(old) = drained;
     let grace = run.manifest_of(old.deploy).await?.drain.stop_grace.0;
     let began = Instant::now();
-    run.windlass.stop_and_remove(&old.name, old.deploy, grace).await?;
+    run.windlass
+        .stop_and_remove(&old.name, old.deploy, grace)
+        .await?;
     if began.elapsed() >= grace {
-        log.say(format!("it did not end on SIGTERM within {} and was killed", show(grace)));
+        log.say(format!(
+            "it did not end on SIGTERM within {} and was killed",
+            show(grace)
+        ));
     }
     log.say(format!("the container of deploy {} is gone", old.deploy));
     Ok(())

@@ -30,8 +30,12 @@ impl std::fmt::Display for Short {
 /// `root`, if need be by removing what policy allows.
 pub(super) async fn make_room(run: &Run, log: &PhaseWriter, root: &Path) -> Result<(), Stop> {
     let windlass = &run.windlass;
-    let Some(short) = windlass.short_of_room(root) else { return Ok(()) };
-    log.say(format!("only {short}: removing old logs, deploys and build cache"));
+    let Some(short) = windlass.short_of_room(root) else {
+        return Ok(());
+    };
+    log.say(format!(
+        "only {short}: removing old logs, deploys and build cache"
+    ));
     windlass.keep_house().await;
     let Some(short) = windlass.short_of_room(root) else {
         log.say("there is room now");
@@ -53,8 +57,13 @@ impl Windlass {
         let engine = root.is_dir().then_some(root);
         let paths = [Some(self.home.path()), engine].into_iter().flatten();
         let rooms = paths.filter_map(|path| Some((path, room(path).ok()?)));
-        let short = rooms.filter(|(_, room)| room.free < wanted).min_by_key(|(_, room)| room.free);
-        short.map(|(path, room)| Short { path: path.display().to_string(), free: room.free })
+        let short = rooms
+            .filter(|(_, room)| room.free < wanted)
+            .min_by_key(|(_, room)| room.free);
+        short.map(|(path, room)| Short {
+            path: path.display().to_string(),
+            free: room.free,
+        })
     }
 
     /// What of Windlass takes room, as a sentence.
@@ -64,10 +73,19 @@ impl Windlass {
             Ok(usage) => {
                 let mut apps: BTreeMap<&str, u64> = BTreeMap::new();
                 for image in &usage.images {
-                    *apps.entry(image.label(APP).unwrap_or_default()).or_default() += image.own;
+                    *apps
+                        .entry(image.label(APP).unwrap_or_default())
+                        .or_default() += image.own;
                 }
-                parts.push(format!("images {}{}", show(apps.values().sum()), largest(apps)));
-                parts.push(format!("the engine's build cache {}", show(usage.build_cache)));
+                parts.push(format!(
+                    "images {}{}",
+                    show(apps.values().sum()),
+                    largest(apps)
+                ));
+                parts.push(format!(
+                    "the engine's build cache {}",
+                    show(usage.build_cache)
+                ));
             }
             Err(error) => warn!(%error, "what the engine's images take is not known"),
         }
@@ -84,7 +102,14 @@ impl Windlass {
 fn largest(apps: BTreeMap<&str, u64>) -> String {
     let mut apps: Vec<(&str, u64)> = apps.into_iter().collect();
     apps.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    let named: Vec<String> =
-        apps.iter().take(3).map(|(app, bytes)| format!("{app} {}", show(*bytes))).collect();
-    if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) }
+    let named: Vec<String> = apps
+        .iter()
+        .take(3)
+        .map(|(app, bytes)| format!("{app} {}", show(*bytes)))
+        .collect();
+    if named.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", named.join(", "))
+    }
 }

@@ -20,7 +20,9 @@ impl Windlass {
         let _alone = self.networks.lock().await;
         let app = self.store.app(name).await?;
         if let Some(unknown) = remove.iter().find(|domain| !app.domains.contains(domain)) {
-            return Err(Error::Refused(format!("{name} does not answer to {unknown}")));
+            return Err(Error::Refused(format!(
+                "{name} does not answer to {unknown}"
+            )));
         }
         let before = app.domains;
         let mut after = before.clone();
@@ -48,8 +50,15 @@ impl Windlass {
 
     /// Refuses what the dashboard answers to.
     pub(super) fn not_the_dashboards(&self, domains: &[DomainName]) -> Result<(), Error> {
-        match self.config.dashboard_domain.as_ref().filter(|own| domains.contains(own)) {
-            Some(own) => Err(Error::Refused(format!("the dashboard answers to {own} (dashboard_domain)"))),
+        match self
+            .config
+            .dashboard_domain
+            .as_ref()
+            .filter(|own| domains.contains(own))
+        {
+            Some(own) => Err(Error::Refused(format!(
+                "the dashboard answers to {own} (dashboard_domain)"
+            ))),
             None => Ok(()),
         }
     }
@@ -65,9 +74,9 @@ fn not_changed(name: &AppName, before: &[DomainName], error: Error) -> Error {
     };
     match &error {
         Error::Proxy(ProxyError::Refused(_)) => Error::Refused(format!("{error}. {still}")),
-        Error::Proxy(ProxyError::Unreachable(_)) => {
-            Error::Refused(format!("{error}. {still}. See that Caddy runs (windlass doctor), then ask again"))
-        }
+        Error::Proxy(ProxyError::Unreachable(_)) => Error::Refused(format!(
+            "{error}. {still}. See that Caddy runs (windlass doctor), then ask again"
+        )),
         _ => error,
     }
 }

@@ -67,14 +67,18 @@ impl Error {
             Error::Access(AccessError::Store(error)) | Error::Store(error) => of_store(error),
             Error::Access(AccessError::Keys(..) | AccessError::Machine(_)) => ErrorKind::Broken,
             Error::Git(GitError::NoCommit(_)) => ErrorKind::NotFound,
-            Error::Engine(_) | Error::Git(_) | Error::Proxy(_) | Error::File(_) => ErrorKind::Broken,
+            Error::Engine(_) | Error::Git(_) | Error::Proxy(_) | Error::File(_) => {
+                ErrorKind::Broken
+            }
         }
     }
 }
 
 fn of_store(error: &StoreError) -> ErrorKind {
     match error {
-        StoreError::NoApp(_) | StoreError::NoDeploy(_) | StoreError::NoUser(_) => ErrorKind::NotFound,
+        StoreError::NoApp(_) | StoreError::NoDeploy(_) | StoreError::NoUser(_) => {
+            ErrorKind::NotFound
+        }
         StoreError::AppExists(_)
         | StoreError::DomainTaken { .. }
         | StoreError::UserExists(_)

@@ -77,17 +77,28 @@ pub struct Reached {
 impl From<Cursor> for Reached {
     /// Whoever is inside a phase was told of it.
     fn from(Cursor { ordinal, offset }: Cursor) -> Self {
-        Self { ordinal, announced: offset > 0, offset }
+        Self {
+            ordinal,
+            announced: offset > 0,
+            offset,
+        }
     }
 }
 
 impl Reached {
     /// The end of all.
-    pub const END: Self = Self { ordinal: usize::MAX, announced: true, offset: u64::MAX };
+    pub const END: Self = Self {
+        ordinal: usize::MAX,
+        announced: true,
+        offset: u64::MAX,
+    };
 
     /// The place in the log.
     pub fn cursor(self) -> Cursor {
-        Cursor { ordinal: self.ordinal, offset: self.offset }
+        Cursor {
+            ordinal: self.ordinal,
+            offset: self.offset,
+        }
     }
 }
 
@@ -177,23 +188,35 @@ impl Follower {
 
     /// Moves on by one reading; false when there is nothing new.
     fn step(&mut self) -> Result<bool, Error> {
-        let Some(deploy) = &self.deploy else { return Ok(false) };
+        let Some(deploy) = &self.deploy else {
+            return Ok(false);
+        };
         let ordinal = self.cursor.ordinal;
         let Some(row) = deploy.phases.get(ordinal) else {
             if deploy.status.is_open() || deploy.finished_at.is_none() {
                 return Ok(false);
             }
             self.done = true;
-            self.ready.push_back(Progress::Finished(Box::new(deploy.clone())));
+            self.ready
+                .push_back(Progress::Finished(Box::new(deploy.clone())));
             return Ok(true);
         };
         if !self.announced {
             self.announced = true;
-            let since = deploy.started_at.map_or(0, |at| row.started_at.millis() - at.millis());
+            let since = deploy
+                .started_at
+                .map_or(0, |at| row.started_at.millis() - at.millis());
             let (phase, at_ms) = (row.phase.clone(), since.max(0) as u64);
-            self.ready.push_back(Progress::Started { ordinal, phase, at_ms });
+            self.ready.push_back(Progress::Started {
+                ordinal,
+                phase,
+                at_ms,
+            });
         }
-        let end = self.end.filter(|end| end.ordinal == ordinal).map_or(u64::MAX, |end| end.offset);
+        let end = self
+            .end
+            .filter(|end| end.ordinal == ordinal)
+            .map_or(u64::MAX, |end| end.offset);
         let (text, next) = self.logs.read_up_to(self.id, self.cursor, end)?;
         if !text.is_empty() {
             self.cursor = next;
@@ -203,11 +226,17 @@ impl Follower {
         if self.cursor.offset >= end {
             return Ok(!self.ready.is_empty());
         }
-        let ended =
-            row.status != PhaseStatus::Running || !deploy.status.is_open() && deploy.finished_at.is_some();
+        let ended = row.status != PhaseStatus::Running
+            || !deploy.status.is_open() && deploy.finished_at.is_some();
         if ended {
-            self.ready.push_back(Progress::Ended { ordinal, timing: row.clone() });
-            self.cursor = Cursor { ordinal: ordinal + 1, offset: 0 };
+            self.ready.push_back(Progress::Ended {
+                ordinal,
+                timing: row.clone(),
+            });
+            self.cursor = Cursor {
+                ordinal: ordinal + 1,
+                offset: 0,
+            };
             self.announced = false;
         }
         Ok(ended || !self.ready.is_empty())

@@ -98,36 +98,62 @@ struct Heard {
 
 impl Heard {
     fn nothing() -> Self {
-        Self { bytes: AtomicUsize::new(0), text: None }
+        Self {
+            bytes: AtomicUsize::new(0),
+            text: None,
+        }
     }
 
     fn beginning() -> Self {
-        Self { text: Some(Mutex::default()), ..Self::nothing() }
+        Self {
+            text: Some(Mutex::default()),
+            ..Self::nothing()
+        }
     }
 
     /// Takes a piece that went to standard output or error, and to the log.
     fn take(&self, bytes: &[u8], stderr: bool) {
         if let (Some(text), false) = (&self.text, stderr) {
-            let mut text = text.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut text = text
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let room = migrations::READ.saturating_sub(text.len()).min(bytes.len());
             text.extend_from_slice(&bytes[..room]);
         }
     }
 
     fn text(&self) -> String {
-        let text =
-            self.text.as_ref().map(|text| text.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        text.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        let text = self.text.as_ref().map(|text| {
+            text.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        });
+        text.map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
     }
 }
 
-async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, heard: &Heard) -> Result<(), Stop> {
-    let name = run.windlass.naming.gate(&run.deploy.app, run.deploy.id, &gate.name);
+async fn pass(
+    run: &Run,
+    log: &PhaseWriter,
+    image: &Image,
+    gate: &Gate,
+    heard: &Heard,
+) -> Result<(), Stop> {
+    let name = run
+        .windlass
+        .naming
+        .gate(&run.deploy.app, run.deploy.id, &gate.name);
     log.say(format!("$ {}", gate.run));
-    let ended = tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name, heard)).await;
+    let ended =
+        tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name, heard)).await;
     // What stays is removed when the app is settled; the gate's outcome counts.
     let _ = run.windlass.engine.remove(&name).await;
-    let last = || log.last_lines(15).iter().map(|line| format!("\n    {line}")).collect::<String>();
+    let last = || {
+        log.last_lines(15)
+            .iter()
+            .map(|line| format!("\n    {line}"))
+            .collect::<String>()
+    };
     match ended {
         Err(_) => Err(Stop::NotGood(format!(
             "`{}` took longer than its timeout of {}",
@@ -135,8 +161,15 @@ async fn pass(run: &Run, log: &PhaseWriter, image: &Image, gate: &Gate, heard: &
             show(gate.timeout.0)
         ))),
         Ok(Err(stop)) => Err(stop),
-        Ok(Ok(Exit { status: 0, out_of_memory: false })) => Ok(()),
-        Ok(Ok(exit)) => Err(Stop::NotGood(format!("`{}` ended with {exit}:{}", gate.run, last()))),
+        Ok(Ok(Exit {
+            status: 0,
+            out_of_memory: false,
+        })) => Ok(()),
+        Ok(Ok(exit)) => Err(Stop::NotGood(format!(
+            "`{}` ended with {exit}:{}",
+            gate.run,
+            last()
+        ))),
     }
 }
 
@@ -206,5 +239,7 @@ async fn print_rest(run: &Run, log: &PhaseWriter, name: &str, heard: &Heard) -> 
         }
         true
     };
-    tokio::time::timeout(Duration::from_secs(10), rest).await.unwrap_or(false)
+    tokio::time::timeout(Duration::from_secs(10), rest)
+        .await
+        .unwrap_or(false)
 }

@@ -21,7 +21,10 @@ impl Windlass {
         let steps = [
             ("old logs", self.prune_logs().await),
             ("old deploys", self.forget_deploys().await),
-            ("old sessions", self.store.forget_sessions().await.map_err(Error::from)),
+            (
+                "old sessions",
+                self.store.forget_sessions().await.map_err(Error::from),
+            ),
             ("old build cache", self.prune_build_cache().await),
         ];
         for (what, done) in steps {
@@ -39,10 +42,17 @@ impl Windlass {
         for ids in ids.chunks(BATCH) {
             let statuses = self.store.statuses(ids).await?;
             let in_use = |id: &DeployId| {
-                statuses.get(id).is_some_and(|status| status.is_open() || *status == DeployStatus::Live)
+                statuses
+                    .get(id)
+                    .is_some_and(|status| status.is_open() || *status == DeployStatus::Live)
             };
             let known = |id: DeployId| (id, statuses.contains_key(&id));
-            let closed: Vec<_> = ids.iter().filter(|id| !in_use(id)).copied().map(known).collect();
+            let closed: Vec<_> = ids
+                .iter()
+                .filter(|id| !in_use(id))
+                .copied()
+                .map(known)
+                .collect();
             let logs = self.logs.clone();
             blocking(move || {
                 for (id, known) in closed {
@@ -86,7 +96,9 @@ impl Windlass {
     }
 
     async fn prune_build_cache(&self) -> Result<(), Error> {
-        let Some(bound) = self.config.keep.build_cache.0 else { return Ok(()) };
+        let Some(bound) = self.config.keep.build_cache.0 else {
+            return Ok(());
+        };
         let freed = self.engine.bound_build_cache(bound.0).await?;
         if freed > 0 {
             info!("{} of old build cache were removed", show(freed));
@@ -99,5 +111,7 @@ impl Windlass {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
-    Ok(tokio::task::spawn_blocking(work).await.unwrap_or_else(|broken| Err(io::Error::other(broken)))?)
+    Ok(tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|broken| Err(io::Error::other(broken)))?)
 }

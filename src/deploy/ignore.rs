@@ -30,7 +30,10 @@ enum Token {
     /// `?`
     Any,
     /// `[…]`: one of these ranges, or none of them.
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     /// `*`
     Many,
     /// `**/`: nothing, or whole folders.
@@ -49,10 +52,13 @@ impl DockerIgnore {
                 continue;
             }
             let line = line.trim();
-            let (line, negated) = line.strip_prefix('!').map_or((line, false), |rest| (rest.trim(), true));
+            let (line, negated) = line
+                .strip_prefix('!')
+                .map_or((line, false), |rest| (rest.trim(), true));
             let cleaned = clean(line);
             if !cleaned.is_empty() {
-                let pattern = tokens(&cleaned).map_err(|why| format!(".dockerignore: {line:?}: {why}"))?;
+                let pattern =
+                    tokens(&cleaned).map_err(|why| format!(".dockerignore: {line:?}: {why}"))?;
                 rules.push(Rule { pattern, negated });
             }
         }
@@ -62,7 +68,11 @@ impl DockerIgnore {
     /// Whether the path, relative to the context's root, is left out.
     pub fn ignores(&self, path: &Path) -> bool {
         let path = clean(&path.to_string_lossy());
-        let decisive = self.0.iter().rev().find(|rule| matches(&rule.pattern, &path));
+        let decisive = self
+            .0
+            .iter()
+            .rev()
+            .find(|rule| matches(&rule.pattern, &path));
         decisive.is_some_and(|rule| !rule.negated)
     }
 }
@@ -88,7 +98,10 @@ fn tokens(pattern: &str) -> Result<Vec<Token>, &'static str> {
         let token = match c {
             '*' if rest.next_if_eq(&'*').is_some() => {
                 while rest.next_if_eq(&'*').is_some() {}
-                let whole = matches!(tokens.last(), None | Some(Token::Char('/') | Token::Folders));
+                let whole = matches!(
+                    tokens.last(),
+                    None | Some(Token::Char('/') | Token::Folders)
+                );
                 match whole && rest.next_if_eq(&'/').is_some() {
                     // Once more is the same.
                     true if tokens.last() == Some(&Token::Folders) => continue,
@@ -112,16 +125,21 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &
     const OPEN: &str = "a [ is not closed";
     let negated = rest.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
-    let member = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| match rest.next().ok_or(OPEN)? {
-        '\\' => rest.next().ok_or(OPEN),
-        c => Ok(c),
-    };
+    let member =
+        |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| match rest.next().ok_or(OPEN)? {
+            '\\' => rest.next().ok_or(OPEN),
+            c => Ok(c),
+        };
     loop {
         if !ranges.is_empty() && rest.next_if_eq(&']').is_some() {
             return Ok(Token::Class { negated, ranges });
         }
         let from = member(rest)?;
-        let to = if rest.next_if_eq(&'-').is_some() { member(rest)? } else { from };
+        let to = if rest.next_if_eq(&'-').is_some() {
+            member(rest)?
+        } else {
+            from
+        };
         if to < from {
             return Err("a range in [] ends before it begins");
         }
@@ -201,7 +219,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn ignored(patterns: &str, path: &str) -> bool {
-        DockerIgnore::parse(patterns).unwrap().ignores(Path::new(path))
+        DockerIgnore::parse(patterns)
+            .unwrap()
+            .ignores(Path::new(path))
     }
 
     /// The cases of Docker's documentation and of moby/patternmatcher's own tests.
@@ -214,8 +234,16 @@ mod tests {
             ("temp?", "tempa", true),
             ("temp?", "temp", false),
             ("*.md\n!README.md", "README.md", false),
-            ("*.md\n!README*.md\nREADME-secret.md", "README-secret.md", true),
-            ("*.md\nREADME-secret.md\n!README*.md", "README-secret.md", false),
+            (
+                "*.md\n!README*.md\nREADME-secret.md",
+                "README-secret.md",
+                true,
+            ),
+            (
+                "*.md\nREADME-secret.md\n!README*.md",
+                "README-secret.md",
+                false,
+            ),
             ("**/*.go", "a/b/c.go", true),
             ("**/*.go", "c.go", true),
             ("*.go", "a/c.go", false),
@@ -252,7 +280,11 @@ mod tests {
             ("**foo**", "x/yfooz/w", true),
             ("", "a", false),
         ] {
-            assert_eq!(ignored(patterns, path), expected, "{patterns:?} on {path:?}");
+            assert_eq!(
+                ignored(patterns, path),
+                expected,
+                "{patterns:?} on {path:?}"
+            );
         }
     }
 
@@ -280,7 +312,11 @@ mod tests {
         ] {
             assert!(!ignored(&pattern, path), "{pattern}");
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
     }
 
     /// The same question asked the plain way: for short patterns only.
@@ -298,8 +334,12 @@ mod tests {
             }
             Token::Everything => (0..=path.len()).any(|taken| plainly(rest, &path[taken..])),
             Token::Folders => {
-                let ends = (0..path.len()).filter(|at| path[*at] == '/').map(|at| at + 1);
-                std::iter::once(0).chain(ends).any(|taken| plainly(rest, &path[taken..]))
+                let ends = (0..path.len())
+                    .filter(|at| path[*at] == '/')
+                    .map(|at| at + 1);
+                std::iter::once(0)
+                    .chain(ends)
+                    .any(|taken| plainly(rest, &path[taken..]))
             }
         }
     }

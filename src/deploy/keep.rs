@@ -32,7 +32,11 @@ impl Windlass {
         let _ = self.engine.set_restart(name, false).await;
         self.engine.stop(name, grace).await?;
         // Nothing that it printed is worth a container that stays.
-        let rest = tokio::time::timeout(Duration::from_secs(10), self.finish_collecting(name, deploy)).await;
+        let rest = tokio::time::timeout(
+            Duration::from_secs(10),
+            self.finish_collecting(name, deploy),
+        )
+        .await;
         if !matches!(rest, Ok(Ok(()))) {
             warn!(%deploy, container = name, "the last of an app's output is not kept");
         }
@@ -40,20 +44,39 @@ impl Windlass {
     }
 
     /// Keeps what a web container prints, but for its secrets, until it ends.
-    pub(super) fn collect(&self, app: &AppName, container: String, deploy: DeployId, redactor: Redactor) {
-        let mut collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn collect(
+        &self,
+        app: &AppName,
+        container: String,
+        deploy: DeployId,
+        redactor: Redactor,
+    ) {
+        let mut collectors = self
+            .collectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         collectors.retain(|_, collector| !collector.task.is_finished());
         collectors.entry(deploy).or_insert_with(|| {
             let (windlass, secrets) = (self.clone(), redactor.clone());
-            let task =
-                tokio::spawn(async move { windlass.collect_until_end(container, deploy, &secrets).await });
-            Collector { app: app.clone(), redactor, task }
+            let task = tokio::spawn(async move {
+                windlass
+                    .collect_until_end(container, deploy, &secrets)
+                    .await
+            });
+            Collector {
+                app: app.clone(),
+                redactor,
+                task,
+            }
         });
     }
 
     /// Stops keeping the output of a deploy's container, as another takes its place.
     pub(super) fn forget_collector(&self, deploy: DeployId) {
-        let collectors = &mut *self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let collectors = &mut *self
+            .collectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(collector) = collectors.remove(&deploy) {
             collector.task.abort();
         }
@@ -61,11 +84,23 @@ impl Windlass {
 
     /// The deploys of an app whose containers' output is being kept.
     pub(super) fn collected(&self, app: &AppName) -> Vec<DeployId> {
-        let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        collectors.iter().filter(|(_, collector)| collector.app == *app).map(|(id, _)| *id).collect()
+        let collectors = self
+            .collectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        collectors
+            .iter()
+            .filter(|(_, collector)| collector.app == *app)
+            .map(|(id, _)| *id)
+            .collect()
     }
 
-    async fn collect_until_end(&self, mut container: String, deploy: DeployId, redactor: &Redactor) {
+    async fn collect_until_end(
+        &self,
+        mut container: String,
+        deploy: DeployId,
+        redactor: &Redactor,
+    ) {
         let mut told = false;
         loop {
             // The stream ends with the container, and also when the engine restarts or brings the
@@ -77,7 +112,10 @@ impl Windlass {
                     container = state.id;
                     // A disk that is full now is not so for ever, and the engine keeps some of what is
                     // printed meanwhile.
-                    if let Err(error) = self.collect_output(&container, deploy, redactor, true).await {
+                    if let Err(error) = self
+                        .collect_output(&container, deploy, redactor, true)
+                        .await
+                    {
                         if !std::mem::replace(&mut told, true) {
                             warn!(%deploy, %error, "an app's output cannot be kept; trying again");
                         }
@@ -102,7 +140,10 @@ impl Windlass {
         follow: bool,
     ) -> Result<(), Error> {
         let mut log = self.logs.write_app(deploy, redactor.clone())?;
-        let since = log.known_until().and_then(Timestamp::parse).map_or(0, |at| at.millis() / 1000);
+        let since = log
+            .known_until()
+            .and_then(Timestamp::parse)
+            .map_or(0, |at| at.millis() / 1000);
         let mut output = std::pin::pin!(self.engine.output(container, follow, Some(since)));
         while let Some(line) = output.next().await {
             // What is half a line now is given again, whole.
@@ -120,17 +161,30 @@ impl Windlass {
     /// Keeps the last lines of a container that has stopped. Engines do not always end a stream that
     /// follows one, so the rest is read anew.
     async fn finish_collecting(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
-        let task = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).remove(&deploy);
-        let Some(Collector { redactor, task, .. }) = task else { return Ok(()) };
+        let task = self
+            .collectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&deploy);
+        let Some(Collector { redactor, task, .. }) = task else {
+            return Ok(());
+        };
         task.abort();
         let _ = task.await;
-        self.collect_output(container, deploy, &redactor, false).await
+        self.collect_output(container, deploy, &redactor, false)
+            .await
     }
 }
 
 impl Run {
     /// The manifest that a deploy's release ran with.
     pub(super) async fn manifest_of(&self, deploy: DeployId) -> Result<Manifest, Error> {
-        Ok(self.windlass.store.release(deploy).await?.map(|release| release.manifest).unwrap_or_default())
+        Ok(self
+            .windlass
+            .store
+            .release(deploy)
+            .await?
+            .map(|release| release.manifest)
+            .unwrap_or_default())
     }
 }

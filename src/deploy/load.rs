@@ -45,7 +45,12 @@ impl Windlass {
         Ok(all)
     }
 
-    fn part(&self, app: &AppName, container: &ContainerState, live: Option<DeployId>) -> &'static str {
+    fn part(
+        &self,
+        app: &AppName,
+        container: &ContainerState,
+        live: Option<DeployId>,
+    ) -> &'static str {
         match container.role {
             Some(Role::Gate) => "gate",
             _ if container.name == self.naming.live(app) => "live",

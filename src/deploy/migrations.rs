@@ -41,9 +41,16 @@ impl Migrate {
     /// What a gate is, if it is one: `… manage.py migrate`. One that only looks is none.
     pub(super) fn of(gate: &Gate) -> Option<Self> {
         let words = &gate.run.0;
-        let script = words.iter().position(|word| word.rsplit('/').next() == Some("manage.py"))?;
-        let (before, options) = (&words[..=script], words.get(script + 2..).unwrap_or_default());
-        let only_looks = options.iter().any(|option| matches!(option.as_str(), "--plan" | "--check"));
+        let script = words
+            .iter()
+            .position(|word| word.rsplit('/').next() == Some("manage.py"))?;
+        let (before, options) = (
+            &words[..=script],
+            words.get(script + 2..).unwrap_or_default(),
+        );
+        let only_looks = options
+            .iter()
+            .any(|option| matches!(option.as_str(), "--plan" | "--check"));
         if words.get(script + 1).map(String::as_str) != Some("migrate") || only_looks {
             return None;
         }
@@ -54,7 +61,9 @@ impl Migrate {
 
     /// Reads the plan in a container of the image: what is not applied yet, in its order.
     pub(super) async fn read_plan(&self, run: &Run, image: &Image, gate: &Gate) -> Plan {
-        let Some(plan) = &self.plan else { return Err("it goes to one certain migration".into()) };
+        let Some(plan) = &self.plan else {
+            return Err("it goes to one certain migration".into());
+        };
         let (naming, deploy) = (&run.windlass.naming, &run.deploy);
         let name = naming.plan(&deploy.app, deploy.id, &gate.name);
         let read = tokio::time::timeout(LIMIT, ask(run, image, plan, &name)).await;
@@ -68,7 +77,11 @@ impl Migrate {
 async fn ask(run: &Run, image: &Image, plan: &[String], name: &str) -> Plan {
     let windlass = &run.windlass;
     let failed = |error: Error| error.to_string();
-    let facts = windlass.engine.image(&image.name.0).await.map_err(|error| failed(error.into()))?;
+    let facts = windlass
+        .engine
+        .image(&image.name.0)
+        .await
+        .map_err(|error| failed(error.into()))?;
     let facts = facts.ok_or("the image is gone")?;
     let port = choose_port(&image.manifest, &facts).map_err(|_| "the image has no one port")?;
     let spec = ContainerSpec {
@@ -78,13 +91,22 @@ async fn ask(run: &Run, image: &Image, plan: &[String], name: &str) -> Plan {
         role: Role::Gate,
         ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
     };
-    windlass.run_container(&run.deploy.app, spec).await.map_err(failed)?;
+    windlass
+        .run_container(&run.deploy.app, spec)
+        .await
+        .map_err(failed)?;
     let exit = windlass.engine.wait(name).await;
     let printed = printed(windlass, name).await?;
     match exit {
-        Exit { status: 0, out_of_memory: false } => {
+        Exit {
+            status: 0,
+            out_of_memory: false,
+        } => {
             let names = planned(&String::from_utf8_lossy(&printed));
-            Ok(names.iter().map(|name| run.redactor().clean(name.as_bytes())).collect())
+            Ok(names
+                .iter()
+                .map(|name| run.redactor().clean(name.as_bytes()))
+                .collect())
         }
         exit => Err(format!("it ended with {exit}")),
     }
@@ -130,7 +152,14 @@ fn common(options: &[String]) -> Option<Vec<String>> {
 
 /// The migrations that a plan calls not applied: `[ ]  shop.0002_price … (dependencies)`.
 pub(super) fn planned(text: &str) -> Vec<String> {
-    let line = |line: &str| migration(line.trim_start().strip_prefix("[ ]")?.split_whitespace().next()?);
+    let line = |line: &str| {
+        migration(
+            line.trim_start()
+                .strip_prefix("[ ]")?
+                .split_whitespace()
+                .next()?,
+        )
+    };
     text.lines().filter_map(line).collect()
 }
 
@@ -138,20 +167,32 @@ pub(super) fn planned(text: &str) -> Vec<String> {
 /// tells nothing of them at all.
 pub(super) fn applied(text: &str) -> Option<Vec<String>> {
     let line = |line: &str| {
-        let (name, rest) = line.trim_start().strip_prefix("Applying ")?.split_once("...")?;
+        let (name, rest) = line
+            .trim_start()
+            .strip_prefix("Applying ")?
+            .split_once("...")?;
         // `FAKED` has changed nothing, but what comes after it is built on that it had.
-        let done = rest.split_whitespace().next().is_some_and(|word| matches!(word, "OK" | "FAKED"));
+        let done = rest
+            .split_whitespace()
+            .next()
+            .is_some_and(|word| matches!(word, "OK" | "FAKED"));
         if done { migration(name) } else { None }
     };
-    let told = text.lines().any(|line| line.trim_end().ends_with("Running migrations:"));
+    let told = text
+        .lines()
+        .any(|line| line.trim_end().ends_with("Running migrations:"));
     told.then(|| text.lines().filter_map(line).collect())
 }
 
 /// A migration's name, as it may be stored and shown: `app.name`, words as Python has them.
 fn migration(text: &str) -> Option<String> {
     let (app, name) = text.split_once('.')?;
-    let word =
-        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let word = |word: &str| {
+        !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+    };
     (word(app) && name.split('.').all(word) && text.len() <= LONGEST).then(|| text.to_owned())
 }
 
@@ -166,7 +207,11 @@ pub(super) fn say(log: &PhaseWriter, plan: &Plan) {
                 more => format!(" and {more} more"),
             };
             let s = if names.len() == 1 { "" } else { "s" };
-            format!("{} migration{s} to apply: {}{more}", names.len(), first.join(", "))
+            format!(
+                "{} migration{s} to apply: {}{more}",
+                names.len(),
+                first.join(", ")
+            )
         }
         Err(why) => format!("which migrations are to be applied is not known: {why}"),
     });
@@ -175,16 +220,27 @@ pub(super) fn say(log: &PhaseWriter, plan: &Plan) {
 /// Writes down what a gate applied: by its own output, or by the plan where it passed and its output
 /// says nothing. `known`: whether that is so of what the deploy applied before it.
 pub(super) async fn record(run: &Run, plan: Plan, output: &str, passed: bool, known: bool) {
-    let told =
-        applied(output).map(|names| names.iter().map(|n| run.redactor().clean(n.as_bytes())).collect());
-    let names: Option<Vec<String>> = told.or_else(|| plan.ok().filter(|names| passed || names.is_empty()));
+    let told = applied(output).map(|names| {
+        names
+            .iter()
+            .map(|n| run.redactor().clean(n.as_bytes()))
+            .collect()
+    });
+    let names: Option<Vec<String>> =
+        told.or_else(|| plan.ok().filter(|names| passed || names.is_empty()));
     let all = known && names.is_some();
     // In the order of the first time that each is told.
     let mut seen = BTreeSet::new();
-    let names: Vec<String> =
-        names.unwrap_or_default().into_iter().filter(|n| seen.insert(n.clone())).collect();
+    let names: Vec<String> = names
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|n| seen.insert(n.clone()))
+        .collect();
     let (store, deploy) = (&run.windlass.store, &run.deploy);
-    if let Err(error) = store.add_migrations(&deploy.app, deploy.id, &names, all).await {
+    if let Err(error) = store
+        .add_migrations(&deploy.app, deploy.id, &names, all)
+        .await
+    {
         // It goes on saying that nobody knows.
         tracing::warn!(app = %deploy.app, deploy = %deploy.id, %error, "the migrations of a deploy are not written down");
     }
@@ -199,7 +255,11 @@ mod tests {
 
     fn of(words: &[&str]) -> Option<Migrate> {
         let run = Argv(words.iter().map(|word| (*word).to_owned()).collect());
-        Migrate::of(&Gate { name: "x".parse().unwrap(), run, timeout: "1m".parse().unwrap() })
+        Migrate::of(&Gate {
+            name: "x".parse().unwrap(),
+            run,
+            timeout: "1m".parse().unwrap(),
+        })
     }
 
     #[test]
@@ -209,11 +269,25 @@ mod tests {
             plan(&["python", "manage.py", "migrate", "--noinput"]),
             "python manage.py showmigrations --plan --no-color"
         );
-        let long = ["uv", "run", "python", "-X", "utf8", "src/manage.py", "migrate", "-v", "2", "shop"];
+        let long = [
+            "uv",
+            "run",
+            "python",
+            "-X",
+            "utf8",
+            "src/manage.py",
+            "migrate",
+            "-v",
+            "2",
+            "shop",
+        ];
         let asked = "uv run python -X utf8 src/manage.py showmigrations --plan --no-color --database=b shop";
         assert_eq!(plan(&[&long[..], &["--database=b"]].concat()), asked);
         assert!(plan(&["./manage.py", "migrate", "--database", "b"]).ends_with(" --database b"));
-        assert_eq!(of(&["manage.py", "migrate", "shop", "0002"]).unwrap().plan, None);
+        assert_eq!(
+            of(&["manage.py", "migrate", "shop", "0002"]).unwrap().plan,
+            None
+        );
         for other in [
             &["python", "manage.py", "check"][..],
             &["python", "manage.py"],
@@ -232,15 +306,24 @@ mod tests {
 
     #[test]
     fn a_plan_and_an_output_are_read() {
-        assert_eq!(planned(PLAN), ["shop.0002_price", "shop.0003_squashed_0004"]);
+        assert_eq!(
+            planned(PLAN),
+            ["shop.0002_price", "shop.0003_squashed_0004"]
+        );
         assert_eq!(applied(OUTPUT).unwrap(), ["shop.0002_price"]);
-        assert_eq!(applied("Running migrations:\n  No migrations to apply.\n").unwrap(), [""; 0]);
+        assert_eq!(
+            applied("Running migrations:\n  No migrations to apply.\n").unwrap(),
+            [""; 0]
+        );
         assert_eq!(applied("nothing of that kind"), None);
         assert_eq!(
             applied("Running migrations:\n  Applying s.0001_a... OK (0.012s)\n").unwrap(),
             ["s.0001_a"]
         );
-        assert_eq!(applied("Running migrations:\n  Applying s.0001_a... FAKED\n").unwrap(), ["s.0001_a"]);
+        assert_eq!(
+            applied("Running migrations:\n  Applying s.0001_a... FAKED\n").unwrap(),
+            ["s.0001_a"]
+        );
     }
 
     proptest! {

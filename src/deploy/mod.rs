@@ -119,14 +119,25 @@ impl Windlass {
         let tls = config.caddy.tls;
         let door = PublicDoor {
             scheme: if tls == Tls::Off { "http" } else { "https" },
-            port: if tls == Tls::Off { config.caddy.http_port } else { config.caddy.https_port },
-            authority: (tls == Tls::Internal)
-                .then(|| home.caddy().join("data/caddy/pki/authorities/local/root.crt")),
+            port: if tls == Tls::Off {
+                config.caddy.http_port
+            } else {
+                config.caddy.https_port
+            },
+            authority: (tls == Tls::Internal).then(|| {
+                home.caddy()
+                    .join("data/caddy/pki/authorities/local/root.crt")
+            }),
         };
         Ok(Self(Arc::new(Parts {
             logs: Logs::open(&home.logs(), config.keep.log_size.0)?,
             git: Repositories::new(home.repos(), &config.deploy_branch, config.git.max_push.0),
-            engine: Engine::new(&config.docker.socket, config.docker.timeout.0, instance, home.path())?,
+            engine: Engine::new(
+                &config.docker.socket,
+                config.docker.timeout.0,
+                instance,
+                home.path(),
+            )?,
             naming: Naming::new(instance),
             proxy: Proxy::new(home.caddy())?,
             door,
@@ -153,7 +164,12 @@ impl Windlass {
     }
 
     /// The git program that answers one request by HTTP for an app's repository; its hook tells `report`.
-    pub fn git_by_http(&self, app: &AppName, call: &HttpCall, report: &Report) -> std::process::Command {
+    pub fn git_by_http(
+        &self,
+        app: &AppName,
+        call: &HttpCall,
+        report: &Report,
+    ) -> std::process::Command {
         crate::git::http_backend(&self.git.path(app), call, report)
     }
 

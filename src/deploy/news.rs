@@ -29,7 +29,10 @@ impl FromStr for Edition {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
         let (server, count) = text.split_once('-').ok_or(())?;
-        Ok(Self { server: server.parse().map_err(drop)?, count: count.parse().map_err(drop)? })
+        Ok(Self {
+            server: server.parse().map_err(drop)?,
+            count: count.parse().map_err(drop)?,
+        })
     }
 }
 
@@ -50,7 +53,10 @@ struct Counts {
 
 impl Default for News {
     fn default() -> Self {
-        Self { server: Timestamp::now().millis(), counts: watch::Sender::default() }
+        Self {
+            server: Timestamp::now().millis(),
+            counts: watch::Sender::default(),
+        }
     }
 }
 
@@ -79,7 +85,11 @@ impl News {
 
     /// Follows the news of the apps that `sees` says.
     pub fn follow(&self, sees: impl Fn(&AppName) -> bool + Send + Sync + 'static) -> Reader {
-        Reader { server: self.server, counts: self.counts.subscribe(), sees: Box::new(sees) }
+        Reader {
+            server: self.server,
+            counts: self.counts.subscribe(),
+            sees: Box::new(sees),
+        }
     }
 
     /// The present edition for somebody who sees these apps. To be read before what it stands for.
@@ -97,7 +107,9 @@ pub struct Reader {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,15 +122,25 @@ impl Reader {
     /// Waits for another edition than `known`, and gives it; none when there will be no more.
     pub async fn other_than(&mut self, known: Option<Edition>) -> Option<Edition> {
         let (server, sees) = (self.server, &self.sees);
-        let counts =
-            self.counts.wait_for(|counts| Some(edition(server, counts, sees)) != known).await.ok()?;
+        let counts = self
+            .counts
+            .wait_for(|counts| Some(edition(server, counts, sees)) != known)
+            .await
+            .ok()?;
         Some(edition(server, &counts, sees))
     }
 }
 
 fn edition(server: i64, counts: &Counts, sees: impl Fn(&AppName) -> bool) -> Edition {
-    let seen = counts.apps.iter().filter(|(app, _)| sees(app)).map(|(_, at)| *at);
-    Edition { server, count: seen.max().unwrap_or_default().max(counts.everybody) }
+    let seen = counts
+        .apps
+        .iter()
+        .filter(|(app, _)| sees(app))
+        .map(|(_, at)| *at);
+    Edition {
+        server,
+        count: seen.max().unwrap_or_default().max(counts.everybody),
+    }
 }
 
 #[cfg(test)]
@@ -142,16 +164,34 @@ mod tests {
             news.of(&app("shop"));
         }
         let now = shop.other_than(Some(before.0)).await.unwrap();
-        assert_eq!(Some(now), all.other_than(Some(before.1)).await, "one edition for all five");
-        let silent = tokio::time::timeout(std::time::Duration::from_millis(20), shop.other_than(Some(now)));
+        assert_eq!(
+            Some(now),
+            all.other_than(Some(before.1)).await,
+            "one edition for all five"
+        );
+        let silent = tokio::time::timeout(
+            std::time::Duration::from_millis(20),
+            shop.other_than(Some(now)),
+        );
         assert!(silent.await.is_err(), "nothing is told twice");
 
         news.for_everybody();
         let now = shop.other_than(Some(now)).await.unwrap();
         assert_eq!(now.to_string().parse(), Ok(now));
-        let other_server = Edition { server: now.server - 1, ..now };
-        assert_eq!(shop.other_than(Some(other_server)).await, Some(now), "a restart is news");
-        assert_eq!(shop.other_than(None).await, Some(now), "and so is having seen nothing yet");
+        let other_server = Edition {
+            server: now.server - 1,
+            ..now
+        };
+        assert_eq!(
+            shop.other_than(Some(other_server)).await,
+            Some(now),
+            "a restart is news"
+        );
+        assert_eq!(
+            shop.other_than(None).await,
+            Some(now),
+            "and so is having seen nothing yet"
+        );
     }
 
     #[test]

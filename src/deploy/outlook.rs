@@ -33,8 +33,16 @@ impl Windlass {
         let (app, store) = (&release.app, &self.store);
         let to = store.deploy(release.deploy).await?;
         let image_kept = self.has_image(&release).await;
-        let environment = if image_kept { OutlookEnvironment::Release } else { OutlookEnvironment::Today };
-        let now = store.release(live.id).await?.map(|release| release.env).unwrap_or_default();
+        let environment = if image_kept {
+            OutlookEnvironment::Release
+        } else {
+            OutlookEnvironment::Today
+        };
+        let now = store
+            .release(live.id)
+            .await?
+            .map(|release| release.env)
+            .unwrap_or_default();
         let variables = match environment {
             OutlookEnvironment::Release => differing(&release.env, &now),
             OutlookEnvironment::Today => differing(&store.env(app).await?, &now),
@@ -43,7 +51,9 @@ impl Windlass {
         Ok(Outlook {
             leaving: self.commits(app, &to.commit, &live.commit).await,
             coming: self.commits(app, &live.commit, &to.commit).await,
-            migrations: store.migrations_since(app, store.origin(to.id).await?).await?,
+            migrations: store
+                .migrations_since(app, store.origin(to.id).await?)
+                .await?,
             usual_ms: usual(&deploys, image_kept),
             live,
             to,
@@ -61,14 +71,25 @@ impl Windlass {
 
     async fn commits(&self, app: &AppName, old: &CommitId, new: &CommitId) -> Commits {
         let told = self.git.commits_between(app, Some(old), new).await;
-        told.unwrap_or_else(|_| Commits { unknown: true, ..Commits::default() })
+        told.unwrap_or_else(|_| Commits {
+            unknown: true,
+            ..Commits::default()
+        })
     }
 }
 
 /// Names of the variables that are not the same in both.
 pub(crate) fn differing(one: &Environment, other: &Environment) -> Vec<String> {
-    let names: BTreeSet<&str> = one.iter().chain(other.iter()).map(|(name, _)| name).collect();
-    names.into_iter().filter(|name| one.get(name) != other.get(name)).map(str::to_owned).collect()
+    let names: BTreeSet<&str> = one
+        .iter()
+        .chain(other.iter())
+        .map(|(name, _)| name)
+        .collect();
+    names
+        .into_iter()
+        .filter(|name| one.get(name) != other.get(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The median of how long such deploys took until they were live, in milliseconds.
@@ -89,11 +110,15 @@ mod tests {
     fn a_variable_that_is_not_the_same_is_named() {
         let env = |pairs: &[(&str, &str)]| {
             let mut env = Environment::default();
-            pairs.iter().for_each(|(name, value)| env.set(name, value).unwrap());
+            pairs
+                .iter()
+                .for_each(|(name, value)| env.set(name, value).unwrap());
             env
         };
-        let (one, other) =
-            (env(&[("A", "1"), ("B", "2"), ("C", "3")]), env(&[("A", "1"), ("B", "0"), ("D", "3")]));
+        let (one, other) = (
+            env(&[("A", "1"), ("B", "2"), ("C", "3")]),
+            env(&[("A", "1"), ("B", "0"), ("D", "3")]),
+        );
         assert_eq!(differing(&one, &other), ["B", "C", "D"]);
         assert_eq!(differing(&one, &one), [""; 0]);
     }

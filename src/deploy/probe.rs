@@ -33,9 +33,10 @@ pub(super) async fn get(
         .header("x-forwarded-proto", if https { "https" } else { "http" });
     match request.send().await {
         Ok(answer) => Ok(answer.status().as_u16()),
-        Err(error) if error.is_timeout() => {
-            Err(format!("{path} did not answer within {}", crate::domain::duration::show(timeout)))
-        }
+        Err(error) if error.is_timeout() => Err(format!(
+            "{path} did not answer within {}",
+            crate::domain::duration::show(timeout)
+        )),
         Err(error) => Err(format!("{path}: {}", deepest(&error))),
     }
 }
@@ -43,7 +44,8 @@ pub(super) async fn get(
 /// The TCP addresses that the processes beside `pid` listen on, IPv4 or any; those for all
 /// addresses first. The format is that of proc(5), `/proc/net/tcp`.
 pub(super) fn listening(pid: i64) -> Vec<(Ipv4Addr, u16)> {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    let read =
+        |name: &str| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
     let mut found: Vec<(Ipv4Addr, u16)> = [read("tcp"), read("tcp6")]
         .iter()
         .flat_map(|table| table.lines().skip(1).filter_map(parse_row))
@@ -76,7 +78,8 @@ mod tests {
 
     #[test]
     fn rows_of_proc_net_tcp() {
-        let row = "   0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1";
+        let row =
+            "   0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1";
         assert_eq!(parse_row(row), Some((Ipv4Addr::UNSPECIFIED, 8000)));
         assert_eq!(
             parse_row(&row.replace("00000000:1F40", "0100007F:2328")),

@@ -15,7 +15,9 @@ use tracing::{error, info, warn};
 use super::run::{Cancel, Ended, Run, Stop, pause};
 use super::source::Plan;
 use super::{Error, Windlass, pipeline};
-use crate::domain::{AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Release, Trigger};
+use crate::domain::{
+    AppName, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Release, Trigger,
+};
 use crate::store::{NewDeploy, StoreError};
 
 /// How long the end of a deploy waits for what it left to be removed, so that who is told of the end
@@ -57,7 +59,10 @@ impl Workers {
     pub fn wake(&self, windlass: &Windlass, app: &AppName) {
         let mut table = self.table();
         let worker = table.apps.entry(app.clone()).or_insert_with(|| {
-            let worker = Arc::new(Worker { unsettled: AtomicBool::new(true), ..Worker::default() });
+            let worker = Arc::new(Worker {
+                unsettled: AtomicBool::new(true),
+                ..Worker::default()
+            });
             tokio::spawn(work(windlass.clone(), app.clone(), worker.clone()));
             worker
         });
@@ -74,7 +79,11 @@ impl Workers {
 
     /// The worker's hands, held for somebody else: it does nothing meanwhile.
     pub async fn hold(&self, app: &AppName) -> Option<tokio::sync::OwnedMutexGuard<()>> {
-        let hands = self.table().apps.get(app).map(|worker| worker.hands.clone())?;
+        let hands = self
+            .table()
+            .apps
+            .get(app)
+            .map(|worker| worker.hands.clone())?;
         Some(hands.lock_owned().await)
     }
 
@@ -86,7 +95,10 @@ impl Workers {
     }
 
     fn knows(&self, app: &AppName, worker: &Arc<Worker>) -> bool {
-        self.table().apps.get(app).is_some_and(|known| Arc::ptr_eq(known, worker))
+        self.table()
+            .apps
+            .get(app)
+            .is_some_and(|known| Arc::ptr_eq(known, worker))
     }
 }
 
@@ -120,11 +132,17 @@ async fn turn(windlass: &Windlass, app: &AppName, worker: &Worker) -> Result<(),
     loop {
         // The next deploy does not wait for what cannot be settled: it is settled after that one.
         let settled = match worker.unsettled.swap(false, Ordering::Relaxed) {
-            true => windlass.settle(app, None).await.inspect(|()| windlass.news.of(app)),
+            true => windlass
+                .settle(app, None)
+                .await
+                .inspect(|()| windlass.news.of(app)),
             false => Ok(()),
         };
         let open = windlass.store.open_deploys(Some(app)).await?;
-        let Some(next) = open.into_iter().find(|deploy| deploy.status == DeployStatus::Queued) else {
+        let Some(next) = open
+            .into_iter()
+            .find(|deploy| deploy.status == DeployStatus::Queued)
+        else {
             return settled;
         };
         if next.queued_at < windlass.since {
@@ -165,7 +183,10 @@ async fn run_one(windlass: &Windlass, deploy: Deploy) -> Result<(), Error> {
             let run = Run::new(windlass.clone(), deploy, cancel);
             let ended = match run.or_stopped(plan(&run)).await {
                 Ok(plan) => pipeline::deploy(&run, plan).await,
-                Err(stop) => Err(Ended { phase: "queue".into(), stop }),
+                Err(stop) => Err(Ended {
+                    phase: "queue".into(),
+                    stop,
+                }),
             };
             conclude(&run, ended).await;
             Ok(())
@@ -192,7 +213,9 @@ async fn begin(windlass: &Windlass, deploy: Deploy) -> Result<Deploy, StoreError
             store.retarget_deploy(deploy.id, &live).await?;
         }
     }
-    store.change_deploy(deploy.id, DeployEvent::Start, None, None).await?;
+    store
+        .change_deploy(deploy.id, DeployEvent::Start, None, None)
+        .await?;
     store.deploy(deploy.id).await
 }
 
@@ -201,8 +224,14 @@ async fn plan(run: &Run) -> Result<Plan, Stop> {
     let app = &run.deploy.app;
     let today = run.windlass.store.env(app).await?;
     let plan = match kept(run).await? {
-        Some(release) if run.deploy.trigger == Trigger::Restart => Plan::Reuse { release, env: today },
-        Some(release) => Plan::Reuse { env: release.env.clone(), release },
+        Some(release) if run.deploy.trigger == Trigger::Restart => Plan::Reuse {
+            release,
+            env: today,
+        },
+        Some(release) => Plan::Reuse {
+            env: release.env.clone(),
+            release,
+        },
         None => Plan::Build { env: today },
     };
     if let Plan::Reuse { release, .. } = &plan {
@@ -220,8 +249,12 @@ async fn kept(run: &Run) -> Result<Option<Box<Release>>, Stop> {
     if matches!(run.deploy.trigger, Trigger::Push | Trigger::Redeploy) {
         return Ok(None);
     }
-    let Some(source) = store.source_release(run.deploy.id).await? else { return Ok(None) };
-    let Some(release) = store.release(source).await? else { return Ok(None) };
+    let Some(source) = store.source_release(run.deploy.id).await? else {
+        return Ok(None);
+    };
+    let Some(release) = store.release(source).await? else {
+        return Ok(None);
+    };
     if !release.image_kept || run.windlass.engine.image(&release.image.0).await?.is_none() {
         store.forget_image(source).await?;
         return Ok(None);
@@ -233,7 +266,9 @@ async fn kept(run: &Run) -> Result<Option<Box<Release>>, Stop> {
 async fn conclude(run: &Run, ended: Result<(), Ended>) {
     let (windlass, id, app) = (&run.windlass, run.deploy.id, &run.deploy.app);
     let row = insist(|| windlass.store.deploy(id)).await;
-    let live = row.as_ref().is_some_and(|deploy| deploy.status == DeployStatus::Live);
+    let live = row
+        .as_ref()
+        .is_some_and(|deploy| deploy.status == DeployStatus::Live);
     let swapped = row.is_some_and(|deploy| deploy.reached_swap());
     let Err(ended) = ended else {
         info!(%app, deploy = %id, ms = run.elapsed_ms(), "deploy {id} of {app} is live");
@@ -255,8 +290,17 @@ async fn conclude(run: &Run, ended: Result<(), Ended>) {
     if live {
         insist(|| windlass.store.finish_deploy(id, took)).await;
     } else {
-        let event = if cancelled { DeployEvent::Cancel } else { DeployEvent::Fail };
-        insist(|| windlass.store.change_deploy(id, event, Some(&failure), Some(took))).await;
+        let event = if cancelled {
+            DeployEvent::Cancel
+        } else {
+            DeployEvent::Fail
+        };
+        insist(|| {
+            windlass
+                .store
+                .change_deploy(id, event, Some(&failure), Some(took))
+        })
+        .await;
     }
 }
 
@@ -289,12 +333,20 @@ impl Windlass {
         }
         let (id, superseded) = self.store.queue_deploy(&new).await?;
         if let Err(error) = self.git.keep(&new.app, id, &new.commit).await {
-            let reason = Failure { phase: "queue".into(), message: error.to_string() };
-            self.store.change_deploy(id, DeployEvent::Fail, Some(&reason), None).await?;
+            let reason = Failure {
+                phase: "queue".into(),
+                message: error.to_string(),
+            };
+            self.store
+                .change_deploy(id, DeployEvent::Fail, Some(&reason), None)
+                .await?;
             self.changed(&new.app, id);
             return Err(error.into());
         }
-        superseded.into_iter().chain([id]).for_each(|id| self.changed(&new.app, id));
+        superseded
+            .into_iter()
+            .chain([id])
+            .for_each(|id| self.changed(&new.app, id));
         self.workers.wake(self, &new.app);
         Ok(self.store.deploy(id).await?)
     }
@@ -315,8 +367,15 @@ impl Windlass {
     /// When it has ended already.
     pub async fn cancel(&self, id: DeployId, actor: &str) -> Result<(), Error> {
         let deploy = self.store.deploy(id).await?;
-        let reason = Failure { phase: "queue".into(), message: format!("cancelled by {actor}") };
-        match self.store.change_deploy(id, DeployEvent::Withdraw, Some(&reason), None).await {
+        let reason = Failure {
+            phase: "queue".into(),
+            message: format!("cancelled by {actor}"),
+        };
+        match self
+            .store
+            .change_deploy(id, DeployEvent::Withdraw, Some(&reason), None)
+            .await
+        {
             Ok(_) => {
                 self.changed(&deploy.app, id);
                 return self.settle_branch(&deploy.app, None).await;
@@ -332,9 +391,9 @@ impl Windlass {
                 }
                 Ok(())
             }
-            status => {
-                Err(Error::Refused(format!("deploy {id} is {status} already: there is nothing to cancel")))
-            }
+            status => Err(Error::Refused(format!(
+                "deploy {id} is {status} already: there is nothing to cancel"
+            ))),
         }
     }
 }

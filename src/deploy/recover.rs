@@ -9,7 +9,9 @@ use std::time::Duration;
 use tracing::info;
 
 use super::{Error, Windlass};
-use crate::domain::{AppName, Deploy, DeployEvent, DeployStatus, Failure, PhaseStatus, Stopwatch, Timestamp};
+use crate::domain::{
+    AppName, Deploy, DeployEvent, DeployStatus, Failure, PhaseStatus, Stopwatch, Timestamp,
+};
 use crate::logs::Redactor;
 
 /// How long somebody who waits for a deploy's end waits for what it left to be in order.
@@ -19,7 +21,12 @@ impl Windlass {
     /// Takes up the app's deploys that run without a worker. Only the app's worker calls this, when
     /// none of its own is under way.
     pub(super) async fn recover(&self, app: &AppName) -> Result<(), Error> {
-        if let Some(live) = self.store.live_deploy(app).await?.filter(|live| live.finished_at.is_none()) {
+        if let Some(live) = self
+            .store
+            .live_deploy(app)
+            .await?
+            .filter(|live| live.finished_at.is_none())
+        {
             self.close_phases(&live).await?;
             // A pusher who is told of the end finds things as they will stay; not at any price.
             let _ = self.settle_within(PATIENCE, app, None, false).await;
@@ -43,15 +50,22 @@ impl Windlass {
             info!(%app, deploy = %id, "deploy {id} runs again");
             self.store.requeue_deploy(id).await?;
         } else {
-            let _ = self.settle_within(PATIENCE, app, Some(id), deploy.reached_swap()).await;
+            let _ = self
+                .settle_within(PATIENCE, app, Some(id), deploy.reached_swap())
+                .await;
             let (event, message) = match cancelled {
                 Some(by) => (DeployEvent::Cancel, format!("cancelled by {by}")),
                 None => (DeployEvent::Interrupt, why_not_again(deploy)),
             };
-            let phase = deploy.phases.last().map_or("server".to_owned(), |row| row.phase.to_string());
+            let phase = deploy
+                .phases
+                .last()
+                .map_or("server".to_owned(), |row| row.phase.to_string());
             let reason = Failure { phase, message };
             info!(%app, deploy = %id, "deploy {id} was interrupted");
-            self.store.change_deploy(id, event, Some(&reason), Some(age_ms(deploy))).await?;
+            self.store
+                .change_deploy(id, event, Some(&reason), Some(age_ms(deploy)))
+                .await?;
         }
         self.changed(app, id);
         Ok(())
@@ -63,12 +77,16 @@ impl Windlass {
             if phase.status == PhaseStatus::Running {
                 // A log that cannot be written is no reason to leave a deploy where it is.
                 let clock = Stopwatch::showing(age(deploy));
-                if let Ok(log) = self.logs.write(deploy.id, ordinal, &phase.phase, clock, Redactor::default())
+                if let Ok(log) =
+                    self.logs
+                        .write(deploy.id, ordinal, &phase.phase, clock, Redactor::default())
                 {
                     log.say("the server stopped here");
                 }
                 let ms = (Timestamp::now().millis() - phase.started_at.millis()).max(0) as u64;
-                self.store.end_phase(deploy.id, ordinal, PhaseStatus::Failed, ms).await?;
+                self.store
+                    .end_phase(deploy.id, ordinal, PhaseStatus::Failed, ms)
+                    .await?;
             }
         }
         Ok(())

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use super::{Error, Windlass};
-use crate::domain::{BuildStep, Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp, printable};
+use crate::domain::{
+    BuildStep, Deploy, Failure, Phase, PhaseStatus, Stopwatch, Timestamp, printable,
+};
 use crate::logs::{LineSplitter, PhaseWriter, Redactor};
 
 /// Why a deploy stopped. The first two are outcomes, the last is a defect of the machine.
@@ -46,14 +48,20 @@ impl Ended {
             Stop::Cancelled(by) => format!("cancelled by {by}"),
             Stop::Broken(error) => error.to_string(),
         };
-        Failure { phase: self.phase.clone(), message: shown(&message) }
+        Failure {
+            phase: self.phase.clone(),
+            message: shown(&message),
+        }
     }
 }
 
 /// What may be shown of a reason, into which a repository's text or a container's output has gone.
 fn shown(reason: &str) -> String {
     let lines = reason.lines().take(100);
-    lines.map(|line| printable(&line.replace('\t', "    "), 2000)).collect::<Vec<_>>().join("\n")
+    lines
+        .map(|line| printable(&line.replace('\t', "    "), 2000))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// How a running deploy is told to stop.
@@ -72,7 +80,9 @@ impl Cancel {
 
     /// Why to stop, once somebody has asked.
     pub fn asked(&self) -> Option<Stop> {
-        self.token.is_cancelled().then(|| Stop::Cancelled(self.by.get().cloned().unwrap_or_default()))
+        self.token
+            .is_cancelled()
+            .then(|| Stop::Cancelled(self.by.get().cloned().unwrap_or_default()))
     }
 
     /// Ends when somebody asks.
@@ -169,7 +179,12 @@ impl Run {
         if steps.is_empty() {
             return;
         }
-        if let Err(error) = self.windlass.store.set_steps(self.deploy.id, ordinal, &steps).await {
+        if let Err(error) = self
+            .windlass
+            .store
+            .set_steps(self.deploy.id, ordinal, &steps)
+            .await
+        {
             tracing::warn!(%error, "the steps of deploy {} are not written", self.deploy.id);
         }
     }
@@ -178,7 +193,8 @@ impl Run {
     pub async fn queue_for<T>(&self, turn: impl Future<Output = T>) -> T {
         self.deadline.send_modify(|deadline| {
             if let Deadline::At(at) = *deadline {
-                *deadline = Deadline::Left(at.saturating_duration_since(tokio::time::Instant::now()));
+                *deadline =
+                    Deadline::Left(at.saturating_duration_since(tokio::time::Instant::now()));
             }
         });
         let turn = turn.await;
@@ -207,7 +223,9 @@ impl Run {
             }
         }
         let limit = self.windlass.config.deploy_timeout;
-        Stop::NotGood(format!("the deploy took longer than deploy_timeout = {limit}"))
+        Stop::NotGood(format!(
+            "the deploy took longer than deploy_timeout = {limit}"
+        ))
     }
 
     /// Runs one phase: its span, its log, its row of the timing table, and its name on what ends it.
@@ -218,7 +236,10 @@ impl Run {
     ) -> Result<T, Ended> {
         let span = info_span!("phase", app = %self.deploy.app, deploy = %self.deploy.id, %phase);
         let name = phase.to_string();
-        self.timed(phase, work).instrument(span).await.map_err(|stop| Ended { phase: name, stop })
+        self.timed(phase, work)
+            .instrument(span)
+            .await
+            .map_err(|stop| Ended { phase: name, stop })
     }
 
     async fn timed<T>(
@@ -229,7 +250,9 @@ impl Run {
         let (id, ordinal) = (self.deploy.id, self.ordinal.fetch_add(1, Ordering::Relaxed));
         let (store, logs) = (&self.windlass.store, &self.windlass.logs);
         let changed = || self.windlass.changed(&self.deploy.app, id);
-        let log = logs.write(id, ordinal, &phase, self.clock, self.redactor()).map_err(Error::from)?;
+        let log = logs
+            .write(id, ordinal, &phase, self.clock, self.redactor())
+            .map_err(Error::from)?;
         store.begin_phase(id, ordinal, &phase).await?;
         changed();
         if self.deploy.attempts > 1 && !self.told.swap(true, Ordering::Relaxed) {
@@ -249,14 +272,24 @@ impl Run {
             let last = log.last_lines(1).pop().unwrap_or_default();
             let told = reason.lines().count() > 1 && reason.trim_end().ends_with(last.trim());
             log.say(if told {
-                reason.lines().next().unwrap_or_default().trim_end_matches(':')
+                reason
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end_matches(':')
             } else {
                 reason
             });
         }
         self.write_steps(ordinal).await;
-        let status = if done.is_ok() { PhaseStatus::Ok } else { PhaseStatus::Failed };
-        store.end_phase(id, ordinal, status, from.elapsed().as_millis() as u64).await?;
+        let status = if done.is_ok() {
+            PhaseStatus::Ok
+        } else {
+            PhaseStatus::Failed
+        };
+        store
+            .end_phase(id, ordinal, status, from.elapsed().as_millis() as u64)
+            .await?;
         changed();
         tracing::debug!(status = status.as_str(), "phase ended");
         done
@@ -265,13 +298,23 @@ impl Run {
     /// Records a phase that this deploy does not need.
     pub async fn skip(&self, phase: Phase) -> Result<(), Ended> {
         let ordinal = self.ordinal.fetch_add(1, Ordering::Relaxed);
-        let skipped = self.windlass.store.skip_phase(self.deploy.id, ordinal, &phase).await;
+        let skipped = self
+            .windlass
+            .store
+            .skip_phase(self.deploy.id, ordinal, &phase)
+            .await;
         self.windlass.changed(&self.deploy.app, self.deploy.id);
-        skipped.map_err(|error| Ended { phase: phase.to_string(), stop: error.into() })
+        skipped.map_err(|error| Ended {
+            phase: phase.to_string(),
+            stop: error.into(),
+        })
     }
 
     /// The work's result, unless the deploy is cancelled or its time is up; the work is then dropped.
-    pub async fn or_stopped<T>(&self, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    pub async fn or_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, Stop>>,
+    ) -> Result<T, Stop> {
         tokio::select! {
             done = work => done,
             stop = self.cancel.wait() => Err(stop),
@@ -293,7 +336,11 @@ impl Run {
             splitter.push(&bytes, &mut line);
         }
         splitter.finish(&mut line);
-        if text.is_empty() { "\nIt printed nothing.".to_owned() } else { format!("\nIts last lines:{text}") }
+        if text.is_empty() {
+            "\nIt printed nothing.".to_owned()
+        } else {
+            format!("\nIts last lines:{text}")
+        }
     }
 }
 
@@ -308,10 +355,21 @@ mod tests {
 
     #[test]
     fn a_failures_reason_drives_no_terminal_and_is_bounded() {
-        let hostile = format!("windlass.toml: \u{1b}[2J\u{202e}<b>\n\tx\n{}", "long\n".repeat(1000));
+        let hostile = format!(
+            "windlass.toml: \u{1b}[2J\u{202e}<b>\n\tx\n{}",
+            "long\n".repeat(1000)
+        );
         let stop = Stop::NotGood(hostile + &"x".repeat(10_000));
-        let message = Ended { phase: "checkout".into(), stop }.failure().message;
-        assert!(message.starts_with("windlass.toml: [2J<b>\n    x\nlong\n"), "{message}");
+        let message = Ended {
+            phase: "checkout".into(),
+            stop,
+        }
+        .failure()
+        .message;
+        assert!(
+            message.starts_with("windlass.toml: [2J<b>\n    x\nlong\n"),
+            "{message}"
+        );
         assert!(message.lines().count() == 100 && message.len() < 2000);
     }
 }

@@ -32,14 +32,19 @@ impl Running {
             match now {
                 Now::Runs => drop(names.insert(id, name)),
                 Now::Stands => drop(names.remove(&id)),
-                Now::Same => names.get_mut(&id).into_iter().for_each(|known| known.clone_from(&name)),
+                Now::Same => names
+                    .get_mut(&id)
+                    .into_iter()
+                    .for_each(|known| known.clone_from(&name)),
             }
         }
     }
 
     /// The names; `None` when that is not known.
     pub fn all(&self) -> Option<HashSet<String>> {
-        self.names().as_ref().map(|names| names.values().cloned().collect())
+        self.names()
+            .as_ref()
+            .map(|names| names.values().cloned().collect())
     }
 }
 

@@ -7,9 +7,16 @@ use crate::logs::Redactor;
 
 impl Windlass {
     /// Takes the values of an environment out of what an app prints. Its public address is no secret.
-    pub(super) async fn redactor(&self, app: &AppName, env: &Environment) -> Result<Redactor, Error> {
+    pub(super) async fn redactor(
+        &self,
+        app: &AppName,
+        env: &Environment,
+    ) -> Result<Redactor, Error> {
         let domains = self.store.app(app).await?.domains;
-        let public: Vec<String> = domains.iter().map(|domain| self.door.url(domain) + "/").collect();
+        let public: Vec<String> = domains
+            .iter()
+            .map(|domain| self.door.url(domain) + "/")
+            .collect();
         Ok(Redactor::new(env, &public))
     }
 }
@@ -17,12 +24,19 @@ impl Windlass {
 impl Run {
     /// A failure as it may be stored and sent.
     pub fn redacted(&self, failure: Failure) -> Failure {
-        Failure { message: self.redactor().redact(failure.message), ..failure }
+        Failure {
+            message: self.redactor().redact(failure.message),
+            ..failure
+        }
     }
 }
 
 /// The variables that a build may mount, out of the app's environment.
-pub(super) fn build_secrets(names: &[String], app: &AppName, env: &Environment) -> Result<Environment, Stop> {
+pub(super) fn build_secrets(
+    names: &[String],
+    app: &AppName,
+    env: &Environment,
+) -> Result<Environment, Stop> {
     let mut secrets = Environment::default();
     for name in names {
         let Some(value) = env.get(name) else {
@@ -46,11 +60,12 @@ mod tests {
         env.set("PIP_TOKEN", "s3cret").unwrap();
         env.set("OTHER", "value").unwrap();
         let app: AppName = "shop".parse().unwrap();
-        let given = build_secrets(&["PIP_TOKEN".into()], &app, &env).ok().unwrap();
+        let given = build_secrets(&["PIP_TOKEN".into()], &app, &env)
+            .ok()
+            .unwrap();
         assert_eq!(given.assignments(), ["PIP_TOKEN=s3cret"]);
         let refused = build_secrets(&["PIP_TOKEN".into(), "NPM_TOKEN".into()], &app, &env);
-        let said =
-            matches!(refused, Err(Stop::NotGood(why)) if why.contains("windlass env set shop NPM_TOKEN="));
+        let said = matches!(refused, Err(Stop::NotGood(why)) if why.contains("windlass env set shop NPM_TOKEN="));
         assert!(said);
     }
 }

@@ -36,7 +36,9 @@ impl Windlass {
             _ => Ok(()),
         };
         let images = self.settle_images(app, ended).await;
-        [branch, named, routed, removed, images].into_iter().collect()
+        [branch, named, routed, removed, images]
+            .into_iter()
+            .collect()
     }
 
     /// Settles an app for at most `limit`, where somebody waits for what comes after. `swapped`: another
@@ -65,18 +67,24 @@ impl Windlass {
         let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
         let name = self.naming.live(app);
         let holder = self.engine.container(&name).await?;
-        let rightful = holder.as_ref().is_some_and(|c| live.is_some() && c.deploy == live);
+        let rightful = holder
+            .as_ref()
+            .is_some_and(|c| live.is_some() && c.deploy == live);
         let usurper = holder.as_ref().filter(|_| !rightful);
         if let Some(usurper) = usurper {
             let stray = || format!("{name}_stray_{}", usurper.id.get(..12).unwrap_or_default());
-            let away = usurper.deploy.map_or_else(stray, |id| self.naming.release(app, id));
+            let away = usurper
+                .deploy
+                .map_or_else(stray, |id| self.naming.release(app, id));
             self.engine.rename(&usurper.id, &away).await?;
         }
         let release = match live {
             Some(live) => self.store.release(live).await?,
             None => None,
         };
-        let Some(release) = release else { return Ok(self.store.set_port(app, None).await?) };
+        let Some(release) = release else {
+            return Ok(self.store.set_port(app, None).await?);
+        };
         self.store.set_port(app, Some(release.port)).await?;
         if !rightful {
             self.give_live_name(&release, &name).await?;
@@ -91,7 +99,10 @@ impl Windlass {
 
     /// Gives the live name to the release's container, whatever it is called now.
     async fn give_live_name(&self, release: &Release, name: &str) -> Result<(), Error> {
-        let of_deploy = self.engine.containers(Some(&release.app), Some(release.deploy)).await?;
+        let of_deploy = self
+            .engine
+            .containers(Some(&release.app), Some(release.deploy))
+            .await?;
         if let Some(own) = of_deploy.into_iter().find(|c| c.role == Some(Role::Web)) {
             info!(app = %release.app, deploy = %release.deploy, "deploy {} of {} gets the live name back", release.deploy, release.app);
             self.engine.rename(&own.id, name).await?;
@@ -103,7 +114,10 @@ impl Windlass {
     async fn run_live(&self, release: &Release, name: &str) -> Result<(), Error> {
         let (app, deploy) = (&release.app, release.deploy);
         let mut there = self.engine.container(name).await?;
-        if there.as_ref().is_some_and(|c| c.running && !c.addresses.contains_key(&self.naming.network(app))) {
+        if there
+            .as_ref()
+            .is_some_and(|c| c.running && !c.addresses.contains_key(&self.naming.network(app)))
+        {
             warn!(%app, %deploy, "the live container of {app} was taken off its network");
             self.engine.remove(name).await?;
             there = None;
@@ -158,7 +172,8 @@ impl Windlass {
     async fn remove_other_containers(&self, app: &AppName) -> Result<(), Error> {
         let live = self.store.live_deploy(app).await?.map(|deploy| deploy.id);
         for container in self.engine.containers(Some(app), None).await? {
-            let serves = container.role == Some(Role::Web) && live.is_some() && container.deploy == live;
+            let serves =
+                container.role == Some(Role::Web) && live.is_some() && container.deploy == live;
             if !serves {
                 self.retire_container(app, &container).await?;
             }
@@ -167,12 +182,22 @@ impl Windlass {
     }
 
     /// Lets a container that has lost the live name, or never had it, finish its requests and end.
-    async fn retire_container(&self, app: &AppName, container: &ContainerState) -> Result<(), Error> {
-        let Some(deploy) = container.deploy.filter(|_| container.role == Some(Role::Web)) else {
+    async fn retire_container(
+        &self,
+        app: &AppName,
+        container: &ContainerState,
+    ) -> Result<(), Error> {
+        let Some(deploy) = container
+            .deploy
+            .filter(|_| container.role == Some(Role::Web))
+        else {
             return Ok(self.engine.remove(&container.id).await?);
         };
         let (drain, grace) = match self.store.release(deploy).await? {
-            Some(release) => (release.manifest.drain.timeout.0, release.manifest.drain.stop_grace.0),
+            Some(release) => (
+                release.manifest.drain.timeout.0,
+                release.manifest.drain.stop_grace.0,
+            ),
             // It served for moments at most, or nobody.
             None => (Duration::from_secs(30), Duration::from_secs(1)),
         };
@@ -190,13 +215,21 @@ impl Windlass {
         let kept = self.store.kept_images(app).await?;
         let mut wanted = HashSet::new();
         if let Some(live) = self.store.live_deploy(app).await? {
-            wanted.extend(kept.iter().find(|(id, _)| *id == live.id).map(|(_, image)| image.clone()));
+            wanted.extend(
+                kept.iter()
+                    .find(|(id, _)| *id == live.id)
+                    .map(|(_, image)| image.clone()),
+            );
         }
         for open in self.store.open_deploys(Some(app)).await? {
             if Some(open.id) != ended {
                 wanted.insert(self.naming.image(app, open.id).0);
                 let source = self.store.source_release(open.id).await?;
-                wanted.extend(kept.iter().find(|(id, _)| Some(*id) == source).map(|(_, i)| i.clone()));
+                wanted.extend(
+                    kept.iter()
+                        .find(|(id, _)| Some(*id) == source)
+                        .map(|(_, i)| i.clone()),
+                );
             }
         }
         let mut newest = HashSet::new();
@@ -224,10 +257,16 @@ impl Windlass {
     /// somebody else gave one is somebody else's.
     pub(super) async fn image_names(&self, app: &AppName) -> Result<Vec<String>, Error> {
         let images = self.engine.images_of(app.as_str()).await?;
-        let names = images.into_iter().flat_map(|image| match image.tags.is_empty() {
-            true => vec![image.id],
-            false => image.tags.into_iter().filter(|tag| self.naming.is_image_of(app, tag)).collect(),
-        });
+        let names = images
+            .into_iter()
+            .flat_map(|image| match image.tags.is_empty() {
+                true => vec![image.id],
+                false => image
+                    .tags
+                    .into_iter()
+                    .filter(|tag| self.naming.is_image_of(app, tag))
+                    .collect(),
+            });
         Ok(names.collect())
     }
 }

@@ -10,7 +10,9 @@ use super::run::{Run, Stop};
 use super::secrets::build_secrets;
 use crate::domain::duration::show;
 use crate::domain::manifest::DEFAULT_PORT;
-use crate::domain::{BuildStep, CommitId, Environment, ImageRef, Manifest, Release, Trigger, printable};
+use crate::domain::{
+    BuildStep, CommitId, Environment, ImageRef, Manifest, Release, Trigger, printable,
+};
 use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop, ImageFacts};
 use crate::git::{Limits, Survey, TooMuch, TreeEntry};
 use crate::logs::{PhaseWriter, Redactor};
@@ -64,8 +66,18 @@ pub(super) struct Image {
 impl Image {
     /// The image of a release, to be run with this environment.
     pub fn of(release: Release, env: Environment) -> Self {
-        let Release { image, commit, manifest, .. } = release;
-        Self { name: image, commit, manifest, env }
+        let Release {
+            image,
+            commit,
+            manifest,
+            ..
+        } = release;
+        Self {
+            name: image,
+            commit,
+            manifest,
+            env,
+        }
     }
 }
 
@@ -73,10 +85,17 @@ impl Image {
 const LONGEST_MANIFEST: u64 = 256 * 1024;
 
 /// Resolves the commit and reads its manifest.
-pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> Result<Source, Stop> {
+pub(super) async fn checkout(
+    run: &Run,
+    log: &PhaseWriter,
+    env: Environment,
+) -> Result<Source, Stop> {
     let (git, app, commit) = (&run.windlass.git, &run.deploy.app, &run.deploy.commit);
     log.say(format!("commit {} {}", commit.short(), run.deploy.subject));
-    log.say(format!("by {}, {} by {}", run.deploy.author, run.deploy.trigger, run.deploy.actor));
+    log.say(format!(
+        "by {}, {} by {}",
+        run.deploy.author, run.deploy.trigger, run.deploy.actor
+    ));
     if matches!(run.deploy.trigger, Trigger::Revert | Trigger::Restart) {
         log.say("the image of this release is not kept any more: it is built again, and runs with today's environment");
     }
@@ -87,7 +106,10 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> 
         }
         Some(bytes) => parse_manifest(&bytes).map_err(Stop::NotGood)?,
     };
-    let django = matches!(git.entry(app, commit, "manage.py").await?, Some(TreeEntry::File(_)));
+    let django = matches!(
+        git.entry(app, commit, "manage.py").await?,
+        Some(TreeEntry::File(_))
+    );
     manifest.settle_gates(django);
     run.windlass.expect_allowed(app, &manifest).await?;
     let secrets = build_secrets(&manifest.build.secrets, app, &env)?;
@@ -104,7 +126,12 @@ pub(super) async fn checkout(run: &Run, log: &PhaseWriter, env: Environment) -> 
     if more > 0 {
         log.say(format!("warning: so are {more} more submodules"));
     }
-    Ok(Source { commit: commit.clone(), manifest, env, secrets })
+    Ok(Source {
+        commit: commit.clone(),
+        manifest,
+        env,
+        secrets,
+    })
 }
 
 /// A file that people write, of a commit. One that is too long, or a link or a folder, is a mistake.
@@ -117,10 +144,12 @@ pub(super) async fn plain_file(
     let (git, app) = (&run.windlass.git, &run.deploy.app);
     match git.entry(app, commit, path).await? {
         None => Ok(None),
-        Some(TreeEntry::File(size)) if size <= longest => Ok(git.file(app, commit, path, longest).await?),
-        Some(TreeEntry::File(size)) => {
-            Err(Stop::NotGood(format!("{path} has {size} bytes; at most {longest} are read")))
+        Some(TreeEntry::File(size)) if size <= longest => {
+            Ok(git.file(app, commit, path, longest).await?)
         }
+        Some(TreeEntry::File(size)) => Err(Stop::NotGood(format!(
+            "{path} has {size} bytes; at most {longest} are read"
+        ))),
         Some(_) => Err(Stop::NotGood(format!("{path} must be a plain file"))),
     }
 }
@@ -128,8 +157,13 @@ pub(super) async fn plain_file(
 /// Counts what the build would get, before anything is made of it.
 async fn survey(run: &Run, commit: &CommitId, manifest: &Manifest) -> Result<Survey, Stop> {
     let (git, build) = (&run.windlass.git, &run.windlass.config.build);
-    let limits = Limits { entries: build.max_files, bytes: build.max_context.0 };
-    let counted = git.survey(&run.deploy.app, commit, &manifest.build.context, limits).await?;
+    let limits = Limits {
+        entries: build.max_files,
+        bytes: build.max_context.0,
+    };
+    let counted = git
+        .survey(&run.deploy.app, commit, &manifest.build.context, limits)
+        .await?;
     counted.map_err(|too_much| {
         let key = match &too_much {
             TooMuch::Entries(_) => " (build.max_files)",
@@ -143,20 +177,36 @@ async fn survey(run: &Run, commit: &CommitId, manifest: &Manifest) -> Result<Sur
 }
 
 fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "windlass.toml is not UTF-8 text".to_owned())?;
-    let manifest: Manifest = toml::from_str(text).map_err(|error| format!("windlass.toml: {error}"))?;
-    manifest.check().map_err(|error| format!("windlass.toml: {error}"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "windlass.toml is not UTF-8 text".to_owned())?;
+    let manifest: Manifest =
+        toml::from_str(text).map_err(|error| format!("windlass.toml: {error}"))?;
+    manifest
+        .check()
+        .map_err(|error| format!("windlass.toml: {error}"))?;
     Ok(manifest)
 }
 
 async fn expect_dockerfile(run: &Run, commit: &CommitId, manifest: &Manifest) -> Result<(), Stop> {
     let (git, app) = (&run.windlass.git, &run.deploy.app);
-    let context = manifest.build.context.trim_matches('/').trim_start_matches("./");
+    let context = manifest
+        .build
+        .context
+        .trim_matches('/')
+        .trim_start_matches("./");
     if !matches!(context, "" | ".") {
         match git.entry(app, commit, context).await? {
             Some(TreeEntry::Folder) => {}
-            Some(_) => return Err(Stop::NotGood(format!("build.context = {context:?} is not a folder"))),
-            None => return Err(Stop::NotGood(format!("build.context = {context:?} is not in this commit"))),
+            Some(_) => {
+                return Err(Stop::NotGood(format!(
+                    "build.context = {context:?} is not a folder"
+                )));
+            }
+            None => {
+                return Err(Stop::NotGood(format!(
+                    "build.context = {context:?} is not in this commit"
+                )));
+            }
         }
     }
     let path = match context {
@@ -183,13 +233,24 @@ pub(super) async fn build(run: &Run, log: &PhaseWriter, source: Source) -> Resul
 }
 
 /// Builds now, in a phase that began at this instant.
-async fn build_now(run: &Run, log: &PhaseWriter, source: Source, began: Instant) -> Result<Image, Stop> {
+async fn build_now(
+    run: &Run,
+    log: &PhaseWriter,
+    source: Source,
+    began: Instant,
+) -> Result<Image, Stop> {
     let (windlass, deploy) = (&run.windlass, &run.deploy);
-    let Source { commit, manifest, env, secrets } = source;
+    let Source {
+        commit,
+        manifest,
+        env,
+        secrets,
+    } = source;
     let name = windlass.naming.image(&deploy.app, deploy.id);
     let facts = windlass.engine.facts().await?;
     make_room(run, log, &facts.root).await?;
-    if let BuildLimit::NotPossible(why) = crate::engine::limit_builds(windlass.config.build.memory.0, &facts)
+    if let BuildLimit::NotPossible(why) =
+        crate::engine::limit_builds(windlass.config.build.memory.0, &facts)
     {
         log.say(format!("no memory limit for this build: {why}"));
     }
@@ -207,23 +268,41 @@ async fn build_now(run: &Run, log: &PhaseWriter, source: Source, began: Instant)
         timeout,
     };
     let (context, sending) = context::stream(run, &commit, &manifest.build).await?;
-    let record =
-        |change: StepChange| run.steps(|steps| change.apply(steps, began.elapsed(), &run.redactor()));
-    let mut printer = Printer { log, numbers: HashMap::new(), printed: HashMap::new(), record };
-    let building = windlass.engine.build(&spec, context, |event| printer.print(event));
+    let record = |change: StepChange| {
+        run.steps(|steps| change.apply(steps, began.elapsed(), &run.redactor()))
+    };
+    let mut printer = Printer {
+        log,
+        numbers: HashMap::new(),
+        printed: HashMap::new(),
+        record,
+    };
+    let building = windlass
+        .engine
+        .build(&spec, context, |event| printer.print(event));
     let built = tokio::time::timeout(timeout, building).await;
     log.end_output();
     for line in sending.summary() {
         log.say(line);
     }
     match built {
-        Err(_) => Err(Stop::NotGood(format!("the build took longer than build.timeout = {}", show(timeout)))),
-        Ok(Err(_)) if let Some(why) = sending.failed() => {
-            Err(Stop::NotGood(format!("this commit cannot be sent to a build: {why}")))
-        }
+        Err(_) => Err(Stop::NotGood(format!(
+            "the build took longer than build.timeout = {}",
+            show(timeout)
+        ))),
+        Ok(Err(_)) if let Some(why) = sending.failed() => Err(Stop::NotGood(format!(
+            "this commit cannot be sent to a build: {why}"
+        ))),
         Ok(Err(BuildStop::Engine(error))) => Err(error.into()),
-        Ok(Err(BuildStop::Failed(message))) => Err(Stop::NotGood(format!("the build failed: {message}"))),
-        Ok(Ok(())) => Ok(Image { name, commit, manifest, env }),
+        Ok(Err(BuildStop::Failed(message))) => {
+            Err(Stop::NotGood(format!("the build failed: {message}")))
+        }
+        Ok(Ok(())) => Ok(Image {
+            name,
+            commit,
+            manifest,
+            env,
+        }),
     }
 }
 
@@ -265,8 +344,17 @@ fn listed(ports: &[u16]) -> String {
 /// What the timing table is told of a build's step, by its number.
 #[derive(Debug)]
 enum StepChange {
-    Began { number: usize, name: String },
-    Ended { number: usize, name: String, took: Duration, cached: bool, failed: bool },
+    Began {
+        number: usize,
+        name: String,
+    },
+    Ended {
+        number: usize,
+        name: String,
+        took: Duration,
+        cached: bool,
+        failed: bool,
+    },
 }
 
 /// More steps are not recorded: a Dockerfile is a stranger's.
@@ -277,13 +365,30 @@ impl StepChange {
     /// end, and it may be as foreign as any line of a log.
     fn apply(self, steps: &mut Vec<BuildStep>, now: Duration, redactor: &Redactor) {
         let now = now.as_millis() as u64;
-        let (StepChange::Began { number, ref name } | StepChange::Ended { number, ref name, .. }) = self;
+        let (StepChange::Began { number, ref name }
+        | StepChange::Ended {
+            number, ref name, ..
+        }) = self;
         if number == steps.len() + 1 && number <= MOST_STEPS {
             let name = printable(&redactor.clean(name.as_bytes()), 200);
-            steps.push(BuildStep { name, began_ms: now, duration_ms: None, cached: false, failed: false });
+            steps.push(BuildStep {
+                name,
+                began_ms: now,
+                duration_ms: None,
+                cached: false,
+                failed: false,
+            });
         }
-        let Some(step) = steps.get_mut(number - 1) else { return };
-        if let StepChange::Ended { took, cached, failed, .. } = self {
+        let Some(step) = steps.get_mut(number - 1) else {
+            return;
+        };
+        if let StepChange::Ended {
+            took,
+            cached,
+            failed,
+            ..
+        } = self
+        {
             let took = took.as_millis() as u64;
             // Word of its beginning may have come late.
             step.began_ms = step.began_ms.min(now.saturating_sub(took));
@@ -310,22 +415,47 @@ impl<R: FnMut(StepChange)> Printer<'_, R> {
                 self.log.say(format!("#{number} {name}"));
                 (self.record)(StepChange::Began { number, name });
             }
-            BuildEvent::Output { step, stderr, bytes } => {
+            BuildEvent::Output {
+                step,
+                stderr,
+                bytes,
+            } => {
                 let [stdout, complaints] = self.sources(step);
-                self.log.output_of(if stderr { complaints } else { stdout }, &bytes);
+                self.log
+                    .output_of(if stderr { complaints } else { stdout }, &bytes);
             }
-            BuildEvent::Done { step, name, cached, took, error } => {
+            BuildEvent::Done {
+                step,
+                name,
+                cached,
+                took,
+                error,
+            } => {
                 if name.starts_with("[internal]") && error.is_none() {
                     return;
                 }
-                self.sources(step.clone()).into_iter().for_each(|source| self.log.end_output_of(source));
+                self.sources(step.clone())
+                    .into_iter()
+                    .for_each(|source| self.log.end_output_of(source));
                 let told = self.numbers.contains_key(&step);
                 let number = self.number(step);
                 let failed = error.is_some();
-                (self.record)(StepChange::Ended { number, name: name.clone(), took, cached, failed });
-                let name = if told { String::new() } else { format!(" {name}") };
+                (self.record)(StepChange::Ended {
+                    number,
+                    name: name.clone(),
+                    took,
+                    cached,
+                    failed,
+                });
+                let name = if told {
+                    String::new()
+                } else {
+                    format!(" {name}")
+                };
                 self.log.say(match (error, cached) {
-                    (Some(error), _) => format!("#{number}{name} FAILED after {}: {error}", show(took)),
+                    (Some(error), _) => {
+                        format!("#{number}{name} FAILED after {}: {error}", show(took))
+                    }
                     (None, true) => format!("#{number}{name} CACHED"),
                     (None, false) => format!("#{number}{name} done {}", show(took)),
                 });
@@ -396,8 +526,16 @@ mod tests {
             now += 100;
             change.apply(&mut steps, Duration::from_millis(now), &redactor);
         };
-        let mut printer = Printer { log: &log, numbers: HashMap::new(), printed: HashMap::new(), record };
-        let begins = |step: &str, name: &str| BuildEvent::Step { step: step.into(), name: name.into() };
+        let mut printer = Printer {
+            log: &log,
+            numbers: HashMap::new(),
+            printed: HashMap::new(),
+            record,
+        };
+        let begins = |step: &str, name: &str| BuildEvent::Step {
+            step: step.into(),
+            name: name.into(),
+        };
         let ends = |step: &str, name: &str, cached, ms, error: Option<&str>| BuildEvent::Done {
             step: step.into(),
             name: name.into(),
@@ -407,12 +545,31 @@ mod tests {
         };
         printer.print(begins("i", "[internal] load build context"));
         printer.print(ends("i", "[internal] load build context", false, 5, None));
-        printer.print(begins("b", "[2/3] RUN echo s3cret-t0ken \u{1b}[2J\u{202e}<b>"));
+        printer.print(begins(
+            "b",
+            "[2/3] RUN echo s3cret-t0ken \u{1b}[2J\u{202e}<b>",
+        ));
         printer.print(ends("a", "[1/3] FROM base", true, 0, None));
         printer.print(begins("c", "[3/3] RUN never ends"));
-        printer.print(ends("b", "[2/3] RUN echo s3cret-t0ken", false, 150, Some("exit code: 1")));
-        let told: Vec<_> =
-            steps.iter().map(|s| (s.name.as_str(), s.began_ms, s.duration_ms, s.cached, s.failed)).collect();
+        printer.print(ends(
+            "b",
+            "[2/3] RUN echo s3cret-t0ken",
+            false,
+            150,
+            Some("exit code: 1"),
+        ));
+        let told: Vec<_> = steps
+            .iter()
+            .map(|s| {
+                (
+                    s.name.as_str(),
+                    s.began_ms,
+                    s.duration_ms,
+                    s.cached,
+                    s.failed,
+                )
+            })
+            .collect();
         let expected = [
             ("[2/3] RUN echo [TOKEN] <b>", 100, Some(150), false, true),
             ("[1/3] FROM base", 200, Some(0), true, false),
@@ -420,9 +577,15 @@ mod tests {
         ];
         assert_eq!(told, expected);
         let printed = logs.read(id, Default::default()).unwrap().0;
-        assert!(printed.contains("\t#1 [2/3] RUN echo [TOKEN] <b>\n"), "{printed}");
+        assert!(
+            printed.contains("\t#1 [2/3] RUN echo [TOKEN] <b>\n"),
+            "{printed}"
+        );
 
-        let many = |number| StepChange::Began { number, name: "x".repeat(1000) };
+        let many = |number| StepChange::Began {
+            number,
+            name: "x".repeat(1000),
+        };
         let mut steps = Vec::new();
         (1..1000).for_each(|n| many(n).apply(&mut steps, Duration::ZERO, &redactor));
         assert!(steps.len() == MOST_STEPS && steps[0].name.len() == 200);
@@ -431,7 +594,11 @@ mod tests {
     #[test]
     fn a_manifest_that_is_not_text_is_refused() {
         assert!(parse_manifest(&[0xff, 0xfe]).unwrap_err().contains("UTF-8"));
-        assert!(parse_manifest(b"[web]\nprot = 1").unwrap_err().contains("line 2"));
+        assert!(
+            parse_manifest(b"[web]\nprot = 1")
+                .unwrap_err()
+                .contains("line 2")
+        );
     }
 
     /// Lines of a manifest, with the keys that there are and values that may not fit.

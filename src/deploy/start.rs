@@ -38,18 +38,26 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
     };
     let port = choose_port(&image.manifest, &facts)?;
     run.set_image(&facts.id, facts.size);
-    let spec = run.windlass.web_container(&deploy.app, deploy.id, &image, port);
+    let spec = run
+        .windlass
+        .web_container(&deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();
     run.windlass.run_container(&deploy.app, spec).await?;
-    run.windlass.collect(&deploy.app, name.clone(), deploy.id, run.redactor());
+    run.windlass
+        .collect(&deploy.app, name.clone(), deploy.id, run.redactor());
     let state = engine.container(&name).await?;
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
         let last = run.last_words(&name).await;
-        return Err(Stop::NotGood(format!("the container ended at once with {exit}.{last}")));
+        return Err(Stop::NotGood(format!(
+            "the container ended at once with {exit}.{last}"
+        )));
     }
-    let address = state.and_then(|state| state.addresses.get(&naming.network(&deploy.app)).copied());
+    let address =
+        state.and_then(|state| state.addresses.get(&naming.network(&deploy.app)).copied());
     let Some(address) = address else {
-        return Err(Stop::NotGood("the container has no address on the app's network".into()));
+        return Err(Stop::NotGood(
+            "the container has no address on the app's network".into(),
+        ));
     };
     log.say(format!("container {name} on port {port}"));
     let release = Release {
@@ -82,10 +90,15 @@ pub(super) async fn prove_health(
         exit = engine.wait(&candidate.name) => Some(exit),
     };
     match proved {
-        None => Ok(Healthy { name: candidate.name, release: candidate.release }),
+        None => Ok(Healthy {
+            name: candidate.name,
+            release: candidate.release,
+        }),
         Some(exit) => {
             let last = run.last_words(&candidate.name).await;
-            Err(Stop::NotGood(format!("the container ended with {exit}.{last}")))
+            Err(Stop::NotGood(format!(
+                "the container ended with {exit}.{last}"
+            )))
         }
     }
 }
@@ -94,7 +107,10 @@ async fn hold(run: &Run, log: &PhaseWriter, candidate: &Candidate) -> Result<(),
     let health = &candidate.release.manifest.health;
     let app = run.windlass.store.app(&run.deploy.app).await?;
     let host = app.domains.first().map_or("localhost", DomainName::as_str);
-    log.say(format!("asking for {} until it holds for {}", health.path, health.min_healthy));
+    log.say(format!(
+        "asking for {} until it holds for {}",
+        health.path, health.min_healthy
+    ));
     let (began, mut since, mut last) = (Instant::now(), None::<Instant>, String::new());
     loop {
         let answer = ask(run, candidate, host).await;
@@ -104,7 +120,10 @@ async fn hold(run: &Run, log: &PhaseWriter, candidate: &Candidate) -> Result<(),
                 since = Some(Instant::now());
             }
             (Err(said), _) if since.take().is_some() || *said != last => {
-                log.say(format!("not healthy: {said}{}", where_it_listens(run, candidate).await));
+                log.say(format!(
+                    "not healthy: {said}{}",
+                    where_it_listens(run, candidate).await
+                ));
                 last.clone_from(said);
             }
             _ => {}
@@ -136,16 +155,35 @@ async fn hold(run: &Run, log: &PhaseWriter, candidate: &Candidate) -> Result<(),
 async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, String> {
     let health = &candidate.release.manifest.health;
     let https = run.windlass.door.scheme == "https";
-    let status = probe::get(candidate.address, host, https, &health.path, health.timeout.0).await?;
+    let status = probe::get(
+        candidate.address,
+        host,
+        https,
+        &health.path,
+        health.timeout.0,
+    )
+    .await?;
     if !health.status.contains(status) {
-        return Err(format!("{} answered {status}, not {}", health.path, health.status));
+        return Err(format!(
+            "{} answered {status}, not {}",
+            health.path, health.status
+        ));
     }
-    let Some(command) = &candidate.healthcheck else { return Ok(format!("{status}")) };
+    let Some(command) = &candidate.healthcheck else {
+        return Ok(format!("{status}"));
+    };
     let limit = health.timeout.0.max(Duration::from_secs(5));
-    match run.windlass.engine.exec(&candidate.name, command, limit).await {
+    match run
+        .windlass
+        .engine
+        .exec(&candidate.name, command, limit)
+        .await
+    {
         Ok((0, _)) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
         Ok((code, said)) => {
-            let said = run.redactor().clean(said.lines().last().unwrap_or("").as_bytes());
+            let said = run
+                .redactor()
+                .clean(said.lines().last().unwrap_or("").as_bytes());
             let said = crate::domain::printable(&said, 200);
             Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
         }
@@ -156,14 +194,25 @@ async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, Str
 /// Where the container listens instead, when it does not where it is asked.
 async fn where_it_listens(run: &Run, candidate: &Candidate) -> String {
     // It only adds to a message.
-    let pid = tokio::time::timeout(Duration::from_secs(1), run.windlass.engine.pid(&candidate.name));
-    let Ok(Ok(Some(pid))) = pid.await else { return String::new() };
+    let pid = tokio::time::timeout(
+        Duration::from_secs(1),
+        run.windlass.engine.pid(&candidate.name),
+    );
+    let Ok(Ok(Some(pid))) = pid.await else {
+        return String::new();
+    };
     let ports = probe::listening(pid);
-    if ports.iter().any(|(ip, port)| *port == candidate.address.port() && *ip != Ipv4Addr::LOCALHOST) {
+    if ports
+        .iter()
+        .any(|(ip, port)| *port == candidate.address.port() && *ip != Ipv4Addr::LOCALHOST)
+    {
         return String::new();
     }
     match ports.first() {
-        None => format!(" (nothing in it listens yet; expected on port {})", candidate.address.port()),
+        None => format!(
+            " (nothing in it listens yet; expected on port {})",
+            candidate.address.port()
+        ),
         Some((Ipv4Addr::LOCALHOST, port)) => {
             format!(" (it listens on 127.0.0.1:{port} only; make it listen on 0.0.0.0)")
         }

@@ -95,7 +95,13 @@ impl Windlass {
 
     async fn react(&self, change: Change) -> Result<(), Error> {
         match change {
-            Change::Container { id, name, now, role, app } => {
+            Change::Container {
+                id,
+                name,
+                now,
+                role,
+                app,
+            } => {
                 self.running.change(id, name, now);
                 app.iter().for_each(|app| self.news.of(app));
                 match (role, app) {
@@ -114,8 +120,10 @@ impl Windlass {
     /// Removes this installation's containers and networks that belong to no app, nor are Caddy's.
     async fn remove_orphans(&self) -> Result<(), Error> {
         // Apps are read last: one that is made meanwhile is known then.
-        let (containers, networks) =
-            (self.engine.containers(None, None).await?, self.engine.networks().await?);
+        let (containers, networks) = (
+            self.engine.containers(None, None).await?,
+            self.engine.networks().await?,
+        );
         let apps = self.store.apps().await?;
         for container in containers {
             let wanted = match (container.role, &container.app) {
@@ -128,10 +136,18 @@ impl Windlass {
                 self.engine.remove(&container.id).await?;
             }
         }
-        let mut wanted: Vec<String> = apps.iter().map(|app| self.naming.network(&app.name)).collect();
+        let mut wanted: Vec<String> = apps
+            .iter()
+            .map(|app| self.naming.network(&app.name))
+            .collect();
         wanted.push(self.naming.edge());
-        for network in networks.into_iter().filter(|network| !wanted.contains(network)) {
-            self.engine.disconnect(&network, &self.naming.caddy()).await?;
+        for network in networks
+            .into_iter()
+            .filter(|network| !wanted.contains(network))
+        {
+            self.engine
+                .disconnect(&network, &self.naming.caddy())
+                .await?;
             // One that somebody else's container stands on stays: it is no longer only ours.
             if let Err(error) = self.engine.remove_network(&network).await {
                 warn!(network, %error, "a network left over stays");

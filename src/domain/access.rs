@@ -87,16 +87,28 @@ pub struct Unknown {
 impl FromStr for Role {
     type Err = Unknown;
     fn from_str(text: &str) -> Result<Self, Unknown> {
-        let unknown = || Unknown { given: text.chars().take(40).collect(), known: "viewer, deployer, admin" };
-        Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(unknown)
+        let unknown = || Unknown {
+            given: text.chars().take(40).collect(),
+            known: "viewer, deployer, admin",
+        };
+        Role::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(unknown)
     }
 }
 
 impl FromStr for Scope {
     type Err = Unknown;
     fn from_str(text: &str) -> Result<Self, Unknown> {
-        let unknown = || Unknown { given: text.chars().take(40).collect(), known: "read, deploy, admin" };
-        Scope::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or_else(unknown)
+        let unknown = || Unknown {
+            given: text.chars().take(40).collect(),
+            known: "read, deploy, admin",
+        };
+        Scope::ALL
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+            .ok_or_else(unknown)
     }
 }
 
@@ -164,7 +176,9 @@ impl Reach {
     pub fn and(&self, other: &Reach) -> Reach {
         match (self, other) {
             (Reach::All, reach) | (reach, Reach::All) => reach.clone(),
-            (Reach::Only(one), Reach::Only(two)) => Reach::Only(one.intersection(two).cloned().collect()),
+            (Reach::Only(one), Reach::Only(two)) => {
+                Reach::Only(one.intersection(two).cloned().collect())
+            }
         }
     }
 }
@@ -233,12 +247,22 @@ pub enum Denied {
 impl Principal {
     /// Somebody at the machine itself.
     pub fn local(name: String) -> Self {
-        Self { name, role: Role::Admin, reach: Reach::All, via: Via::Local, address: String::new() }
+        Self {
+            name,
+            role: Role::Admin,
+            reach: Reach::All,
+            via: Via::Local,
+            address: String::new(),
+        }
     }
 
     /// The same one with no more than a token's scope.
     pub fn within(self, scope: Scope, apps: &Reach) -> Self {
-        Self { role: self.role.min(scope.role()), reach: self.reach.and(apps), ..self }
+        Self {
+            role: self.role.min(scope.role()),
+            reach: self.reach.and(apps),
+            ..self
+        }
     }
 
     /// Whether an app may be seen: what lists show.
@@ -268,7 +292,9 @@ impl Principal {
                 None => Err(Denied::NoDeploy(*id, who())),
             },
             // A token that may less than its user must not make one that may more.
-            Needs::Account(user) if user.as_str() == self.name && !matches!(self.via, Via::Token(_)) => {
+            Needs::Account(user)
+                if user.as_str() == self.name && !matches!(self.via, Via::Token(_)) =>
+            {
                 Ok(())
             }
             _ if everything => Ok(()),
@@ -292,12 +318,21 @@ mod tests {
             Role::Admin => Reach::All,
             _ => Reach::Only(apps.iter().map(|name| app(name)).collect()),
         };
-        Principal { name: "ann".into(), role, reach, via, address: String::new() }
+        Principal {
+            name: "ann".into(),
+            role,
+            reach,
+            via,
+            address: String::new(),
+        }
     }
 
     #[test]
     fn each_role_may_what_it_may_and_no_more() {
-        let (view, deploy) = (Needs::App(Right::View, app("shop")), Needs::App(Right::Deploy, app("shop")));
+        let (view, deploy) = (
+            Needs::App(Right::View, app("shop")),
+            Needs::App(Right::Deploy, app("shop")),
+        );
         let all = [
             Needs::Nothing,
             Needs::User,
@@ -307,8 +342,14 @@ mod tests {
             Needs::Admin,
         ];
         let may = |who: &Principal| all.clone().map(|needs| who.may(&needs, None).is_ok());
-        assert_eq!(may(&ann(Role::Viewer, &["shop"], Via::Session)), [true, true, true, false, false, false]);
-        assert_eq!(may(&ann(Role::Deployer, &["shop"], Via::Key(1))), [true, true, true, true, false, false]);
+        assert_eq!(
+            may(&ann(Role::Viewer, &["shop"], Via::Session)),
+            [true, true, true, false, false, false]
+        );
+        assert_eq!(
+            may(&ann(Role::Deployer, &["shop"], Via::Key(1))),
+            [true, true, true, true, false, false]
+        );
         assert_eq!(
             may(&ann(Role::Deployer, &["blog"], Via::Key(1))),
             [true, true, false, false, false, false]
@@ -316,7 +357,11 @@ mod tests {
         assert_eq!(may(&ann(Role::Admin, &[], Via::Session)), [true; 6]);
         let own = Needs::Account("ann".parse().unwrap());
         assert!(ann(Role::Viewer, &[], Via::Key(1)).may(&own, None).is_ok());
-        assert!(ann(Role::Viewer, &[], Via::Token(1)).may(&own, None).is_err());
+        assert!(
+            ann(Role::Viewer, &[], Via::Token(1))
+                .may(&own, None)
+                .is_err()
+        );
     }
 
     #[test]
@@ -324,12 +369,37 @@ mod tests {
         let only = |name: &str| Reach::Only([app(name)].into());
         let admin = || ann(Role::Admin, &[], Via::Token(1));
         let deploys = Needs::App(Right::Deploy, app("shop"));
-        assert!(admin().within(Scope::Deploy, &only("shop")).may(&deploys, None).is_ok());
-        assert!(admin().within(Scope::Deploy, &only("blog")).may(&deploys, None).is_err());
-        assert!(admin().within(Scope::Read, &Reach::All).may(&deploys, None).is_err());
+        assert!(
+            admin()
+                .within(Scope::Deploy, &only("shop"))
+                .may(&deploys, None)
+                .is_ok()
+        );
+        assert!(
+            admin()
+                .within(Scope::Deploy, &only("blog"))
+                .may(&deploys, None)
+                .is_err()
+        );
+        assert!(
+            admin()
+                .within(Scope::Read, &Reach::All)
+                .may(&deploys, None)
+                .is_err()
+        );
         // An administrator's token for one app is none.
-        assert!(admin().within(Scope::Admin, &only("shop")).may(&Needs::Admin, None).is_err());
-        assert!(admin().within(Scope::Admin, &Reach::All).may(&Needs::Admin, None).is_ok());
+        assert!(
+            admin()
+                .within(Scope::Admin, &only("shop"))
+                .may(&Needs::Admin, None)
+                .is_err()
+        );
+        assert!(
+            admin()
+                .within(Scope::Admin, &Reach::All)
+                .may(&Needs::Admin, None)
+                .is_ok()
+        );
         let viewer = ann(Role::Viewer, &["shop"], Via::Token(1)).within(Scope::Admin, &Reach::All);
         assert!(viewer.may(&deploys, None).is_err());
     }

@@ -11,7 +11,9 @@ use super::name::{AppName, CommitId};
 use super::phase::{Phase, PhaseTiming};
 
 /// A deploy's number, counted per server: 1, 2, 3…
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct DeployId(pub i64);
 
@@ -213,8 +215,14 @@ impl Deploy {
     /// Milliseconds from its start until its release was verified; `None` if it never was. What
     /// follows, the old container's drain and end, keeps no visitor waiting.
     pub fn ms_to_live(&self) -> Option<u64> {
-        let verified = self.phases.iter().position(|row| row.phase == Phase::Verify)?;
-        let spent = self.phases[..=verified].iter().map(|row| row.duration_ms.unwrap_or(0)).sum();
+        let verified = self
+            .phases
+            .iter()
+            .position(|row| row.phase == Phase::Verify)?;
+        let spent = self.phases[..=verified]
+            .iter()
+            .map(|row| row.duration_ms.unwrap_or(0))
+            .sum();
         self.status.went_live().then_some(spent)
     }
 }

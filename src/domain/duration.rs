@@ -19,7 +19,13 @@ pub struct HumanDuration(pub Duration);
 )]
 pub struct InvalidDuration(String);
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 impl HumanDuration {
     /// A whole number of seconds.
@@ -35,7 +41,10 @@ impl FromStr for HumanDuration {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refused())?;
-        let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refused)?;
+        let (_, millis) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(refused)?;
         let millis = number.checked_mul(*millis).ok_or_else(refused)?;
         Ok(Self(Duration::from_millis(millis)))
     }
@@ -99,14 +108,26 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_one() {
-        let all = [vec![], vec![7], vec![9, 1], vec![5, 1, 100], vec![u64::MAX, u64::MAX]];
-        assert_eq!(all.map(median), [None, Some(7), Some(5), Some(5), Some(u64::MAX)]);
+        let all = [
+            vec![],
+            vec![7],
+            vec![9, 1],
+            vec![5, 1, 100],
+            vec![u64::MAX, u64::MAX],
+        ];
+        assert_eq!(
+            all.map(median),
+            [None, Some(7), Some(5), Some(5), Some(u64::MAX)]
+        );
     }
 
     #[test]
     fn shown_times_have_one_form() {
         let shown = |ms| show(Duration::from_millis(ms));
-        assert_eq!([shown(0), shown(423), shown(8_249)], ["0.00s", "0.42s", "8.2s"]);
+        assert_eq!(
+            [shown(0), shown(423), shown(8_249)],
+            ["0.00s", "0.42s", "8.2s"]
+        );
         assert_eq!([shown(64_000), shown(7_500_000)], ["1m 04s", "2h 05m"]);
     }
 

@@ -15,7 +15,9 @@ pub struct Environment(BTreeMap<String, String>);
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidVariable {
     /// Not a name a shell could set.
-    #[error("{0:?} is no environment variable name: use letters, digits and '_', not beginning with a digit")]
+    #[error(
+        "{0:?} is no environment variable name: use letters, digits and '_', not beginning with a digit"
+    )]
     Name(String),
     /// Values are C strings.
     #[error("the value of {0} contains a NUL byte")]
@@ -35,8 +37,9 @@ impl Environment {
 
     /// Sets what `NAME=value` says. What is wrong is told by its place: it may hold a secret.
     pub fn assign(&mut self, text: &str, place: &str) -> Result<(), String> {
-        let (name, value) =
-            text.split_once('=').ok_or_else(|| format!("{place} is not NAME=value: it has no '='"))?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{place} is not NAME=value: it has no '='"))?;
         self.set(name, value).map_err(|error| error.to_string())
     }
 
@@ -53,7 +56,10 @@ impl Environment {
 
     /// Whether `name` may name a variable.
     pub fn check_name(name: &str) -> Result<(), InvalidVariable> {
-        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        let first = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if first && rest && name.len() <= 256 {
             return Ok(());
@@ -73,12 +79,16 @@ impl Environment {
 
     /// Names and values in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// As `NAME=value` lines for the engine.
     pub fn assignments(&self) -> Vec<String> {
-        self.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 }
 
@@ -97,7 +107,10 @@ mod tests {
         let env = Environment::from_lines("# a remark\r\nA=1\r\n\nB=x=y \n").unwrap();
         assert_eq!(env.assignments(), ["A=1", "B=x=y "]);
         let wrong = Environment::from_lines("A=1\ns3cret-without-a-name").unwrap_err();
-        assert!(wrong.starts_with("line 2") && !wrong.contains("s3cret"), "{wrong}");
+        assert!(
+            wrong.starts_with("line 2") && !wrong.contains("s3cret"),
+            "{wrong}"
+        );
         assert!(Environment::from_lines("1A=x").is_err());
     }
 
@@ -106,6 +119,10 @@ mod tests {
         let mut env = Environment::default();
         env.set("TOKEN", "s3cret").unwrap();
         assert_eq!(format!("{env:?}"), "{\"TOKEN\"}");
-        assert!(env.set("1A", "x").is_err() && env.set("A-B", "x").is_err() && env.set("", "x").is_err());
+        assert!(
+            env.set("1A", "x").is_err()
+                && env.set("A-B", "x").is_err()
+                && env.set("", "x").is_err()
+        );
     }
 }

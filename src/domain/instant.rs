@@ -33,7 +33,9 @@ impl Timestamp {
 
     /// Reads RFC 3339, as Docker and git print it.
     pub fn parse(text: &str) -> Option<Self> {
-        OffsetDateTime::parse(text, &Rfc3339).ok().map(Self::from_offset)
+        OffsetDateTime::parse(text, &Rfc3339)
+            .ok()
+            .map(Self::from_offset)
     }
 
     /// How long ago this was, zero when it lies ahead.
@@ -61,7 +63,10 @@ impl Stopwatch {
 
     /// One that shows `before` already.
     pub fn showing(before: Duration) -> Self {
-        Self { from: Instant::now(), before }
+        Self {
+            from: Instant::now(),
+            before,
+        }
     }
 
     /// What it shows now.
@@ -102,6 +107,9 @@ mod tests {
         let at = Timestamp::from_millis(1_795_219_200_042);
         assert_eq!(at.to_string(), "2026-11-21T00:00:00.042Z");
         assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
-        assert_eq!(Timestamp::parse("2026-11-21T01:00:00.042123456+01:00"), Some(at));
+        assert_eq!(
+            Timestamp::parse("2026-11-21T01:00:00.042123456+01:00"),
+            Some(at)
+        );
     }
 }

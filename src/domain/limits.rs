@@ -61,9 +61,9 @@ impl TryFrom<f64> for Cpus {
     fn try_from(cpus: f64) -> Result<Self, String> {
         match (0.01..=1024.0).contains(&cpus) {
             true => Ok(Self((cpus * 1000.0).round() as u32)),
-            false => {
-                Err(format!("{cpus} is no number of processors: write one from 0.01 on, as in 0.5 or 2"))
-            }
+            false => Err(format!(
+                "{cpus} is no number of processors: write one from 0.01 on, as in 0.5 or 2"
+            )),
         }
     }
 }
@@ -77,9 +77,14 @@ impl From<Cpus> for f64 {
 impl FromStr for Cpus {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<f64>().unwrap_or(f64::NAN).try_into().map_err(|_: String| {
-            format!("{text:?} is no number of processors: write one from 0.01 on, as in 0.5 or 2")
-        })
+        text.parse::<f64>()
+            .unwrap_or(f64::NAN)
+            .try_into()
+            .map_err(|_: String| {
+                format!(
+                    "{text:?} is no number of processors: write one from 0.01 on, as in 0.5 or 2"
+                )
+            })
     }
 }
 
@@ -104,8 +109,15 @@ pub struct Capability(String);
 
 /// What every app's containers have: an image that begins as root needs it to hand its files and
 /// itself over to another user, and to listen on port 80.
-pub const USUAL: [&str; 7] =
-    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"];
+pub const USUAL: [&str; 7] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETGID",
+    "SETUID",
+];
 
 /// What an admin may allow an app. The others give the machine away, and no app gets them.
 const MORE: [&str; 12] = [
@@ -142,7 +154,10 @@ impl FromStr for Capability {
         let name = name.strip_prefix("CAP_").unwrap_or(&name);
         let known = USUAL.into_iter().chain(MORE).find(|known| *known == name);
         known.map(|known| Self(known.to_owned())).ok_or_else(|| {
-            format!("{text:?} is no capability that an app may have; there are {}", MORE.join(", "))
+            format!(
+                "{text:?} is no capability that an app may have; there are {}",
+                MORE.join(", ")
+            )
         })
     }
 }
@@ -194,7 +209,10 @@ impl Allowance {
         };
         capabilities.sort();
         capabilities.dedup();
-        Self { limits: more.limits.or(self.limits), capabilities }
+        Self {
+            limits: more.limits.or(self.limits),
+            capabilities,
+        }
     }
 
     /// What of `limits` and `security` is neither usual nor allowed.
@@ -212,15 +230,30 @@ impl Allowance {
             asked.push(format!("cpus = {cpus}"));
             options.push(format!("--cpus {cpus}"));
         }
-        let wanted: Vec<&Capability> = security.capabilities.iter().filter(|c| !c.is_usual()).collect();
-        let refused = || wanted.iter().filter(|wanted| !self.capabilities.contains(wanted));
+        let wanted: Vec<&Capability> = security
+            .capabilities
+            .iter()
+            .filter(|c| !c.is_usual())
+            .collect();
+        let refused = || {
+            wanted
+                .iter()
+                .filter(|wanted| !self.capabilities.contains(wanted))
+        };
         if refused().next().is_some() {
             asked.extend(refused().map(|capability| format!("the capability {capability}")));
             // The command takes the place of what was allowed: what stays has to be in it as well.
-            let mut all: Vec<_> = self.capabilities.iter().chain(wanted.iter().copied()).collect();
+            let mut all: Vec<_> = self
+                .capabilities
+                .iter()
+                .chain(wanted.iter().copied())
+                .collect();
             all.sort();
             all.dedup();
-            options.extend(all.into_iter().map(|capability| format!("--capability {capability}")));
+            options.extend(
+                all.into_iter()
+                    .map(|capability| format!("--capability {capability}")),
+            );
         }
         (!asked.is_empty()).then_some(Excess { asked, options })
     }
@@ -228,8 +261,9 @@ impl Allowance {
 
 /// What is asked for, where that is more than the usual and more than what is allowed.
 fn beyond<T: Ord + Copy>(asked: Option<T>, usual: Option<T>, allowed: Option<T>) -> Option<T> {
-    asked
-        .filter(|asked| usual.is_some_and(|usual| *asked > usual) && allowed.is_none_or(|most| *asked > most))
+    asked.filter(|asked| {
+        usual.is_some_and(|usual| *asked > usual) && allowed.is_none_or(|most| *asked > most)
+    })
 }
 
 impl fmt::Display for Allowance {
@@ -259,7 +293,12 @@ mod tests {
     }
 
     fn security(capabilities: &[&str]) -> Security {
-        Security { capabilities: capabilities.iter().map(|name| name.parse().unwrap()).collect() }
+        Security {
+            capabilities: capabilities
+                .iter()
+                .map(|name| name.parse().unwrap())
+                .collect(),
+        }
     }
 
     #[test]
@@ -267,22 +306,60 @@ mod tests {
         let usual = limits(Some("512m"), Some(512), None);
         let nothing = Allowance::default();
         let within = limits(Some("100m"), Some(512), Some(64.0));
-        assert_eq!(nothing.excess(&within, &security(&["chown", "CAP_KILL"]), &usual), None);
+        assert_eq!(
+            nothing.excess(&within, &security(&["chown", "CAP_KILL"]), &usual),
+            None
+        );
 
         let asked = limits(Some("1g"), Some(600), Some(2.0));
-        let capped = Limits { cpus: Some("1".parse().unwrap()), ..usual };
-        let excess = nothing.excess(&asked, &security(&["NET_RAW"]), &capped).unwrap();
-        assert_eq!(excess.asked, ["memory = \"1g\"", "pids = 600", "cpus = 2", "the capability NET_RAW"]);
-        let options = ["--memory 1g", "--pids 600", "--cpus 2", "--capability NET_RAW"];
+        let capped = Limits {
+            cpus: Some("1".parse().unwrap()),
+            ..usual
+        };
+        let excess = nothing
+            .excess(&asked, &security(&["NET_RAW"]), &capped)
+            .unwrap();
+        assert_eq!(
+            excess.asked,
+            [
+                "memory = \"1g\"",
+                "pids = 600",
+                "cpus = 2",
+                "the capability NET_RAW"
+            ]
+        );
+        let options = [
+            "--memory 1g",
+            "--pids 600",
+            "--cpus 2",
+            "--capability NET_RAW",
+        ];
         assert_eq!(excess.options, options);
 
-        let allowed = Allowance { limits: asked, capabilities: security(&["NET_RAW"]).capabilities };
-        assert_eq!(allowed.excess(&asked, &security(&["net_raw"]), &capped), None);
+        let allowed = Allowance {
+            limits: asked,
+            capabilities: security(&["NET_RAW"]).capabilities,
+        };
+        assert_eq!(
+            allowed.excess(&asked, &security(&["net_raw"]), &capped),
+            None
+        );
         let more = limits(Some("1025m"), None, None);
-        assert_eq!(allowed.excess(&more, &security(&[]), &capped).unwrap().options, ["--memory 1025m"]);
+        assert_eq!(
+            allowed
+                .excess(&more, &security(&[]), &capped)
+                .unwrap()
+                .options,
+            ["--memory 1025m"]
+        );
         // The command that is told allows all that it has to.
-        let excess = allowed.excess(&asked, &security(&["SYS_NICE"]), &capped).unwrap();
-        assert_eq!(excess.options, ["--capability NET_RAW", "--capability SYS_NICE"]);
+        let excess = allowed
+            .excess(&asked, &security(&["SYS_NICE"]), &capped)
+            .unwrap();
+        assert_eq!(
+            excess.options,
+            ["--capability NET_RAW", "--capability SYS_NICE"]
+        );
         assert_eq!(excess.asked, ["the capability SYS_NICE"]);
     }
 
@@ -298,7 +375,10 @@ mod tests {
         };
         assert_eq!(before.clone().with(Allowance::default()), before);
         let after = before.with(more);
-        assert_eq!(after.to_string(), "memory 2g, 600 pids, 1.5 cpus, IPC_LOCK, SYS_NICE");
+        assert_eq!(
+            after.to_string(),
+            "memory 2g, 600 pids, 1.5 cpus, IPC_LOCK, SYS_NICE"
+        );
         assert_eq!(Allowance::default().to_string(), "");
     }
 
@@ -313,7 +393,10 @@ mod tests {
     #[test]
     fn processors_are_numbers_above_zero() {
         for text in ["0", "-1", "two", "NaN", "inf"] {
-            assert!(text.parse::<Cpus>().unwrap_err().contains("0.5 or 2"), "{text}");
+            assert!(
+                text.parse::<Cpus>().unwrap_err().contains("0.5 or 2"),
+                "{text}"
+            );
         }
         assert_eq!(
             ["0.5", "2", "1.25"].map(|t| t.parse::<Cpus>().unwrap().to_string()),

@@ -144,13 +144,20 @@ impl Default for Health {
 
 impl Default for Verify {
     fn default() -> Self {
-        Self { path: "/".into(), status: StatusRange::default(), timeout: HumanDuration::secs(90) }
+        Self {
+            path: "/".into(),
+            status: StatusRange::default(),
+            timeout: HumanDuration::secs(90),
+        }
     }
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout: HumanDuration::secs(30), stop_grace: HumanDuration::secs(30) }
+        Self {
+            timeout: HumanDuration::secs(30),
+            stop_grace: HumanDuration::secs(30),
+        }
     }
 }
 
@@ -162,7 +169,9 @@ fn gate_timeout() -> HumanDuration {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidManifest {
     /// A path that leaves the repository.
-    #[error("{key} = {given:?} must be a path inside the repository, without a leading '/' and without '..'")]
+    #[error(
+        "{key} = {given:?} must be a path inside the repository, without a leading '/' and without '..'"
+    )]
     Path {
         /// The key, as `build.context`.
         key: &'static str,
@@ -214,7 +223,11 @@ impl Manifest {
         repository_path("build.context", &self.build.context)?;
         url_path("health.path", &self.health.path)?;
         url_path("verify.path", &self.verify.path)?;
-        if self.limits.memory.is_some_and(|memory| memory < Limits::LEAST_MEMORY) {
+        if self
+            .limits
+            .memory
+            .is_some_and(|memory| memory < Limits::LEAST_MEMORY)
+        {
             return Err(InvalidManifest::LittleMemory);
         }
         for name in &self.build.secrets {
@@ -223,19 +236,30 @@ impl Manifest {
         if self.web.port == Some(0) {
             return Err(InvalidManifest::PortZero);
         }
-        for (key, duration) in
-            [("health.interval", self.health.interval), ("health.timeout", self.health.timeout)]
-        {
+        for (key, duration) in [
+            ("health.interval", self.health.interval),
+            ("health.timeout", self.health.timeout),
+        ] {
             if duration.0.is_zero() {
                 return Err(InvalidManifest::Zero(key));
             }
         }
-        let Health { min_healthy, deadline, .. } = self.health;
+        let Health {
+            min_healthy,
+            deadline,
+            ..
+        } = self.health;
         if min_healthy >= deadline {
-            return Err(InvalidManifest::Deadline { min_healthy, deadline });
+            return Err(InvalidManifest::Deadline {
+                min_healthy,
+                deadline,
+            });
         }
         let gates = self.gates.as_deref().unwrap_or_default();
-        let repeated = gates.iter().enumerate().find(|(i, g)| gates[..*i].iter().any(|e| e.name == g.name));
+        let repeated = gates
+            .iter()
+            .enumerate()
+            .find(|(i, g)| gates[..*i].iter().any(|e| e.name == g.name));
         match repeated {
             Some((_, gate)) => Err(InvalidManifest::TwoGates(gate.name.to_string())),
             None => Ok(()),
@@ -245,17 +269,32 @@ impl Manifest {
     /// The gates that run. Where the manifest names none, a Django project (one with a
     /// `manage.py`) is checked and migrated; anything else has no gate.
     pub fn settle_gates(&mut self, has_manage_py: bool) {
-        self.gates.get_or_insert_with(|| if has_manage_py { django_gates() } else { Vec::new() });
+        self.gates.get_or_insert_with(|| {
+            if has_manage_py {
+                django_gates()
+            } else {
+                Vec::new()
+            }
+        });
     }
 }
 
 fn django_gates() -> Vec<Gate> {
     let gate = |name: &str, args: [&str; 2]| Gate {
         name: name.parse().expect("a valid gate name"),
-        run: Argv(["python", "manage.py"].iter().chain(&args).map(|w| (*w).to_owned()).collect()),
+        run: Argv(
+            ["python", "manage.py"]
+                .iter()
+                .chain(&args)
+                .map(|w| (*w).to_owned())
+                .collect(),
+        ),
         timeout: gate_timeout(),
     };
-    vec![gate("check", ["check", "--deploy"]), gate("migrate", ["migrate", "--noinput"])]
+    vec![
+        gate("check", ["check", "--deploy"]),
+        gate("migrate", ["migrate", "--noinput"]),
+    ]
 }
 
 fn repository_path(key: &'static str, given: &str) -> Result<(), InvalidManifest> {
@@ -263,12 +302,26 @@ fn repository_path(key: &'static str, given: &str) -> Result<(), InvalidManifest
         && !given.starts_with('/')
         && given.split('/').all(|part| part != "..")
         && !given.contains(|c: char| c.is_control());
-    if inside { Ok(()) } else { Err(InvalidManifest::Path { key, given: given.to_owned() }) }
+    if inside {
+        Ok(())
+    } else {
+        Err(InvalidManifest::Path {
+            key,
+            given: given.to_owned(),
+        })
+    }
 }
 
 fn url_path(key: &'static str, given: &str) -> Result<(), InvalidManifest> {
     let plain = given.starts_with('/') && given.bytes().all(|b| b.is_ascii_graphic());
-    if plain { Ok(()) } else { Err(InvalidManifest::UrlPath { key, given: given.to_owned() }) }
+    if plain {
+        Ok(())
+    } else {
+        Err(InvalidManifest::UrlPath {
+            key,
+            given: given.to_owned(),
+        })
+    }
 }
 
 /// A command and its arguments. In TOML it is an array; a string is an error that shows how.
@@ -292,7 +345,9 @@ impl<'de> Deserialize<'de> for Argv {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Argv, E> {
                 let words: Vec<&str> = text.split_whitespace().collect();
-                Err(E::custom(format!("no shell runs this, so it must be an array: write {words:?}")))
+                Err(E::custom(format!(
+                    "no shell runs this, so it must be an array: write {words:?}"
+                )))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Argv, A::Error> {
                 let mut words = Vec::new();
@@ -335,15 +390,31 @@ impl FromStr for StatusRange {
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || format!("{text:?} is no status range: write \"200-399\" or \"204\"");
         let (from, to) = text.split_once('-').unwrap_or((text, text));
-        let status = |s: &str| s.trim().parse::<u16>().ok().filter(|s| (100..=599).contains(s));
-        let range = Self { from: status(from).ok_or_else(refused)?, to: status(to).ok_or_else(refused)? };
-        if range.from <= range.to { Ok(range) } else { Err(refused()) }
+        let status = |s: &str| {
+            s.trim()
+                .parse::<u16>()
+                .ok()
+                .filter(|s| (100..=599).contains(s))
+        };
+        let range = Self {
+            from: status(from).ok_or_else(refused)?,
+            to: status(to).ok_or_else(refused)?,
+        };
+        if range.from <= range.to {
+            Ok(range)
+        } else {
+            Err(refused())
+        }
     }
 }
 
 impl fmt::Display for StatusRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.from == self.to { write!(f, "{}", self.from) } else { write!(f, "{}-{}", self.from, self.to) }
+        if self.from == self.to {
+            write!(f, "{}", self.from)
+        } else {
+            write!(f, "{}-{}", self.from, self.to)
+        }
     }
 }
 
@@ -378,7 +449,10 @@ mod tests {
         manifest.settle_gates(true);
         let gates = manifest.gates.unwrap();
         assert_eq!(gates[0].run.to_string(), "python manage.py check --deploy");
-        assert_eq!(gates[1].run.to_string(), "python manage.py migrate --noinput");
+        assert_eq!(
+            gates[1].run.to_string(),
+            "python manage.py migrate --noinput"
+        );
     }
 
     #[test]
@@ -400,7 +474,10 @@ mod tests {
     #[test]
     fn a_shell_string_is_refused_with_the_array_to_write() {
         let error = read("[[gates]]\nname = \"t\"\nrun = \"python manage.py test\"\n").unwrap_err();
-        assert!(error.contains(r#"["python", "manage.py", "test"]"#) && error.contains("line 3"), "{error}");
+        assert!(
+            error.contains(r#"["python", "manage.py", "test"]"#) && error.contains("line 3"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -409,7 +486,10 @@ mod tests {
             ("[build]\ncontext = \"../other\"", "build.context"),
             ("[build]\ndockerfile = \"/etc/passwd\"", "build.dockerfile"),
             ("[health]\npath = \"health\"", "health.path"),
-            ("[health]\nmin_healthy = \"301s\"", "no candidate could ever pass"),
+            (
+                "[health]\nmin_healthy = \"301s\"",
+                "no candidate could ever pass",
+            ),
             ("[health]\nstatus = \"399-200\"", "200-399"),
             ("[web]\nport = 0", "web.port"),
             ("[limits]\nmemory = \"1m\"", "limits.memory"),
@@ -418,7 +498,10 @@ mod tests {
             ("[security]\ncapabilities = [\"SYS_ADMIN\"]", "NET_RAW"),
             ("[build]\nsecrets = [\"A-B\"]", "build.secrets: \"A-B\""),
             ("[web]\ncommand = []", "empty"),
-            ("[[gates]]\nname=\"a\"\nrun=[\"x\"]\n[[gates]]\nname=\"a\"\nrun=[\"y\"]", "two gates"),
+            (
+                "[[gates]]\nname=\"a\"\nrun=[\"x\"]\n[[gates]]\nname=\"a\"\nrun=[\"y\"]",
+                "two gates",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

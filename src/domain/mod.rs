@@ -42,15 +42,17 @@ pub use size::Bytes;
 /// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control,
 /// reordering and invisible characters, at most `longest` characters.
 pub fn printable(text: &str, longest: usize) -> String {
-    text.chars().filter(|c| is_printable(*c)).take(longest).collect()
+    text.chars()
+        .filter(|c| is_printable(*c))
+        .take(longest)
+        .collect()
 }
 
 /// Whether a character neither drives a terminal, nor reorders what stands around it, nor hides.
 ///
 /// The joiners U+200C and U+200D stay: Persian and emoji are written with them.
 pub fn is_printable(c: char) -> bool {
-    let reorders =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
+    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
     let hides = matches!(
         c,

@@ -138,12 +138,28 @@ mod tests {
     #[test]
     fn a_refused_name_says_what_is_allowed() {
         let error = "Shop_1".parse::<AppName>().unwrap_err().to_string();
-        assert!(error.contains("\"Shop_1\"") && error.contains("a-z, 0-9 and '-'"), "{error}");
+        assert!(
+            error.contains("\"Shop_1\"") && error.contains("a-z, 0-9 and '-'"),
+            "{error}"
+        );
     }
 
     #[test]
     fn names_that_would_escape_are_refused() {
-        for bad in ["", "-a", "a-", "a/b", "..", "a b", "a;b", "$(id)", "A", "é", "a\n", &"a".repeat(41)] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a/b",
+            "..",
+            "a b",
+            "a;b",
+            "$(id)",
+            "A",
+            "é",
+            "a\n",
+            &"a".repeat(41),
+        ] {
             assert!(bad.parse::<AppName>().is_err(), "{bad:?}");
         }
         for bad in ["", ".", "a..b", "a.", "http://a", "a:80", "*.a.b", "A.b"] {

@@ -18,7 +18,9 @@ pub struct Naming {
 impl Naming {
     /// Names for the installation marked `instance`.
     pub fn new(instance: &str) -> Self {
-        Self { prefix: format!("windlass-{instance}") }
+        Self {
+            prefix: format!("windlass-{instance}"),
+        }
     }
 
     /// The live name: Caddy resolves it, and the container that bears it serves.
@@ -108,8 +110,15 @@ mod tests {
         let mut names = Vec::new();
         for app in ["a", "a-live", "a-d1", "a-any", "net-a"] {
             let app: AppName = app.parse().unwrap();
-            names.extend([naming.live(&app), naming.release(&app, DeployId(1)), naming.fallback(&app)]);
-            names.extend([naming.network(&app), naming.gate(&app, DeployId(1), &"x".parse().unwrap())]);
+            names.extend([
+                naming.live(&app),
+                naming.release(&app, DeployId(1)),
+                naming.fallback(&app),
+            ]);
+            names.extend([
+                naming.network(&app),
+                naming.gate(&app, DeployId(1), &"x".parse().unwrap()),
+            ]);
             names.push(naming.plan(&app, DeployId(1), &"x".parse().unwrap()));
         }
         let all = names.len();

@@ -56,7 +56,11 @@ impl DeployBrief {
 
     /// The instant that counts: its end, or else its beginning.
     pub fn at(&self) -> Timestamp {
-        Timestamp::from_millis(self.finished_at.or(self.started_at).unwrap_or(self.queued_at))
+        Timestamp::from_millis(
+            self.finished_at
+                .or(self.started_at)
+                .unwrap_or(self.queued_at),
+        )
     }
 }
 

@@ -16,8 +16,9 @@ const LETTERS: [(char, u32); 3] = [('g', 30), ('m', 20), ('k', 10)];
 impl FromStr for Bytes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused =
-            || format!("{text:?} is not a size: write a whole number and k, m or g, as in \"512m\"");
+        let refused = || {
+            format!("{text:?} is not a size: write a whole number and k, m or g, as in \"512m\"")
+        };
         let last = text.chars().last().map(|c| c.to_ascii_lowercase());
         let unit = LETTERS.iter().find(|(letter, _)| Some(*letter) == last);
         let (_, shift) = unit.ok_or_else(refused)?;
@@ -28,7 +29,9 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = LETTERS.iter().find(|(_, shift)| self.0 > 0 && self.0.trailing_zeros() >= *shift);
+        let whole = LETTERS
+            .iter()
+            .find(|(_, shift)| self.0 > 0 && self.0.trailing_zeros() >= *shift);
         let (letter, shift) = whole.unwrap_or(&LETTERS[2]);
         write!(f, "{}{letter}", self.0 >> shift)
     }
@@ -76,13 +79,38 @@ mod tests {
         }
         assert_eq!("2048m".parse::<Bytes>().unwrap().to_string(), "2g");
         for text in ["", "m", "12", "1.5g", "99999999999g", "512µ"] {
-            assert!(text.parse::<Bytes>().unwrap_err().contains("512m"), "{text}");
+            assert!(
+                text.parse::<Bytes>().unwrap_err().contains("512m"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn sizes_have_one_decimal_below_ten() {
-        let shown = [0, 1023, 1024, 1536, 10_700, 1 << 20, (5 << 30) + (1 << 29), u64::MAX].map(show);
-        assert_eq!(shown, ["0 B", "1023 B", "1 KiB", "1.5 KiB", "10 KiB", "1 MiB", "5.5 GiB", "16383 PiB"]);
+        let shown = [
+            0,
+            1023,
+            1024,
+            1536,
+            10_700,
+            1 << 20,
+            (5 << 30) + (1 << 29),
+            u64::MAX,
+        ]
+        .map(show);
+        assert_eq!(
+            shown,
+            [
+                "0 B",
+                "1023 B",
+                "1 KiB",
+                "1.5 KiB",
+                "10 KiB",
+                "1 MiB",
+                "5.5 GiB",
+                "16383 PiB"
+            ]
+        );
     }
 }

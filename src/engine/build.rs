@@ -109,14 +109,21 @@ impl Engine {
             .rm(true)
             .forcerm(true)
             .build();
-        let _session = self.open_session(&spec.session, &spec.secrets).await.map_err(BuildStop::Engine)?;
+        let _session = self
+            .open_session(&spec.session, &spec.secrets)
+            .await
+            .map_err(BuildStop::Engine)?;
         let docker = self.docker.clone().with_timeout(spec.timeout);
-        let mut progress = docker.build_image(options, None, Some(bollard::body_try_stream(context)));
+        let mut progress =
+            docker.build_image(options, None, Some(bollard::body_try_stream(context)));
         let mut steps = Steps::default();
         let (mut failure, mut built, mut empty, mut lost) = (None, None, 0, false);
         while let Some(item) = progress.next().await {
             match item {
-                Ok(BuildInfo { aux: Some(BuildInfoAux::BuildKit(status)), .. }) => {
+                Ok(BuildInfo {
+                    aux: Some(BuildInfoAux::BuildKit(status)),
+                    ..
+                }) => {
                     empty = if is_empty(&status) { empty + 1 } else { 0 };
                     if empty > EMPTY_TRACES {
                         if !std::mem::replace(&mut lost, true) {
@@ -133,11 +140,20 @@ impl Engine {
                     }
                     steps.tell(status, &mut tell);
                 }
-                Ok(BuildInfo { aux: Some(BuildInfoAux::Default(image)), .. }) => built = image.id,
-                Ok(BuildInfo { error_detail: Some(error), .. }) => failure = error.message,
+                Ok(BuildInfo {
+                    aux: Some(BuildInfoAux::Default(image)),
+                    ..
+                }) => built = image.id,
+                Ok(BuildInfo {
+                    error_detail: Some(error),
+                    ..
+                }) => failure = error.message,
                 Ok(_) => {}
                 Err(ApiError::DockerStreamError { error }) => failure = Some(error),
-                Err(ApiError::DockerResponseServerError { status_code, message }) if status_code < 500 => {
+                Err(ApiError::DockerResponseServerError {
+                    status_code,
+                    message,
+                }) if status_code < 500 => {
                     failure = Some(message);
                 }
                 Err(error) => return Err(BuildStop::Engine(self.failed("build the image")(error))),
@@ -148,20 +164,31 @@ impl Engine {
             (None, Some(id)) if lost => self.tag(&id, &spec.image).await.map_err(BuildStop::Engine),
             (None, None) if lost => Err(BuildStop::Failed(LOST.into())),
             (None, Some(_)) => Ok(()),
-            (None, None) => self.expect_image(&spec.image).await.map_err(BuildStop::Engine),
+            (None, None) => self
+                .expect_image(&spec.image)
+                .await
+                .map_err(BuildStop::Engine),
         }
     }
 
     /// For a build that ended without a word of what came out.
     async fn expect_image(&self, image: &str) -> Result<(), EngineError> {
-        let (doing, cause) = ("build the image".into(), "it ended the build without an image".into());
-        self.image(image).await?.map(drop).ok_or(EngineError::Failed { doing, cause })
+        let (doing, cause) = (
+            "build the image".into(),
+            "it ended the build without an image".into(),
+        );
+        self.image(image)
+            .await?
+            .map(drop)
+            .ok_or(EngineError::Failed { doing, cause })
     }
 
     async fn tag(&self, id: &str, image: &str) -> Result<(), EngineError> {
         let (repo, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-        let options =
-            bollard::query_parameters::TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
+        let options = bollard::query_parameters::TagImageOptionsBuilder::default()
+            .repo(repo)
+            .tag(tag)
+            .build();
         let tagged = self.ask(self.docker.tag_image(id, Some(options))).await;
         tagged.map_err(self.failed(format!("tag the image {image}")))
     }
@@ -198,14 +225,23 @@ impl Steps {
             let told = self.0.entry(vertex.digest.clone()).or_default();
             if vertex.started.is_some() && !told.begun {
                 told.begun = true;
-                tell(BuildEvent::Step { step: vertex.digest.clone(), name: vertex.name.clone() });
+                tell(BuildEvent::Step {
+                    step: vertex.digest.clone(),
+                    name: vertex.name.clone(),
+                });
             }
         }
         for log in status.logs {
-            tell(BuildEvent::Output { step: log.vertex, stderr: log.stream == 2, bytes: log.msg.into() });
+            tell(BuildEvent::Output {
+                step: log.vertex,
+                stderr: log.stream == 2,
+                bytes: log.msg.into(),
+            });
         }
         for warning in status.warnings {
-            tell(BuildEvent::Warning(String::from_utf8_lossy(&warning.short).into_owned()));
+            tell(BuildEvent::Warning(
+                String::from_utf8_lossy(&warning.short).into_owned(),
+            ));
         }
         for vertex in status.vertexes {
             let told = self.0.entry(vertex.digest.clone()).or_default();
@@ -227,5 +263,11 @@ fn done(vertex: Vertex) -> BuildEvent {
         _ => Duration::ZERO,
     };
     let error = (!vertex.error.is_empty()).then_some(vertex.error);
-    BuildEvent::Done { step: vertex.digest, name: vertex.name, cached: vertex.cached, took, error }
+    BuildEvent::Done {
+        step: vertex.digest,
+        name: vertex.name,
+        cached: vertex.cached,
+        took,
+        error,
+    }
 }

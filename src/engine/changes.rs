@@ -43,13 +43,28 @@ pub enum Now {
 impl Engine {
     /// Changes since `since`, as they happen, whoever made them. Ends with an error when the engine
     /// goes away. The engine remembers its last 256 events (engine 20.10).
-    pub fn changes(&self, since: Timestamp) -> impl Stream<Item = Result<Change, EngineError>> + use<> {
-        let events = ["create", "start", "die", "destroy", "pause", "unpause", "rename", "disconnect"]
-            .map(str::to_owned);
+    pub fn changes(
+        &self,
+        since: Timestamp,
+    ) -> impl Stream<Item = Result<Change, EngineError>> + use<> {
+        let events = [
+            "create",
+            "start",
+            "die",
+            "destroy",
+            "pause",
+            "unpause",
+            "rename",
+            "disconnect",
+        ]
+        .map(str::to_owned);
         let kinds = ["container", "network"].map(str::to_owned).to_vec();
         let filters = HashMap::from([("event", events.to_vec()), ("type", kinds)]);
         let since = (since.millis() / 1000).to_string();
-        let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
+        let options = EventsOptionsBuilder::default()
+            .since(&since)
+            .filters(&filters)
+            .build();
         let engine = self.clone();
         self.docker.events(Some(options)).filter_map(move |event| {
             let change = match event {
@@ -65,7 +80,10 @@ impl Engine {
         let of = actor.attributes.unwrap_or_default();
         if event.typ == Some(EventMessageTypeEnum::NETWORK) {
             // Networks' events carry no labels; every name of ours contains the installation's mark.
-            return of.get("name").filter(|name| name.contains(&self.instance)).map(|_| Change::Network);
+            return of
+                .get("name")
+                .filter(|name| name.contains(&self.instance))
+                .map(|_| Change::Network);
         }
         let now = match event.action.as_deref() {
             Some("start" | "unpause") => Now::Runs,

@@ -131,13 +131,27 @@ pub struct Engine {
 impl Engine {
     /// A connection over `socket`, whose calls count as hanging after `limit`. Does not fail when the
     /// engine is away: its calls do.
-    pub fn new(socket: &Path, limit: Duration, instance: &str, home: &Path) -> Result<Self, EngineError> {
+    pub fn new(
+        socket: &Path,
+        limit: Duration,
+        instance: &str,
+        home: &Path,
+    ) -> Result<Self, EngineError> {
         let docker = connect(socket, limit);
         let socket = socket.display().to_string();
-        let docker = docker
-            .map_err(|error| EngineError::Unreachable { socket: socket.clone(), cause: error.to_string() })?;
+        let docker = docker.map_err(|error| EngineError::Unreachable {
+            socket: socket.clone(),
+            cause: error.to_string(),
+        })?;
         let (instance, home) = (instance.to_owned(), home.display().to_string());
-        Ok(Self { docker, socket, limit, instance, home, told: Arc::default() })
+        Ok(Self {
+            docker,
+            socket,
+            limit,
+            instance,
+            home,
+            told: Arc::default(),
+        })
     }
 
     /// One call to the engine, within its limit.
@@ -147,11 +161,18 @@ impl Engine {
 
     /// Version and cgroups; also the way to see whether the engine is there.
     pub async fn facts(&self) -> Result<EngineFacts, EngineError> {
-        let info = self.ask(self.docker.info()).await.map_err(self.failed("tell about itself"))?;
-        let version_2 = info.cgroup_version == Some(bollard::models::SystemInfoCgroupVersionEnum::_2);
+        let info = self
+            .ask(self.docker.info())
+            .await
+            .map_err(self.failed("tell about itself"))?;
+        let version_2 =
+            info.cgroup_version == Some(bollard::models::SystemInfoCgroupVersionEnum::_2);
         Ok(EngineFacts {
             version: info.server_version.unwrap_or_default(),
-            cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
+            cgroup_driver: info
+                .cgroup_driver
+                .map(|d| d.to_string())
+                .unwrap_or_default(),
             cgroup_version: if version_2 { 2 } else { 1 },
             root: info.docker_root_dir.unwrap_or_default().into(),
         })
@@ -166,34 +187,60 @@ impl Engine {
         let config = found.config.unwrap_or_default();
         let all = config.exposed_ports.unwrap_or_default();
         let exposed = all.len();
-        let mut ports: Vec<u16> =
-            all.iter().filter_map(|port| port.strip_suffix("/tcp").unwrap_or(port).parse().ok()).collect();
+        let mut ports: Vec<u16> = all
+            .iter()
+            .filter_map(|port| port.strip_suffix("/tcp").unwrap_or(port).parse().ok())
+            .collect();
         ports.sort_unstable();
-        let healthcheck = config.healthcheck.and_then(|check| check.test).and_then(resolve_healthcheck);
-        let (id, size) = (found.id.unwrap_or_default(), found.size.unwrap_or(0).max(0) as u64);
-        Ok(Some(ImageFacts { id, ports, exposed, healthcheck, size }))
+        let healthcheck = config
+            .healthcheck
+            .and_then(|check| check.test)
+            .and_then(resolve_healthcheck);
+        let (id, size) = (
+            found.id.unwrap_or_default(),
+            found.size.unwrap_or(0).max(0) as u64,
+        );
+        Ok(Some(ImageFacts {
+            id,
+            ports,
+            exposed,
+            healthcheck,
+            size,
+        }))
     }
 
     /// Removes an image's name, and the image with it unless something else still uses it.
     pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let options = bollard::query_parameters::RemoveImageOptionsBuilder::default().build();
-        match self.ask(self.docker.remove_image(image, Some(options), None)).await {
+        match self
+            .ask(self.docker.remove_image(image, Some(options), None))
+            .await
+        {
             Err(error) if is_missing(&error) => Ok(()),
-            other => other.map(drop).map_err(self.failed(format!("remove the image {image}"))),
+            other => other
+                .map(drop)
+                .map_err(self.failed(format!("remove the image {image}"))),
         }
     }
 
     /// Images carrying this app's labels, untagged ones too.
     pub async fn images_of(&self, app: &str) -> Result<Vec<ImageNames>, EngineError> {
         let filters = HashMap::from([("label", vec![self.mine(), format!("{APP}={app}")])]);
-        let options =
-            bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
+        let options = bollard::query_parameters::ListImagesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
         let found = self.ask(self.docker.list_images(Some(options))).await;
         let found = found.map_err(self.failed("list images"))?;
         // Old engines call an image without a name `<none>:<none>`.
         let named = |tag: &String| !tag.starts_with("<none>");
         let names = |tags: Vec<String>| tags.into_iter().filter(named).collect();
-        Ok(found.into_iter().map(|image| ImageNames { id: image.id, tags: names(image.repo_tags) }).collect())
+        Ok(found
+            .into_iter()
+            .map(|image| ImageNames {
+                id: image.id,
+                tags: names(image.repo_tags),
+            })
+            .collect())
     }
 
     /// Fetches an image from its registry.
@@ -201,9 +248,14 @@ impl Engine {
         use futures_util::TryStreamExt;
         // Without a tag or digest the engine would fetch every tag there is.
         let last = image.rsplit('/').next().unwrap_or(image);
-        let exact = if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") };
-        let options =
-            bollard::query_parameters::CreateImageOptionsBuilder::default().from_image(&exact).build();
+        let exact = if last.contains([':', '@']) {
+            image.to_owned()
+        } else {
+            format!("{image}:latest")
+        };
+        let options = bollard::query_parameters::CreateImageOptionsBuilder::default()
+            .from_image(&exact)
+            .build();
         let pulled = self.docker.create_image(Some(options), None, None);
         pulled
             .try_for_each(|_| async { Ok(()) })
@@ -214,12 +266,18 @@ impl Engine {
     /// The error for an engine that has said nothing for `limit`.
     pub fn silent(&self, limit: Duration) -> EngineError {
         let cause = format!("it has not answered for {} s", limit.as_secs());
-        EngineError::Unreachable { socket: self.socket.clone(), cause }
+        EngineError::Unreachable {
+            socket: self.socket.clone(),
+            cause,
+        }
     }
 
     fn labels(&self, more: &[(&str, String)]) -> HashMap<String, String> {
         let ours = [(INSTANCE, self.instance.clone()), (HOME, self.home.clone())];
-        ours.iter().chain(more).map(|(k, v)| ((*k).to_owned(), v.clone())).collect()
+        ours.iter()
+            .chain(more)
+            .map(|(k, v)| ((*k).to_owned(), v.clone()))
+            .collect()
     }
 
     fn mine(&self) -> String {
@@ -230,24 +288,38 @@ impl Engine {
     fn failed(&self, doing: impl Into<String>) -> impl FnOnce(ApiError) -> EngineError {
         let (doing, socket) = (doing.into(), self.socket.clone());
         move |error| match error {
-            ApiError::DockerResponseServerError { message, .. } => {
-                EngineError::Failed { doing, cause: message }
-            }
-            ApiError::DockerStreamError { error } => EngineError::Failed { doing, cause: error },
-            ApiError::RequestTimeoutError => {
-                EngineError::Failed { doing, cause: "it did not answer in time".into() }
-            }
-            ApiError::HyperLegacyError { err } if err.is_connect() => {
-                EngineError::Unreachable { socket, cause: root_cause(&err) }
-            }
-            other => EngineError::Failed { doing, cause: root_cause(&other) },
+            ApiError::DockerResponseServerError { message, .. } => EngineError::Failed {
+                doing,
+                cause: message,
+            },
+            ApiError::DockerStreamError { error } => EngineError::Failed {
+                doing,
+                cause: error,
+            },
+            ApiError::RequestTimeoutError => EngineError::Failed {
+                doing,
+                cause: "it did not answer in time".into(),
+            },
+            ApiError::HyperLegacyError { err } if err.is_connect() => EngineError::Unreachable {
+                socket,
+                cause: root_cause(&err),
+            },
+            other => EngineError::Failed {
+                doing,
+                cause: root_cause(&other),
+            },
         }
     }
 }
 
 /// bollard's own limit ends with an answer's head: this one is for all of it.
-async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    tokio::time::timeout(limit, call).await.unwrap_or(Err(ApiError::RequestTimeoutError))
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout(limit, call)
+        .await
+        .unwrap_or(Err(ApiError::RequestTimeoutError))
 }
 
 /// bollard's own way over a unix socket fails where the socket is not there yet; an engine that is
@@ -260,7 +332,12 @@ fn connect(socket: &Path, limit: Duration) -> Result<Docker, ApiError> {
     let path = socket.as_os_str().as_encoded_bytes();
     let path: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
     let (address, seconds) = (format!("unix://{path}"), limit.as_secs().max(1));
-    Docker::connect_with_custom_transport(send, Some(address), seconds, bollard::API_DEFAULT_VERSION)
+    Docker::connect_with_custom_transport(
+        send,
+        Some(address),
+        seconds,
+        bollard::API_DEFAULT_VERSION,
+    )
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use bollard::models::{EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
+use bollard::models::{
+    EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
+};
 use bollard::query_parameters::ListNetworksOptions;
 use ipnet::Ipv4Net;
 
@@ -16,7 +18,9 @@ const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 /// containers would be lost there.
 fn narrow_mtu() -> Option<u32> {
     let routes = std::fs::read_to_string("/proc/net/route").ok()?;
-    let default = routes.lines().find(|line| line.split_whitespace().nth(1) == Some("00000000"))?;
+    let default = routes
+        .lines()
+        .find(|line| line.split_whitespace().nth(1) == Some("00000000"))?;
     let interface = default.split_whitespace().next()?;
     let mtu = std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?;
     mtu.trim().parse().ok().filter(|mtu| *mtu < 1500)
@@ -38,7 +42,10 @@ impl Engine {
             Err(error) => return Err(self.failed(format!("look at the network {name}"))(error)),
         }
         let ipam = subnet.map(|subnet| Ipam {
-            config: Some(vec![IpamConfig { subnet: Some(subnet.to_string()), ..Default::default() }]),
+            config: Some(vec![IpamConfig {
+                subnet: Some(subnet.to_string()),
+                ..Default::default()
+            }]),
             ..Default::default()
         });
         let owner: Vec<(&str, String)> = app.map(|app| (APP, app.to_owned())).into_iter().collect();
@@ -46,34 +53,51 @@ impl Engine {
             name: name.to_owned(),
             driver: Some("bridge".into()),
             ipam,
-            options: narrow_mtu().map(|mtu| HashMap::from([(MTU_OPTION.to_owned(), mtu.to_string())])),
+            options: narrow_mtu()
+                .map(|mtu| HashMap::from([(MTU_OPTION.to_owned(), mtu.to_string())])),
             labels: Some(self.labels(&owner)),
             ..Default::default()
         };
         match self.ask(self.docker.create_network(request)).await {
             Err(error) if status_of(&error) == Some(409) => Ok(()),
-            other => other.map(drop).map_err(self.failed(format!("create the network {name}"))),
+            other => other
+                .map(drop)
+                .map_err(self.failed(format!("create the network {name}"))),
         }
     }
 
     /// Every subnet in use on this engine, by anybody.
     pub async fn subnets(&self) -> Result<Vec<Ipv4Net>, EngineError> {
-        let listed = self.ask(self.docker.list_networks(None::<ListNetworksOptions>)).await;
+        let listed = self
+            .ask(self.docker.list_networks(None::<ListNetworksOptions>))
+            .await;
         let networks = listed.map_err(self.failed("list networks"))?;
-        let configs = networks.into_iter().filter_map(|n| n.ipam?.config).flatten();
-        Ok(configs.filter_map(|config| config.subnet?.parse().ok()).collect())
+        let configs = networks
+            .into_iter()
+            .filter_map(|n| n.ipam?.config)
+            .flatten();
+        Ok(configs
+            .filter_map(|config| config.subnet?.parse().ok())
+            .collect())
     }
 
     /// Connects a running container to one more network; its gateway stays where it is.
     pub async fn connect(&self, network: &str, container: &str) -> Result<(), EngineError> {
         let request = NetworkConnectRequest {
             container: container.to_owned(),
-            endpoint_config: Some(EndpointSettings { gw_priority: Some(-1), ..Default::default() }),
+            endpoint_config: Some(EndpointSettings {
+                gw_priority: Some(-1),
+                ..Default::default()
+            }),
         };
-        match self.ask(self.docker.connect_network(network, request)).await {
+        match self
+            .ask(self.docker.connect_network(network, request))
+            .await
+        {
             // 403 and 409 are "already connected".
             Err(error)
-                if matches!(status_of(&error), Some(403 | 409)) && error.to_string().contains("already") =>
+                if matches!(status_of(&error), Some(403 | 409))
+                    && error.to_string().contains("already") =>
             {
                 Ok(())
             }
@@ -83,10 +107,17 @@ impl Engine {
 
     /// Disconnects a container by force. Only ever Caddy from the network of a destroyed app.
     pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
-        let request =
-            bollard::models::NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
-        match self.ask(self.docker.disconnect_network(network, request)).await {
-            Err(error) if is_missing(&error) || error.to_string().contains("is not connected") => Ok(()),
+        let request = bollard::models::NetworkDisconnectRequest {
+            container: container.to_owned(),
+            force: Some(true),
+        };
+        match self
+            .ask(self.docker.disconnect_network(network, request))
+            .await
+        {
+            Err(error) if is_missing(&error) || error.to_string().contains("is not connected") => {
+                Ok(())
+            }
             other => other.map_err(self.failed(format!("disconnect {container} from {network}"))),
         }
     }
@@ -99,8 +130,14 @@ impl Engine {
             other => other.map_err(self.failed(format!("look at the network {network}")))?,
         };
         let ours = self.running().await?;
-        let names = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.name);
-        Ok(names.filter(|name| !ours.values().any(|own| own == name)).collect())
+        let names = inspected
+            .containers
+            .unwrap_or_default()
+            .into_values()
+            .filter_map(|c| c.name);
+        Ok(names
+            .filter(|name| !ours.values().any(|own| own == name))
+            .collect())
     }
 
     /// The addresses in use on a network now, by anybody; none where there is no such network.
@@ -109,8 +146,14 @@ impl Engine {
             Err(error) if is_missing(&error) => return Ok(Vec::new()),
             other => other.map_err(self.failed(format!("look at the network {network}")))?,
         };
-        let nets = inspected.containers.unwrap_or_default().into_values().filter_map(|c| c.ipv4_address);
-        Ok(nets.filter_map(|net| net.split('/').next()?.parse().ok()).collect())
+        let nets = inspected
+            .containers
+            .unwrap_or_default()
+            .into_values()
+            .filter_map(|c| c.ipv4_address);
+        Ok(nets
+            .filter_map(|net| net.split('/').next()?.parse().ok())
+            .collect())
     }
 
     /// Removes a network.
@@ -124,7 +167,9 @@ impl Engine {
     /// Names of this installation's networks.
     pub async fn networks(&self) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("label".to_owned(), vec![self.mine()])]);
-        let options = ListNetworksOptions { filters: Some(filters) };
+        let options = ListNetworksOptions {
+            filters: Some(filters),
+        };
         let found = self.ask(self.docker.list_networks(Some(options))).await;
         let found = found.map_err(self.failed("list networks"))?;
         Ok(found.into_iter().filter_map(|n| n.name).collect())

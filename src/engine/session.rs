@@ -8,7 +8,9 @@
 use std::path::Path;
 
 use bollard::health::health_server::{Health, HealthServer};
-use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use bollard::health::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
 use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use futures_util::stream::Empty;
@@ -35,7 +37,11 @@ impl Drop for Session {
 
 impl Engine {
     /// Opens the session `id`, in which a build may ask for these secrets.
-    pub(super) async fn open_session(&self, id: &str, secrets: &Environment) -> Result<Session, EngineError> {
+    pub(super) async fn open_session(
+        &self,
+        id: &str,
+        secrets: &Environment,
+    ) -> Result<Session, EngineError> {
         let failed = |error: reqwest::Error| EngineError::Failed {
             doing: "open a session for the build's secrets".into(),
             cause: root_cause(&error),
@@ -46,18 +52,25 @@ impl Engine {
                 .header("Connection", "Upgrade")
                 .header("Upgrade", "h2c")
                 .header("X-Docker-Expose-Session-Uuid", id)
-                .header("X-Docker-Expose-Session-Grpc-Method", "/moby.buildkit.secrets.v1.Secrets/GetSecret");
+                .header(
+                    "X-Docker-Expose-Session-Grpc-Method",
+                    "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+                );
             asked.send().await?.error_for_status()?.upgrade().await
         };
         let opened = tokio::time::timeout(self.limit, opening).await;
-        let connection = opened.map_err(|_| self.silent(self.limit))?.map_err(failed)?;
+        let connection = opened
+            .map_err(|_| self.silent(self.limit))?
+            .map_err(failed)?;
         let routes = Routes::new(HealthServer::new(Alive));
         let routes = routes.add_service(SecretsServer::new(Answers(secrets.clone())));
         Ok(Session(tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new()).http2_only();
             let service = TowerToHyperService::new(routes.prepare());
             // It ends with the build, or the build with it.
-            let _ = server.serve_connection(TokioIo::new(connection), service).await;
+            let _ = server
+                .serve_connection(TokioIo::new(connection), service)
+                .await;
         })))
     }
 }
@@ -72,9 +85,13 @@ impl Secrets for Answers {
     ) -> Result<Response<GetSecretResponse>, Status> {
         let id = &request.get_ref().id;
         let value = self.0.get(id).ok_or_else(|| {
-            Status::not_found(format!("{id} is not among the build.secrets of windlass.toml"))
+            Status::not_found(format!(
+                "{id} is not among the build.secrets of windlass.toml"
+            ))
         })?;
-        Ok(Response::new(GetSecretResponse { data: value.as_bytes().to_vec() }))
+        Ok(Response::new(GetSecretResponse {
+            data: value.as_bytes().to_vec(),
+        }))
     }
 }
 
@@ -83,18 +100,29 @@ struct Alive;
 
 #[tonic::async_trait]
 impl Health for Alive {
-    async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         let serving = bollard::health::health_check_response::ServingStatus::Serving;
-        Ok(Response::new(HealthCheckResponse { status: serving.into() }))
+        Ok(Response::new(HealthCheckResponse {
+            status: serving.into(),
+        }))
     }
 
-    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+    async fn list(
+        &self,
+        _: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
         Err(Status::unimplemented("not asked by engines"))
     }
 
     type WatchStream = Empty<Result<HealthCheckResponse, Status>>;
 
-    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("not asked by engines"))
     }
 }
@@ -119,12 +147,16 @@ mod tests {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.unwrap());
         }
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();
         let mut stream = Some(TokioIo::new(stream));
-        let connect =
-            tower::service_fn(move |_| std::future::ready(stream.take().ok_or("it is the only one")));
-        let channel = Endpoint::from_static("http://session").connect_with_connector(connect).await;
+        let connect = tower::service_fn(move |_| {
+            std::future::ready(stream.take().ok_or("it is the only one"))
+        });
+        let channel = Endpoint::from_static("http://session")
+            .connect_with_connector(connect)
+            .await;
         (String::from_utf8(head).unwrap(), channel.unwrap())
     }
 
@@ -139,14 +171,26 @@ mod tests {
         let session = engine.open_session("build-7", &secrets).await.unwrap();
         let (head, channel) = accepted.await.unwrap();
         let head = head.to_lowercase();
-        assert!(head.starts_with("post /session ") && head.contains("session-uuid: build-7\r\n"), "{head}");
+        assert!(
+            head.starts_with("post /session ") && head.contains("session-uuid: build-7\r\n"),
+            "{head}"
+        );
 
-        let ask = |id: &str| GetSecretRequest { id: id.into(), annotations: Default::default() };
+        let ask = |id: &str| GetSecretRequest {
+            id: id.into(),
+            annotations: Default::default(),
+        };
         let mut client = SecretsClient::new(channel.clone());
         let told = client.get_secret(ask("PIP_TOKEN")).await.unwrap();
         assert_eq!(told.into_inner().data, b"s3cret");
-        assert_eq!(client.get_secret(ask("OTHER")).await.unwrap_err().code(), Code::NotFound);
-        let well = HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+        assert_eq!(
+            client.get_secret(ask("OTHER")).await.unwrap_err().code(),
+            Code::NotFound
+        );
+        let well = HealthClient::new(channel)
+            .check(HealthCheckRequest::default())
+            .await
+            .unwrap();
         assert_eq!(well.into_inner().status, 1);
 
         drop(session);

@@ -47,21 +47,39 @@ impl ImageUsage {
 pub async fn usage(socket: &Path) -> Result<Usage, EngineError> {
     let path = "system/df?verbose=1&type=image&type=build-cache";
     let told: Df = call(socket, reqwest::Method::GET, path, "tell what takes room").await?;
-    let images = told.images.or(told.image_usage.map(|usage| usage.items)).unwrap_or_default();
+    let images = told
+        .images
+        .or(told.image_usage.map(|usage| usage.items))
+        .unwrap_or_default();
     let image = |image: DfImage| {
         let (size, shared) = (image.size.max(0) as u64, image.shared_size.max(0) as u64);
-        ImageUsage { labels: image.labels.unwrap_or_default(), size, own: size.saturating_sub(shared) }
+        ImageUsage {
+            labels: image.labels.unwrap_or_default(),
+            size,
+            own: size.saturating_sub(shared),
+        }
     };
-    let cache = told.build_cache.or(told.build_cache_usage.map(|usage| usage.items)).unwrap_or_default();
-    let own = cache.iter().filter(|record| !record.shared).map(|record| record.size.max(0) as u64);
-    Ok(Usage { images: images.into_iter().map(image).collect(), build_cache: own.sum() })
+    let cache = told
+        .build_cache
+        .or(told.build_cache_usage.map(|usage| usage.items))
+        .unwrap_or_default();
+    let own = cache
+        .iter()
+        .filter(|record| !record.shared)
+        .map(|record| record.size.max(0) as u64);
+    Ok(Usage {
+        images: images.into_iter().map(image).collect(),
+        build_cache: own.sum(),
+    })
 }
 
 impl Engine {
     /// What takes room on the engine: of the images, this installation's.
     pub async fn usage(&self) -> Result<Usage, EngineError> {
         let mut usage = usage(Path::new(&self.socket)).await?;
-        usage.images.retain(|image| image.label(INSTANCE) == Some(&self.instance));
+        usage
+            .images
+            .retain(|image| image.label(INSTANCE) == Some(&self.instance));
         Ok(usage)
     }
 
@@ -70,7 +88,13 @@ impl Engine {
     pub async fn bound_build_cache(&self, bytes: u64) -> Result<u64, EngineError> {
         let path = format!("build/prune?keep-storage={bytes}&reserved-space={bytes}");
         let socket = Path::new(&self.socket);
-        let pruned: Pruned = call(socket, reqwest::Method::POST, &path, "remove old build cache").await?;
+        let pruned: Pruned = call(
+            socket,
+            reqwest::Method::POST,
+            &path,
+            "remove old build cache",
+        )
+        .await?;
         Ok(pruned.space_reclaimed.max(0) as u64)
     }
 }
@@ -131,17 +155,30 @@ async fn call<T: DeserializeOwned>(
     doing: &str,
 ) -> Result<T, EngineError> {
     let failed = |error: reqwest::Error| match error.is_connect() {
-        true => EngineError::Unreachable { socket: socket.display().to_string(), cause: root_cause(&error) },
-        false => EngineError::Failed { doing: doing.to_owned(), cause: root_cause(&error) },
+        true => EngineError::Unreachable {
+            socket: socket.display().to_string(),
+            cause: root_cause(&error),
+        },
+        false => EngineError::Failed {
+            doing: doing.to_owned(),
+            cause: root_cause(&error),
+        },
     };
-    let request = client(socket).map_err(failed)?.request(method, format!("http://docker/{path}"));
+    let request = client(socket)
+        .map_err(failed)?
+        .request(method, format!("http://docker/{path}"));
     let answer = request.timeout(LIMIT).send().await.map_err(failed)?;
     let good = answer.status().is_success();
     let bytes = answer.bytes().await.map_err(failed)?;
-    let unreadable = |cause: String| EngineError::Failed { doing: doing.to_owned(), cause };
+    let unreadable = |cause: String| EngineError::Failed {
+        doing: doing.to_owned(),
+        cause,
+    };
     if !good {
         let said = serde_json::from_slice(&bytes).map(|Refused { message }| message);
-        return Err(unreadable(said.unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned())));
+        return Err(unreadable(
+            said.unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned()),
+        ));
     }
     serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
 }
@@ -150,7 +187,10 @@ async fn call<T: DeserializeOwned>(
 pub(super) fn client(socket: &Path) -> reqwest::Result<reqwest::Client> {
     // A client wants one even though it never speaks TLS here; a server has chosen long before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().unix_socket(socket).tls_certs_only([]).build()
+    reqwest::Client::builder()
+        .unix_socket(socket)
+        .tls_certs_only([])
+        .build()
 }
 
 #[cfg(test)]
@@ -172,10 +212,16 @@ mod tests {
             client.write_all((head + &text).as_bytes()).unwrap();
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let usage = runtime.block_on(usage(&path)).unwrap();
         let asked = engine.join().unwrap();
-        assert!(asked.starts_with("GET /system/df?verbose=1&type=image"), "{asked}");
+        assert!(
+            asked.starts_with("GET /system/df?verbose=1&type=image"),
+            "{asked}"
+        );
         usage
     }
 
@@ -189,7 +235,11 @@ mod tests {
             "Items":[{"ID":"a","Shared":false,"Size":30},{"ID":"b","Shared":true,"Size":500}]}}"#;
         for text in [old, new] {
             let usage = read(text);
-            let images: Vec<_> = usage.images.iter().map(|image| (image.size, image.own)).collect();
+            let images: Vec<_> = usage
+                .images
+                .iter()
+                .map(|image| (image.size, image.own))
+                .collect();
             assert_eq!((images, usage.build_cache), (vec![(100, 40), (7, 7)], 30));
             assert_eq!(usage.images[0].labels["windlass.app"], "shop");
         }

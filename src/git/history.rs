@@ -37,16 +37,31 @@ impl Repositories {
         let named = format!("--max-count={COMMITS}");
         // Git cuts what is long: a message may have megabytes.
         let format = "--format=%H%x00%<(400,trunc)%s%x00%<(400,trunc)%an%x00";
-        let log =
-            ["log", "-z", &named, "--encoding=UTF-8", "--no-show-signature", format, "--end-of-options"];
-        let list = self.read(app, &[&log[..], &[&range]].concat(), commits).await?;
+        let log = [
+            "log",
+            "-z",
+            &named,
+            "--encoding=UTF-8",
+            "--no-show-signature",
+            format,
+            "--end-of-options",
+        ];
+        let list = self
+            .read(app, &[&log[..], &[&range]].concat(), commits)
+            .await?;
         let mut more = 0;
         if list.len() == COMMITS {
             let count = ["rev-list", "--count", &most, "--end-of-options", &range];
-            let counted = self.read(app, &count, async |git| first_number(git).await).await?;
+            let counted = self
+                .read(app, &count, async |git| first_number(git).await)
+                .await?;
             more = counted.saturating_sub(COMMITS as u64);
         }
-        Ok(Commits { list, more, unknown: false })
+        Ok(Commits {
+            list,
+            more,
+            unknown: false,
+        })
     }
 
     /// The files in which two commits differ; a moved one is one that went and one that came.
@@ -58,9 +73,24 @@ impl Repositories {
     ) -> Result<ChangedFiles, GitError> {
         let (from, to) = (from.as_str(), to.as_str());
         // A file of more than a megabyte is not compared line by line.
-        let diff = ["-c", "core.bigFileThreshold=1m", "diff-tree", "-r", "-z", "--numstat", "--no-renames"];
-        let safely = ["--no-ext-diff", "--no-textconv", "--end-of-options", from, to];
-        self.read(app, &[&diff[..], &safely[..]].concat(), files).await
+        let diff = [
+            "-c",
+            "core.bigFileThreshold=1m",
+            "diff-tree",
+            "-r",
+            "-z",
+            "--numstat",
+            "--no-renames",
+        ];
+        let safely = [
+            "--no-ext-diff",
+            "--no-textconv",
+            "--end-of-options",
+            from,
+            to,
+        ];
+        self.read(app, &[&diff[..], &safely[..]].concat(), files)
+            .await
     }
 
     /// Runs git and reads what it prints, in [`PATIENCE`].
@@ -75,7 +105,11 @@ impl Repositories {
         command.args(args);
         quiet(&mut command, &self.path(app));
         let mut command = Command::from(command);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn()?;
         bound(child.id());
         let (Some(stdout), stderr) = (child.stdout.take(), child.stderr.take()) else {
@@ -110,10 +144,22 @@ fn shown(bytes: &[u8]) -> String {
 async fn commits(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<Vec<CommitLine>> {
     let mut all = Vec::new();
     while let Some(id) = field(&mut git).await? {
-        let (Some(subject), Some(author)) = (field(&mut git).await?, field(&mut git).await?) else { break };
-        let Ok(id) = String::from_utf8_lossy(&id).trim().parse() else { break };
-        all.push(CommitLine { id, subject: shown(&subject), author: shown(&author) });
-        if all.len() == COMMITS || field(&mut git).await?.is_none_or(|between| !between.is_empty()) {
+        let (Some(subject), Some(author)) = (field(&mut git).await?, field(&mut git).await?) else {
+            break;
+        };
+        let Ok(id) = String::from_utf8_lossy(&id).trim().parse() else {
+            break;
+        };
+        all.push(CommitLine {
+            id,
+            subject: shown(&subject),
+            author: shown(&author),
+        });
+        if all.len() == COMMITS
+            || field(&mut git)
+                .await?
+                .is_none_or(|between| !between.is_empty())
+        {
             break;
         }
     }
@@ -136,9 +182,15 @@ async fn files(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<Changed
         let Some(path) = parts.next() else { break };
         let lines = lines.0.zip(lines.1);
         let (added, removed) = lines.unwrap_or_default();
-        (all.added, all.removed) = (all.added.saturating_add(added), all.removed.saturating_add(removed));
+        (all.added, all.removed) = (
+            all.added.saturating_add(added),
+            all.removed.saturating_add(removed),
+        );
         if all.first.len() < FILES {
-            all.first.push(ChangedFile { path: shown(path), lines });
+            all.first.push(ChangedFile {
+                path: shown(path),
+                lines,
+            });
         } else {
             all.more += 1;
         }
@@ -149,7 +201,9 @@ async fn files(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<Changed
 
 /// Git ends only when all it prints is read.
 async fn drain(mut git: impl AsyncRead + Unpin) -> std::io::Result<()> {
-    tokio::io::copy(&mut git, &mut tokio::io::sink()).await.map(drop)
+    tokio::io::copy(&mut git, &mut tokio::io::sink())
+        .await
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -167,7 +221,11 @@ mod tests {
     }
 
     fn subjects(commits: &Commits) -> Vec<&str> {
-        commits.list.iter().map(|commit| commit.subject.as_str()).collect()
+        commits
+            .list
+            .iter()
+            .map(|commit| commit.subject.as_str())
+            .collect()
     }
 
     #[tokio::test]
@@ -182,16 +240,29 @@ mod tests {
         commit(&work, &repos, &app, "Second").await;
         let third = commit(&work, &repos, &app, "Third").await;
 
-        let come = repos.commits_between(&app, Some(&first), &third).await.unwrap();
+        let come = repos
+            .commits_between(&app, Some(&first), &third)
+            .await
+            .unwrap();
         assert_eq!((subjects(&come), come.more), (vec!["Third", "Second"], 0));
-        assert_eq!((come.list[0].author.as_str(), &come.list[0].id), ("Ada", &third));
-        let go = repos.commits_between(&app, Some(&third), &first).await.unwrap();
+        assert_eq!(
+            (come.list[0].author.as_str(), &come.list[0].id),
+            ("Ada", &third)
+        );
+        let go = repos
+            .commits_between(&app, Some(&third), &first)
+            .await
+            .unwrap();
         assert_eq!(go, Commits::default());
         let all = repos.commits_between(&app, None, &third).await.unwrap();
         assert_eq!(subjects(&all), ["Third", "Second", "First"]);
 
         let files = repos.files_between(&app, &first, &third).await.unwrap();
-        let told: Vec<_> = files.first.iter().map(|file| (file.path.as_str(), file.lines)).collect();
+        let told: Vec<_> = files
+            .first
+            .iter()
+            .map(|file| (file.path.as_str(), file.lines))
+            .collect();
         let expected = [
             ("a.txt", Some((2, 1))),
             ("b/c.bin", None),
@@ -200,7 +271,10 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!((files.more, files.added, files.removed), (0, 3, 2));
-        assert_eq!(repos.files_between(&app, &third, &third).await.unwrap(), ChangedFiles::default());
+        assert_eq!(
+            repos.files_between(&app, &third, &third).await.unwrap(),
+            ChangedFiles::default()
+        );
     }
 
     #[tokio::test]
@@ -222,11 +296,20 @@ mod tests {
             run(&work, &[&who[..], &empty[..]].concat()).await.unwrap();
         }
         let last = commit(&work, &repos, &app, "Last").await;
-        let come = repos.commits_between(&app, Some(&first), &last).await.unwrap();
-        assert_eq!((come.list.len(), come.more, subjects(&come)[0]), (COMMITS, 4, "Last"));
+        let come = repos
+            .commits_between(&app, Some(&first), &last)
+            .await
+            .unwrap();
+        assert_eq!(
+            (come.list.len(), come.more, subjects(&come)[0]),
+            (COMMITS, 4, "Last")
+        );
         let files = repos.files_between(&app, &first, &last).await.unwrap();
         let sum = (0..COMMITS as u64 + 5).sum::<u64>() + COMMITS as u64 + 60;
-        assert_eq!((files.first.len(), files.more, files.added), (FILES, 65, sum));
+        assert_eq!(
+            (files.first.len(), files.more, files.added),
+            (FILES, 65, sum)
+        );
     }
 
     #[tokio::test]
@@ -239,12 +322,25 @@ mod tests {
         write(&work, "huge", vec![b'\n'; 3 << 20]);
         let long = format!("{}\u{202e}<script>\u{1b}]0;x\u{7}", "long ".repeat(200_000));
         std::fs::write(work.join("../message"), &long).unwrap();
-        let who = ["-c", "user.name=A\u{2066}da <b>", "-c", "user.email=ada@example.com"];
+        let who = [
+            "-c",
+            "user.name=A\u{2066}da <b>",
+            "-c",
+            "user.email=ada@example.com",
+        ];
         run(&work, &["add", "-A"]).await.unwrap();
-        run(&work, &[&who[..], &["commit", "-q", "-F", "../message"]].concat()).await.unwrap();
+        run(
+            &work,
+            &[&who[..], &["commit", "-q", "-F", "../message"]].concat(),
+        )
+        .await
+        .unwrap();
         let strange = commit(&work, &repos, &app, "\u{1b}[31m--format=%H --output=/tmp/x").await;
 
-        let come = repos.commits_between(&app, Some(&first), &strange).await.unwrap();
+        let come = repos
+            .commits_between(&app, Some(&first), &strange)
+            .await
+            .unwrap();
         assert_eq!(subjects(&come)[0], "[31m--format=%H --output=/tmp/x");
         assert_eq!(come.list[1].subject.chars().count(), LONGEST);
         assert!(come.list[1].author.starts_with("Ada"), "{come:?}");
@@ -254,11 +350,26 @@ mod tests {
         assert_eq!(files.first[2].lines, None, "too large to be compared");
 
         // Histories that have nothing in common, and a commit that is not there.
-        run(&work, &["checkout", "-q", "--orphan", "other"]).await.unwrap();
+        run(&work, &["checkout", "-q", "--orphan", "other"])
+            .await
+            .unwrap();
         let other = commit(&work, &repos, &app, "Other").await;
-        assert_eq!(subjects(&repos.commits_between(&app, Some(&strange), &other).await.unwrap()), ["Other"]);
+        assert_eq!(
+            subjects(
+                &repos
+                    .commits_between(&app, Some(&strange), &other)
+                    .await
+                    .unwrap()
+            ),
+            ["Other"]
+        );
         let gone: CommitId = "1".repeat(40).parse().unwrap();
-        assert!(repos.commits_between(&app, Some(&gone), &other).await.is_err());
+        assert!(
+            repos
+                .commits_between(&app, Some(&gone), &other)
+                .await
+                .is_err()
+        );
         assert!(repos.files_between(&app, &gone, &other).await.is_err());
     }
 }

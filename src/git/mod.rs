@@ -38,8 +38,14 @@ pub enum GitError {
 /// Every repository's hooks: file and whole text. Git runs them in the repository's folder; what they
 /// need to know they read from where they stand.
 const HOOKS: [(&str, &str); 2] = [
-    ("hooks/pre-receive", "#!/bin/sh\nexec ../../run/windlass hook pre-receive\n"),
-    ("hooks/post-receive", "#!/bin/sh\nexec ../../run/windlass hook post-receive\n"),
+    (
+        "hooks/pre-receive",
+        "#!/bin/sh\nexec ../../run/windlass hook pre-receive\n",
+    ),
+    (
+        "hooks/post-receive",
+        "#!/bin/sh\nexec ../../run/windlass hook post-receive\n",
+    ),
 ];
 
 /// The file with every repository's settings, which its own `config` includes.
@@ -69,7 +75,14 @@ const MOST_PRINTED: u64 = 4 << 20;
 
 /// Objects are copied as they lie, large ones without being held in memory: 400 MB of large files take
 /// 100 MB of it and 18 seconds, where git by itself looks for similar ones with 890 MB and 50 seconds.
-const SPARING: [&str; 6] = ["-c", "core.bigFileThreshold=1m", "-c", "pack.window=0", "-c", "pack.threads=1"];
+const SPARING: [&str; 6] = [
+    "-c",
+    "core.bigFileThreshold=1m",
+    "-c",
+    "pack.window=0",
+    "-c",
+    "pack.threads=1",
+];
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
 
@@ -106,7 +119,11 @@ pub struct Repositories {
 impl Repositories {
     /// Repositories below `dir`, whose pushes deploy from `branch` and have at most `max_push` bytes.
     pub fn new(dir: PathBuf, branch: &str, max_push: u64) -> Self {
-        Self { dir, branch: format!("refs/heads/{branch}"), settings: settings(max_push) }
+        Self {
+            dir,
+            branch: format!("refs/heads/{branch}"),
+            settings: settings(max_push),
+        }
     }
 
     /// Where an app's repository lies: what `git remote add` takes on this machine.
@@ -131,7 +148,16 @@ impl Repositories {
         let target = path.display().to_string();
         run(
             &self.dir,
-            &["init", "--quiet", "--bare", "--template=", "--initial-branch", branch, "--", &target],
+            &[
+                "init",
+                "--quiet",
+                "--bare",
+                "--template=",
+                "--initial-branch",
+                branch,
+                "--",
+                &target,
+            ],
         )
         .await?;
         run(&path, &["config", "include.path", SETTINGS]).await?;
@@ -168,8 +194,17 @@ impl Repositories {
             return Err(unknown());
         }
         let spec = format!("{name}^{{commit}}");
-        let found =
-            run(&self.path(app), &["rev-parse", "--verify", "--quiet", "--end-of-options", &spec]).await;
+        let found = run(
+            &self.path(app),
+            &[
+                "rev-parse",
+                "--verify",
+                "--quiet",
+                "--end-of-options",
+                &spec,
+            ],
+        )
+        .await;
         match found {
             Ok(id) => id.trim().parse().map_err(|_| unknown()),
             Err(GitError::Failed(..)) => Err(unknown()),
@@ -180,10 +215,20 @@ impl Repositories {
     /// What people see of a commit.
     pub async fn describe(&self, app: &AppName, commit: &CommitId) -> Result<CommitInfo, GitError> {
         let format = "--format=%s%x00%an";
-        let text = run(&self.path(app), &["log", "-1", format, "--end-of-options", commit.as_str()]).await?;
-        let (subject, author) = text.trim_end_matches('\n').split_once('\0').unwrap_or((&text, ""));
+        let text = run(
+            &self.path(app),
+            &["log", "-1", format, "--end-of-options", commit.as_str()],
+        )
+        .await?;
+        let (subject, author) = text
+            .trim_end_matches('\n')
+            .split_once('\0')
+            .unwrap_or((&text, ""));
         let shown = |s: &str| crate::domain::printable(s, 200);
-        Ok(CommitInfo { subject: shown(subject), author: shown(author) })
+        Ok(CommitInfo {
+            subject: shown(subject),
+            author: shown(author),
+        })
     }
 
     /// What the deploy branch names.
@@ -217,15 +262,32 @@ impl Repositories {
     }
 
     /// Keeps a deploy's commit reachable, whatever becomes of the branch.
-    pub async fn keep(&self, app: &AppName, deploy: DeployId, commit: &CommitId) -> Result<(), GitError> {
+    pub async fn keep(
+        &self,
+        app: &AppName,
+        deploy: DeployId,
+        commit: &CommitId,
+    ) -> Result<(), GitError> {
         let name = format!("refs/deploys/{deploy}");
-        run(&self.path(app), &["update-ref", &name, commit.as_str()]).await.map(drop)
+        run(&self.path(app), &["update-ref", &name, commit.as_str()])
+            .await
+            .map(drop)
     }
 
     /// Lets go of what [`Repositories::keep`] kept for these deploys: git may then remove their commits.
     pub async fn forget(&self, app: &AppName, deploys: &[DeployId]) -> Result<(), GitError> {
-        let commands: String = deploys.iter().map(|id| format!("delete refs/deploys/{id}\n")).collect();
-        git(&self.path(app), &["update-ref", "--stdin"], commands.as_bytes(), Stdio::piped()).await.map(drop)
+        let commands: String = deploys
+            .iter()
+            .map(|id| format!("delete refs/deploys/{id}\n"))
+            .collect();
+        git(
+            &self.path(app),
+            &["update-ref", "--stdin"],
+            commands.as_bytes(),
+            Stdio::piped(),
+        )
+        .await
+        .map(drop)
     }
 
     /// What lies at `path` in a commit.
@@ -237,8 +299,19 @@ impl Repositories {
     ) -> Result<Option<TreeEntry>, GitError> {
         let path = path.trim_end_matches('/');
         let repo = self.path(app);
-        let listed =
-            run(&repo, &["--literal-pathspecs", "ls-tree", "-l", "-z", commit.as_str(), "--", path]).await?;
+        let listed = run(
+            &repo,
+            &[
+                "--literal-pathspecs",
+                "ls-tree",
+                "-l",
+                "-z",
+                commit.as_str(),
+                "--",
+                path,
+            ],
+        )
+        .await?;
         Ok(listed.split('\0').find_map(parse_entry))
     }
 
@@ -250,7 +323,9 @@ impl Repositories {
         path: &str,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, GitError> {
-        let Some(TreeEntry::File(size)) = self.entry(app, commit, path).await? else { return Ok(None) };
+        let Some(TreeEntry::File(size)) = self.entry(app, commit, path).await? else {
+            return Ok(None);
+        };
         if size > limit {
             let what = format!("{path} has {size} bytes; at most {limit} are read");
             return Err(GitError::Failed("cat-file".into(), what));
@@ -269,9 +344,19 @@ impl Repositories {
         context: &str,
     ) -> Result<std::process::Child, GitError> {
         let mut command = std::process::Command::new("git");
-        command.args(["-c", "tar.umask=0022", "archive", "--format=tar", &subtree(commit, context)]);
+        command.args([
+            "-c",
+            "tar.umask=0022",
+            "archive",
+            "--format=tar",
+            &subtree(commit, context),
+        ]);
         quiet(&mut command, &self.path(app));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
         bound(Some(child.id()));
         Ok(child)
     }
@@ -280,11 +365,21 @@ impl Repositories {
     /// Pushes may go on meanwhile. False, and nothing written, when the repository is empty.
     pub async fn bundle(&self, app: &AppName, into: File) -> Result<bool, GitError> {
         let path = self.path(app);
-        if git(&path, &["for-each-ref", "--count=1"], &[], Stdio::piped()).await?.is_empty() {
+        if git(&path, &["for-each-ref", "--count=1"], &[], Stdio::piped())
+            .await?
+            .is_empty()
+        {
             return Ok(false);
         }
         let bundle = ["bundle", "create", "--quiet", "-", "--all"];
-        git(&path, &[&SPARING[..], &bundle[..]].concat(), &[], into.into()).await.map(|_| true)
+        git(
+            &path,
+            &[&SPARING[..], &bundle[..]].concat(),
+            &[],
+            into.into(),
+        )
+        .await
+        .map(|_| true)
     }
 
     /// Makes an app's repository with everything that [`Repositories::bundle`] wrote. Whatever is
@@ -292,9 +387,20 @@ impl Repositories {
     pub async fn unbundle(&self, app: &AppName, bundle: &Path) -> Result<(), GitError> {
         self.create(app).await?;
         let bundle = bundle.display().to_string();
-        let accepted = ["-c", "fetch.fsckObjects=false", "fetch", "--quiet", "--no-write-fetch-head"];
+        let accepted = [
+            "-c",
+            "fetch.fsckObjects=false",
+            "fetch",
+            "--quiet",
+            "--no-write-fetch-head",
+        ];
         let refs = ["--no-tags", "--", &bundle, "+refs/*:refs/*"];
-        run(&self.path(app), &[&SPARING[..], &accepted[..], &refs[..]].concat()).await.map(drop)
+        run(
+            &self.path(app),
+            &[&SPARING[..], &accepted[..], &refs[..]].concat(),
+        )
+        .await
+        .map(drop)
     }
 }
 
@@ -308,7 +414,12 @@ fn subtree(commit: &CommitId, context: &str) -> String {
 
 fn parse_entry(line: &str) -> Option<TreeEntry> {
     let mut fields = line.split('\t').next()?.split_whitespace();
-    let (mode, _kind, _id, size) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let (mode, _kind, _id, size) = (
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+    );
     match mode {
         "040000" => Some(TreeEntry::Folder),
         "120000" => Some(TreeEntry::Symlink),
@@ -331,9 +442,17 @@ async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<V
     let mut command = std::process::Command::new("git");
     command.args(args);
     quiet(&mut command, dir);
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
     let mut command = Command::from(command);
-    command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn()?;
     // What moves a whole repository spares by itself, and may need what that is worth.
     if !args.starts_with(&SPARING) {
@@ -344,19 +463,29 @@ async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<V
         stdin.write_all(input).await?;
     }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (printed, said, status) = tokio::try_join!(beginning(stdout), beginning(stderr), child.wait())?;
+    let (printed, said, status) =
+        tokio::try_join!(beginning(stdout), beginning(stderr), child.wait())?;
     if status.success() {
         return Ok(printed);
     }
-    let subcommand = args.iter().find(|arg| !arg.starts_with('-') && !arg.contains('=')).unwrap_or(&"");
-    Err(GitError::Failed((*subcommand).to_owned(), String::from_utf8_lossy(&said).trim().to_owned()))
+    let subcommand = args
+        .iter()
+        .find(|arg| !arg.starts_with('-') && !arg.contains('='))
+        .unwrap_or(&"");
+    Err(GitError::Failed(
+        (*subcommand).to_owned(),
+        String::from_utf8_lossy(&said).trim().to_owned(),
+    ))
 }
 
 /// What git prints, [`MOST_PRINTED`] bytes of it; the rest is read and dropped.
 async fn beginning(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let mut read = Vec::new();
     if let Some(mut from) = from {
-        (&mut from).take(MOST_PRINTED).read_to_end(&mut read).await?;
+        (&mut from)
+            .take(MOST_PRINTED)
+            .read_to_end(&mut read)
+            .await?;
         tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
     }
     Ok(read)
@@ -366,7 +495,10 @@ async fn beginning(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<
 /// 2 GB of it. Where the kernel will not, it has what there is.
 pub fn bound(pid: Option<u32>) {
     let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
-    let limit = Rlimit { current: Some(MOST_MEMORY), maximum: Some(MOST_MEMORY) };
+    let limit = Rlimit {
+        current: Some(MOST_MEMORY),
+        maximum: Some(MOST_MEMORY),
+    };
     let _ = pid.map(|pid| prlimit(Some(pid), Resource::Data, limit));
 }
 
@@ -407,13 +539,30 @@ mod tests {
         (dir, repos, app, work)
     }
 
-    pub(super) async fn commit(work: &Path, repos: &Repositories, app: &AppName, subject: &str) -> CommitId {
+    pub(super) async fn commit(
+        work: &Path,
+        repos: &Repositories,
+        app: &AppName,
+        subject: &str,
+    ) -> CommitId {
         let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
         run(work, &["add", "-A"]).await.unwrap();
-        run(work, &[&who[..], &["commit", "-q", "--allow-empty", "-m", subject]].concat()).await.unwrap();
+        run(
+            work,
+            &[&who[..], &["commit", "-q", "--allow-empty", "-m", subject]].concat(),
+        )
+        .await
+        .unwrap();
         let remote = repos.path(app).display().to_string();
-        run(work, &["push", "-q", "-f", &remote, "HEAD:refs/heads/main"]).await.unwrap();
-        run(work, &["rev-parse", "HEAD"]).await.unwrap().trim().parse().unwrap()
+        run(work, &["push", "-q", "-f", &remote, "HEAD:refs/heads/main"])
+            .await
+            .unwrap();
+        run(work, &["rev-parse", "HEAD"])
+            .await
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -422,9 +571,22 @@ mod tests {
         assert_eq!(repos.branch(&app).await.unwrap(), None);
         let first = commit(&work, &repos, &app, "First").await;
         let second = commit(&work, &repos, &app, "Second \u{1b}[31m").await;
-        assert_eq!(repos.describe(&app, &second).await.unwrap().subject, "Second [31m");
-        assert!(!repos.move_branch(&app, Some(&first), Some(&first)).await.unwrap());
-        assert!(repos.move_branch(&app, Some(&second), Some(&first)).await.unwrap());
+        assert_eq!(
+            repos.describe(&app, &second).await.unwrap().subject,
+            "Second [31m"
+        );
+        assert!(
+            !repos
+                .move_branch(&app, Some(&first), Some(&first))
+                .await
+                .unwrap()
+        );
+        assert!(
+            repos
+                .move_branch(&app, Some(&second), Some(&first))
+                .await
+                .unwrap()
+        );
         assert_eq!(repos.branch(&app).await.unwrap(), Some(first.clone()));
         assert!(repos.move_branch(&app, Some(&first), None).await.unwrap());
         assert_eq!(repos.branch(&app).await.unwrap(), None);
@@ -438,11 +600,25 @@ mod tests {
         let mut commits = Vec::new();
         for number in 1..=3 {
             let message = format!("Number {number}");
-            run(&work, &["checkout", "-q", "--orphan", &message.replace(' ', "")]).await.unwrap();
+            run(
+                &work,
+                &["checkout", "-q", "--orphan", &message.replace(' ', "")],
+            )
+            .await
+            .unwrap();
             commits.push(commit(&work, &repos, &app, &message).await);
-            repos.keep(&app, DeployId(number), &commits[number as usize - 1]).await.unwrap();
+            repos
+                .keep(&app, DeployId(number), &commits[number as usize - 1])
+                .await
+                .unwrap();
         }
-        let collect = ["-c", "gc.reflogExpireUnreachable=now", "gc", "--quiet", "--prune=now"];
+        let collect = [
+            "-c",
+            "gc.reflogExpireUnreachable=now",
+            "gc",
+            "--quiet",
+            "--prune=now",
+        ];
         let there = async || {
             run(&repos.path(&app), &collect).await.unwrap();
             let mut there = Vec::new();
@@ -452,8 +628,15 @@ mod tests {
             there
         };
         assert_eq!(there().await, [true, true, true]);
-        repos.forget(&app, &[DeployId(1), DeployId(3), DeployId(7)]).await.unwrap();
-        assert_eq!(there().await, [false, true, true], "the branch still names the third");
+        repos
+            .forget(&app, &[DeployId(1), DeployId(3), DeployId(7)])
+            .await
+            .unwrap();
+        assert_eq!(
+            there().await,
+            [false, true, true],
+            "the branch still names the third"
+        );
         repos.forget(&app, &[DeployId(1)]).await.unwrap();
     }
 
@@ -464,8 +647,12 @@ mod tests {
         assert!(!repos.is_up_to_date(&path), "without its hooks");
         // As an earlier version made it.
         std::fs::remove_file(path.join(SETTINGS)).unwrap();
-        run(&path, &["config", "--unset", "include.path"]).await.unwrap();
-        run(&path, &["config", "transfer.fsckObjects", "false"]).await.unwrap();
+        run(&path, &["config", "--unset", "include.path"])
+            .await
+            .unwrap();
+        run(&path, &["config", "transfer.fsckObjects", "false"])
+            .await
+            .unwrap();
         repos.create(&app).await.unwrap();
         repos.create(&app).await.unwrap();
         assert!(repos.is_up_to_date(&path));
@@ -481,20 +668,41 @@ mod tests {
             ("core.fsync", "committed,reference"),
             ("core.logAllRefUpdates", "true"),
         ] {
-            assert_eq!(run(&path, &["config", "--get", key]).await.unwrap().trim(), value, "{key}");
+            assert_eq!(
+                run(&path, &["config", "--get", key]).await.unwrap().trim(),
+                value,
+                "{key}"
+            );
         }
-        assert_eq!(run(&path, &["config", "--get-all", "include.path"]).await.unwrap(), "windlass.config\n");
+        assert_eq!(
+            run(&path, &["config", "--get-all", "include.path"])
+                .await
+                .unwrap(),
+            "windlass.config\n"
+        );
     }
 
     #[tokio::test]
     async fn hostile_names_resolve_to_nothing() {
         let (_dir, repos, app, work) = scratch().await;
         commit(&work, &repos, &app, "First").await;
-        for name in
-            ["--help", "-x", "main; id", "$(id)", "", "main..main", "../../etc", "@{-1}", "\n", "main\0"]
-        {
+        for name in [
+            "--help",
+            "-x",
+            "main; id",
+            "$(id)",
+            "",
+            "main..main",
+            "../../etc",
+            "@{-1}",
+            "\n",
+            "main\0",
+        ] {
             let found = repos.resolve(&app, name).await;
-            assert!(matches!(found, Err(GitError::NoCommit(_))), "{name:?}: {found:?}");
+            assert!(
+                matches!(found, Err(GitError::NoCommit(_))),
+                "{name:?}: {found:?}"
+            );
         }
     }
 
@@ -505,11 +713,27 @@ mod tests {
         std::fs::write(work.join("sub/a*b"), "text").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", work.join("link")).unwrap();
         let id = commit(&work, &repos, &app, "Files").await;
-        assert_eq!(repos.entry(&app, &id, "sub/a*b").await.unwrap(), Some(TreeEntry::File(4)));
-        assert_eq!(repos.entry(&app, &id, "sub/").await.unwrap(), Some(TreeEntry::Folder));
-        assert_eq!(repos.entry(&app, &id, "link").await.unwrap(), Some(TreeEntry::Symlink));
+        assert_eq!(
+            repos.entry(&app, &id, "sub/a*b").await.unwrap(),
+            Some(TreeEntry::File(4))
+        );
+        assert_eq!(
+            repos.entry(&app, &id, "sub/").await.unwrap(),
+            Some(TreeEntry::Folder)
+        );
+        assert_eq!(
+            repos.entry(&app, &id, "link").await.unwrap(),
+            Some(TreeEntry::Symlink)
+        );
         assert_eq!(repos.entry(&app, &id, "s*").await.unwrap(), None);
-        assert_eq!(repos.file(&app, &id, "sub/a*b", 10).await.unwrap().as_deref(), Some(&b"text"[..]));
+        assert_eq!(
+            repos
+                .file(&app, &id, "sub/a*b", 10)
+                .await
+                .unwrap()
+                .as_deref(),
+            Some(&b"text"[..])
+        );
         assert_eq!(repos.file(&app, &id, "link", 10).await.unwrap(), None);
         assert!(repos.file(&app, &id, "sub/a*b", 3).await.is_err());
     }
@@ -518,10 +742,14 @@ mod tests {
     async fn a_tree_is_counted_up_to_where_it_is_too_much() {
         let (_dir, repos, app, work) = scratch().await;
         // Ten folders in ten folders, eight deep, of a few objects: 10^9 paths.
-        let text = run(&work, &["hash-object", "-w", "--", "/dev/null"]).await.unwrap();
+        let text = run(&work, &["hash-object", "-w", "--", "/dev/null"])
+            .await
+            .unwrap();
         let mut tree = mktree(&work, &format!("100644 blob {}\tfile\n", text.trim())).await;
         for _ in 0..8 {
-            let ten: String = (0..10).map(|n| format!("040000 tree {tree}\t{n}\n")).collect();
+            let ten: String = (0..10)
+                .map(|n| format!("040000 tree {tree}\t{n}\n"))
+                .collect();
             tree = mktree(&work, &ten).await;
         }
         let module = format!(
@@ -531,21 +759,53 @@ mod tests {
         );
         let tree = mktree(&work, &module).await;
         let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
-        let id = run(&work, &[&who[..], &["commit-tree", "-m", "bomb", &tree]].concat()).await.unwrap();
+        let id = run(
+            &work,
+            &[&who[..], &["commit-tree", "-m", "bomb", &tree]].concat(),
+        )
+        .await
+        .unwrap();
         let remote = repos.path(&app).display().to_string();
-        run(&work, &["push", "-q", &remote, &format!("{}:refs/heads/main", id.trim())]).await.unwrap();
+        run(
+            &work,
+            &[
+                "push",
+                "-q",
+                &remote,
+                &format!("{}:refs/heads/main", id.trim()),
+            ],
+        )
+        .await
+        .unwrap();
         let id: CommitId = id.trim().parse().unwrap();
 
-        let limits = Limits { entries: 5000, bytes: 10 };
+        let limits = Limits {
+            entries: 5000,
+            bytes: 10,
+        };
         let whole = repos.survey(&app, &id, ".", limits).await.unwrap();
         assert_eq!(whole, Err(TooMuch::Entries(5000)));
-        let leaf = repos.survey(&app, &id, "bomb/0/0/0/0/0/0", limits).await.unwrap().unwrap();
+        let leaf = repos
+            .survey(&app, &id, "bomb/0/0/0/0/0/0", limits)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((leaf.entries, leaf.bytes), (10 + 100 + 100, 0));
-        assert!(matches!(repos.survey(&app, &id, "gone", limits).await, Err(GitError::Failed(..))));
+        assert!(matches!(
+            repos.survey(&app, &id, "gone", limits).await,
+            Err(GitError::Failed(..))
+        ));
     }
 
     async fn mktree(work: &Path, entries: &str) -> String {
-        let made = git(work, &["mktree", "--missing"], entries.as_bytes(), Stdio::piped()).await.unwrap();
+        let made = git(
+            work,
+            &["mktree", "--missing"],
+            entries.as_bytes(),
+            Stdio::piped(),
+        )
+        .await
+        .unwrap();
         String::from_utf8(made).unwrap().trim().to_owned()
     }
 
@@ -558,29 +818,76 @@ mod tests {
         archive.kill().unwrap();
         archive.wait().unwrap();
         let limits = limits.unwrap();
-        let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
-        assert_eq!(data.split_whitespace().nth(3), Some(MOST_MEMORY.to_string().as_str()));
+        let data = limits
+            .lines()
+            .find(|line| line.starts_with("Max data size"))
+            .unwrap();
+        assert_eq!(
+            data.split_whitespace().nth(3),
+            Some(MOST_MEMORY.to_string().as_str())
+        );
     }
 
     #[tokio::test]
     async fn a_commit_is_what_its_id_says_and_its_words_are_short() {
         let (_dir, repos, app, work) = scratch().await;
-        let long = format!("{} \u{202e}\u{1b}]0;x\u{7}<b>\u{200b}", "long ".repeat(100_000));
+        let long = format!(
+            "{} \u{202e}\u{1b}]0;x\u{7}<b>\u{200b}",
+            "long ".repeat(100_000)
+        );
         std::fs::write(work.join("message"), &long).unwrap();
         let first = commit(&work, &repos, &app, "First").await;
-        let who = ["-c", "user.name=A\u{2066}da", "-c", "user.email=ada@example.com"];
-        run(&work, &[&who[..], &["commit", "-q", "--allow-empty", "-F", "message"]].concat()).await.unwrap();
+        let who = [
+            "-c",
+            "user.name=A\u{2066}da",
+            "-c",
+            "user.email=ada@example.com",
+        ];
+        run(
+            &work,
+            &[
+                &who[..],
+                &["commit", "-q", "--allow-empty", "-F", "message"],
+            ]
+            .concat(),
+        )
+        .await
+        .unwrap();
         let remote = repos.path(&app).display().to_string();
-        run(&work, &["push", "-q", &remote, "HEAD:refs/heads/main"]).await.unwrap();
-        let second: CommitId = run(&work, &["rev-parse", "HEAD"]).await.unwrap().trim().parse().unwrap();
+        run(&work, &["push", "-q", &remote, "HEAD:refs/heads/main"])
+            .await
+            .unwrap();
+        let second: CommitId = run(&work, &["rev-parse", "HEAD"])
+            .await
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         let info = repos.describe(&app, &second).await.unwrap();
-        assert_eq!((info.subject.chars().count(), info.author.as_str()), (200, "Ada"));
+        assert_eq!(
+            (info.subject.chars().count(), info.author.as_str()),
+            (200, "Ada")
+        );
 
         // A ref that tells git to take the second for the first.
         let replace = format!("refs/replace/{first}");
-        run(&repos.path(&app), &["update-ref", &replace, second.as_str()]).await.unwrap();
+        run(
+            &repos.path(&app),
+            &["update-ref", &replace, second.as_str()],
+        )
+        .await
+        .unwrap();
         assert_eq!(repos.describe(&app, &first).await.unwrap().subject, "First");
-        let pushed = run(&work, &["push", "-q", &remote, &format!("HEAD:refs/replace/{second}")]).await;
+        let pushed = run(
+            &work,
+            &[
+                "push",
+                "-q",
+                &remote,
+                &format!("HEAD:refs/replace/{second}"),
+            ],
+        )
+        .await;
         assert!(
             matches!(&pushed, Err(GitError::Failed(_, said)) if said.contains("hidden ref")),
             "{pushed:?}"
@@ -589,7 +896,9 @@ mod tests {
 
     /// Every ref with what it names, but HEAD.
     async fn refs(path: &Path) -> String {
-        run(path, &["for-each-ref", "--format=%(refname) %(objectname)"]).await.unwrap()
+        run(path, &["for-each-ref", "--format=%(refname) %(objectname)"])
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -601,11 +910,25 @@ mod tests {
         let first = commit(&work, &repos, &app, "First").await;
         let second = commit(&work, &repos, &app, "Second").await;
         repos.keep(&app, DeployId(2), &second).await.unwrap();
-        repos.move_branch(&app, Some(&second), Some(&first)).await.unwrap();
+        repos
+            .move_branch(&app, Some(&second), Some(&first))
+            .await
+            .unwrap();
         let path = repos.path(&app);
         for args in [
             &["update-ref", "refs/heads/a/b", second.as_str()][..],
-            &["-c", "user.name=A", "-c", "user.email=a@b", "tag", "-a", "-m", "one", "v1", first.as_str()],
+            &[
+                "-c",
+                "user.name=A",
+                "-c",
+                "user.email=a@b",
+                "tag",
+                "-a",
+                "-m",
+                "one",
+                "v1",
+                first.as_str(),
+            ],
         ] {
             run(&path, args).await.unwrap();
         }
@@ -613,11 +936,16 @@ mod tests {
         assert!(repos.bundle(&app, file("full")).await.unwrap());
 
         let again = Repositories::new(dir.path().join("again"), "main", 1 << 30);
-        again.unbundle(&app, &dir.path().join("full")).await.unwrap();
+        again
+            .unbundle(&app, &dir.path().join("full"))
+            .await
+            .unwrap();
         assert_eq!(self::refs(&again.path(&app)).await, refs);
         assert_eq!(refs.lines().count(), 4, "{refs}");
         assert!(again.is_up_to_date(&again.path(&app)));
-        run(&again.path(&app), &["fsck", "--strict", "--no-dangling"]).await.unwrap();
+        run(&again.path(&app), &["fsck", "--strict", "--no-dangling"])
+            .await
+            .unwrap();
 
         let mut bytes = std::fs::read(dir.path().join("full")).unwrap();
         let last = bytes.len() - 30;
@@ -625,7 +953,10 @@ mod tests {
         std::fs::write(dir.path().join("damaged"), bytes).unwrap();
         let other = Repositories::new(dir.path().join("other"), "main", 1 << 30);
         let damaged = other.unbundle(&app, &dir.path().join("damaged")).await;
-        assert!(matches!(&damaged, Err(GitError::Failed(what, _)) if what == "fetch"), "{damaged:?}");
+        assert!(
+            matches!(&damaged, Err(GitError::Failed(what, _)) if what == "fetch"),
+            "{damaged:?}"
+        );
     }
 
     #[tokio::test]
@@ -634,7 +965,12 @@ mod tests {
         commit(&work, &repos, &app, "First").await;
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(dir.path(), Some(1234), None).unwrap();
-            std::process::Command::new("chown").arg("-R").arg("1234").arg(dir.path()).status().unwrap();
+            std::process::Command::new("chown")
+                .arg("-R")
+                .arg("1234")
+                .arg(dir.path())
+                .status()
+                .unwrap();
         }
         let bundle = File::create_new(dir.path().join("bundle")).unwrap();
         assert!(repos.bundle(&app, bundle).await.unwrap());

@@ -61,11 +61,17 @@ pub fn http_backend(repository: &Path, call: &HttpCall, report: &Report) -> Comm
     git.arg("http-backend");
     quiet(&mut git, repository);
     spoken(&mut git, call.protocol);
-    let (root, name) = (repository.parent(), repository.file_name().unwrap_or_default());
+    let (root, name) = (
+        repository.parent(),
+        repository.file_name().unwrap_or_default(),
+    );
     git.env(REPORT, report.path())
         .env("GIT_PROJECT_ROOT", root.unwrap_or(repository))
         .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("PATH_INFO", format!("/{}/{}", name.to_string_lossy(), call.path))
+        .env(
+            "PATH_INFO",
+            format!("/{}/{}", name.to_string_lossy(), call.path),
+        )
         .env("REQUEST_METHOD", call.method)
         .env("QUERY_STRING", call.query)
         .env("CONTENT_TYPE", call.content_type)
@@ -101,7 +107,10 @@ impl Report {
     /// # Errors
     /// The machine's.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(File::from(memfd_create("windlass-report", MemfdFlags::CLOEXEC)?)))
+        Ok(Self(File::from(memfd_create(
+            "windlass-report",
+            MemfdFlags::CLOEXEC,
+        )?)))
     }
 
     fn path(&self) -> String {
@@ -111,7 +120,9 @@ impl Report {
     /// Whether a hook ran, and its last word is not that all is well.
     pub fn failed(&self) -> bool {
         let mut word = [0];
-        self.0.read_at(&mut word, 0).is_ok_and(|read| read == 1 && word != *b"1")
+        self.0
+            .read_at(&mut word, 0)
+            .is_ok_and(|read| read == 1 && word != *b"1")
     }
 }
 
@@ -144,11 +155,20 @@ mod tests {
 
     #[test]
     fn only_a_plain_protocol_is_passed_on() {
-        for (protocol, kept) in [("version=2", true), ("", false), ("version=2 x", false), ("$(id)", false)] {
+        for (protocol, kept) in [
+            ("version=2", true),
+            ("", false),
+            ("version=2 x", false),
+            ("$(id)", false),
+        ] {
             let mut git = Command::new("git");
             spoken(&mut git, protocol);
             let set: BTreeMap<_, _> = git.get_envs().collect();
-            assert_eq!(set.contains_key(std::ffi::OsStr::new("GIT_PROTOCOL")), kept, "{protocol}");
+            assert_eq!(
+                set.contains_key(std::ffi::OsStr::new("GIT_PROTOCOL")),
+                kept,
+                "{protocol}"
+            );
         }
     }
 }

@@ -71,7 +71,11 @@ impl Repositories {
         command.args(["ls-tree", "-r", "-t", "-l", "-z", &subtree(commit, context)]);
         quiet(&mut command, &self.path(app));
         let mut command = Command::from(command);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn()?;
         bound(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -86,9 +90,10 @@ impl Repositories {
         let (counted, said) = tokio::try_join!(counted, beginning(stderr))?;
         let ended = child.wait().await?;
         match counted {
-            Ok(_) if !ended.success() => {
-                Err(GitError::Failed("ls-tree".into(), String::from_utf8_lossy(&said).trim().to_owned()))
-            }
+            Ok(_) if !ended.success() => Err(GitError::Failed(
+                "ls-tree".into(),
+                String::from_utf8_lossy(&said).trim().to_owned(),
+            )),
             counted => Ok(counted),
         }
     }
@@ -96,11 +101,21 @@ impl Repositories {
 
 impl Survey {
     /// Reads what `ls-tree -l -z` lists, to its end or to where it is too much.
-    async fn of(listed: Option<impl AsyncRead + Unpin>, limits: Limits) -> io::Result<Result<Self, TooMuch>> {
+    async fn of(
+        listed: Option<impl AsyncRead + Unpin>,
+        limits: Limits,
+    ) -> io::Result<Result<Self, TooMuch>> {
         let mut survey = Self::default();
-        let Some(listed) = listed else { return Ok(Ok(survey)) };
+        let Some(listed) = listed else {
+            return Ok(Ok(survey));
+        };
         let (mut listed, mut line) = (BufReader::new(listed), Vec::new());
-        while (&mut listed).take(LONGEST_LINE).read_until(0, &mut line).await? > 0 {
+        while (&mut listed)
+            .take(LONGEST_LINE)
+            .read_until(0, &mut line)
+            .await?
+            > 0
+        {
             if let Err(too_much) = survey.count(&line, limits) {
                 return Ok(Err(too_much));
             }
@@ -111,19 +126,26 @@ impl Survey {
 
     /// Takes one line of `ls-tree -l -z`: `<mode> <kind> <id> <size>\t<path>\0`.
     fn count(&mut self, line: &[u8], limits: Limits) -> Result<(), TooMuch> {
-        let mut parts = line.strip_suffix(&[0]).ok_or(TooMuch::Path)?.splitn(2, |b| *b == b'\t');
+        let mut parts = line
+            .strip_suffix(&[0])
+            .ok_or(TooMuch::Path)?
+            .splitn(2, |b| *b == b'\t');
         let facts = String::from_utf8_lossy(parts.next().unwrap_or_default());
         let path = parts.next().unwrap_or_default();
         if path.len() > LONGEST_PATH {
             return Err(TooMuch::Path);
         }
-        let size = facts.split_whitespace().nth(3).and_then(|size| size.parse().ok());
+        let size = facts
+            .split_whitespace()
+            .nth(3)
+            .and_then(|size| size.parse().ok());
         self.entries += 1;
         self.bytes = self.bytes.saturating_add(size.unwrap_or(0));
         if facts.starts_with("160000 ") {
             self.submodule_count += 1;
             if self.submodules.len() < MOST_NAMED {
-                self.submodules.push(String::from_utf8_lossy(path).into_owned());
+                self.submodules
+                    .push(String::from_utf8_lossy(path).into_owned());
             }
         }
         if self.entries > limits.entries {
@@ -141,7 +163,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ROOMY: Limits = Limits { entries: 1000, bytes: 1 << 30 };
+    const ROOMY: Limits = Limits {
+        entries: 1000,
+        bytes: 1 << 30,
+    };
 
     fn line(mode: &str, size: &str, path: &str) -> Vec<u8> {
         format!("{mode} blob {} {size:>7}\t{path}\0", "a".repeat(40)).into_bytes()
@@ -150,18 +175,51 @@ mod tests {
     #[test]
     fn a_survey_counts_and_stops_where_it_is_too_much() {
         let mut survey = Survey::default();
-        survey.count(&line("100644", "20", "a b\tc"), Limits { entries: 1, bytes: 20 }).unwrap();
+        survey
+            .count(
+                &line("100644", "20", "a b\tc"),
+                Limits {
+                    entries: 1,
+                    bytes: 20,
+                },
+            )
+            .unwrap();
         survey.count(&line("040000", "-", "folder"), ROOMY).unwrap();
-        (0..50).for_each(|n| survey.count(&line("160000", "-", &format!("module-{n}")), ROOMY).unwrap());
-        assert_eq!((survey.entries, survey.bytes, survey.submodule_count), (52, 20, 50));
-        assert_eq!((survey.submodules.len(), survey.submodules[0].as_str()), (MOST_NAMED, "module-0"));
+        (0..50).for_each(|n| {
+            survey
+                .count(&line("160000", "-", &format!("module-{n}")), ROOMY)
+                .unwrap()
+        });
+        assert_eq!(
+            (survey.entries, survey.bytes, survey.submodule_count),
+            (52, 20, 50)
+        );
+        assert_eq!(
+            (survey.submodules.len(), survey.submodules[0].as_str()),
+            (MOST_NAMED, "module-0")
+        );
 
         let count = |line: &[u8], limits| Survey::default().count(line, limits).unwrap_err();
-        assert_eq!(count(&line("100644", "20", "a"), Limits { entries: 0, ..ROOMY }), TooMuch::Entries(0));
+        assert_eq!(
+            count(
+                &line("100644", "20", "a"),
+                Limits {
+                    entries: 0,
+                    ..ROOMY
+                }
+            ),
+            TooMuch::Entries(0)
+        );
         let bytes = count(&line("100644", "20", "a"), Limits { bytes: 19, ..ROOMY });
         assert_eq!(bytes.to_string(), "its files have more than 19 B");
-        assert_eq!(count(&line("100644", "1", &"x/".repeat(2049)), ROOMY), TooMuch::Path);
-        assert_eq!(count(b"100644 blob, and the line goes on", ROOMY), TooMuch::Path);
+        assert_eq!(
+            count(&line("100644", "1", &"x/".repeat(2049)), ROOMY),
+            TooMuch::Path
+        );
+        assert_eq!(
+            count(b"100644 blob, and the line goes on", ROOMY),
+            TooMuch::Path
+        );
     }
 
     proptest! {

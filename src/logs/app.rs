@@ -68,13 +68,21 @@ impl AppLogWriter {
         line.at.replace_range(.., at);
         let mut lines = Vec::new();
         line.splitter.push(text, |line| lines.push(line));
-        lines.iter().try_for_each(|line| self.write(at, stderr, line))?;
-        if text.len() < PART { self.end_line(stderr) } else { Ok(()) }
+        lines
+            .iter()
+            .try_for_each(|line| self.write(at, stderr, line))?;
+        if text.len() < PART {
+            self.end_line(stderr)
+        } else {
+            Ok(())
+        }
     }
 
     /// Appends what has not ended and will not.
     pub fn finish(&mut self) -> io::Result<()> {
-        [false, true].into_iter().try_for_each(|stderr| self.end_line(stderr))
+        [false, true]
+            .into_iter()
+            .try_for_each(|stderr| self.end_line(stderr))
     }
 
     fn end_line(&mut self, stderr: bool) -> io::Result<()> {
@@ -82,7 +90,9 @@ impl AppLogWriter {
         let at = std::mem::take(&mut line.at);
         let mut lines = Vec::new();
         line.splitter.finish(|line| lines.push(line));
-        lines.iter().try_for_each(|line| self.write(&at, stderr, line))
+        lines
+            .iter()
+            .try_for_each(|line| self.write(&at, stderr, line))
     }
 
     fn write(&mut self, at: &str, stderr: bool, text: &str) -> io::Result<()> {
@@ -109,25 +119,40 @@ impl Logs {
             known = Some(line.at);
             false
         })?;
-        let unfinished = || Unfinished { at: String::new(), splitter: LineSplitter::new(redactor.clone()) };
+        let unfinished = || Unfinished {
+            at: String::new(),
+            splitter: LineSplitter::new(redactor.clone()),
+        };
         let unfinished = [unfinished(), unfinished()];
-        Ok(AppLogWriter { file: Appended::open(path)?, known, unfinished })
+        Ok(AppLogWriter {
+            file: Appended::open(path)?,
+            known,
+            unfinished,
+        })
     }
 }
 
 /// Takes back a last line that a power cut has left unfinished: the engine gives it again.
 fn end_last_line(path: &PathBuf) -> io::Result<()> {
-    let Some(mut file) = open(path)? else { return Ok(()) };
+    let Some(mut file) = open(path)? else {
+        return Ok(());
+    };
     let size = file.metadata()?.len();
     let from = size.saturating_sub(64 * 1024);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end as u64 + 1);
+    let whole = bytes
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |end| end as u64 + 1);
     if from + whole == size || from > 0 && whole == 0 {
         return Ok(());
     }
-    OpenOptions::new().write(true).open(path)?.set_len(from + whole)
+    OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .set_len(from + whole)
 }
 
 pub(super) fn open(path: &PathBuf) -> io::Result<Option<File>> {
@@ -141,7 +166,12 @@ pub(super) fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
     let line = std::str::from_utf8(line).ok()?;
     let (at, rest) = line.split_once(' ')?;
     let (mark, text) = rest.split_once(' ')?;
-    Some(AppLine { at: at.to_owned(), deploy, stderr: mark == "e", text: text.to_owned() })
+    Some(AppLine {
+        at: at.to_owned(),
+        deploy,
+        stderr: mark == "e",
+        text: text.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -149,7 +179,8 @@ mod tests {
     use super::*;
 
     fn lines(logs: &Logs, id: DeployId) -> Vec<AppLine> {
-        logs.app_after(&mut super::super::AppPlace::beginning(id)).unwrap()
+        logs.app_after(&mut super::super::AppPlace::beginning(id))
+            .unwrap()
     }
 
     fn texts(logs: &Logs, id: DeployId) -> Vec<String> {
@@ -162,15 +193,24 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let (id, path) = (DeployId(3), dir.path().join("3/app.log"));
         let mut writer = logs.write_app(id, Redactor::default()).unwrap();
-        writer.append("2026-11-21T00:00:01.000000000Z", false, b"whole\n").unwrap();
-        fs::write(&path, fs::read_to_string(&path).unwrap() + "2026-11-21T00:00:02.000000000Z o cut sh")
+        writer
+            .append("2026-11-21T00:00:01.000000000Z", false, b"whole\n")
             .unwrap();
+        fs::write(
+            &path,
+            fs::read_to_string(&path).unwrap() + "2026-11-21T00:00:02.000000000Z o cut sh",
+        )
+        .unwrap();
         let mut writer = logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(writer.known_until(), Some("2026-11-21T00:00:01.000000000Z"));
-        writer.append("2026-11-21T00:00:02.000000000Z", false, b"cut short\n").unwrap();
+        writer
+            .append("2026-11-21T00:00:02.000000000Z", false, b"cut short\n")
+            .unwrap();
         assert_eq!(texts(&logs, id), ["whole", "cut short"]);
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
-        writer.append("2026-11-21T00:00:03.000000000Z", false, b"anew\n").unwrap();
+        writer
+            .append("2026-11-21T00:00:03.000000000Z", false, b"anew\n")
+            .unwrap();
         assert_eq!(texts(&logs, id), ["anew"]);
         fs::write(&path, "no line at all").unwrap();
         logs.write_app(id, Redactor::default()).unwrap();
@@ -183,7 +223,9 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let mut env = crate::domain::Environment::default();
         env.set("TOKEN", "s3cret-t0ken").unwrap();
-        let mut writer = logs.write_app(DeployId(1), Redactor::new(&env, &[])).unwrap();
+        let mut writer = logs
+            .write_app(DeployId(1), Redactor::new(&env, &[]))
+            .unwrap();
         let at = |n: u32| format!("2026-11-21T00:00:00.{n:09}Z");
         let long = "x".repeat(PART - 6) + "s3cret";
         writer.append(&at(1), false, long.as_bytes()).unwrap();
@@ -198,7 +240,10 @@ mod tests {
         writer.append(&at(6), false, long.as_bytes()).unwrap();
         writer.finish().unwrap();
         let lines = lines(&logs, DeployId(1));
-        let lines: Vec<_> = lines.iter().map(|l| (l.at.clone(), l.text.trim_start_matches('x'))).collect();
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|l| (l.at.clone(), l.text.trim_start_matches('x')))
+            .collect();
         let expected = [
             (at(2), "a complaint"),
             (at(1), ""),
@@ -219,13 +264,24 @@ mod tests {
         let id = DeployId(3);
         let at = |n: usize| format!("2026-11-21T00:00:{:02}.{:09}Z", n / 100, n);
         let mut writer = logs.write_app(id, Redactor::default()).unwrap();
-        (0..500).for_each(|n| writer.append(&at(n), n % 2 == 1, format!("line {n}\n").as_bytes()).unwrap());
+        (0..500).for_each(|n| {
+            writer
+                .append(&at(n), n % 2 == 1, format!("line {n}\n").as_bytes())
+                .unwrap()
+        });
         drop(writer);
         let mut writer = logs.write_app(id, Redactor::default()).unwrap();
         assert_eq!(writer.known_until(), Some(at(499).as_str()));
-        (480..510).for_each(|n| writer.append(&at(n), false, format!("line {n}\n").as_bytes()).unwrap());
+        (480..510).for_each(|n| {
+            writer
+                .append(&at(n), false, format!("line {n}\n").as_bytes())
+                .unwrap()
+        });
 
         let lines = texts(&logs, id);
-        assert_eq!((lines.len(), lines[0].as_str(), lines[509].as_str()), (510, "line 0", "line 509"));
+        assert_eq!(
+            (lines.len(), lines[0].as_str(), lines[509].as_str()),
+            (510, "line 0", "line 509")
+        );
     }
 }

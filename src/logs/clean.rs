@@ -63,7 +63,10 @@ pub struct LineSplitter {
 impl LineSplitter {
     /// One that takes these secrets out.
     pub fn new(redactor: Redactor) -> Self {
-        Self { unfinished: Vec::new(), redactor }
+        Self {
+            unfinished: Vec::new(),
+            redactor,
+        }
     }
 
     /// Takes more bytes and gives each line they complete, cleaned.
@@ -81,7 +84,9 @@ impl LineSplitter {
         }
         self.unfinished.extend_from_slice(bytes);
         // The end of it may be the beginning of a secret.
-        let left = self.cut(&self.unfinished, self.redactor.longest(), &mut line).len();
+        let left = self
+            .cut(&self.unfinished, self.redactor.longest(), &mut line)
+            .len();
         self.unfinished.drain(..self.unfinished.len() - left);
     }
 
@@ -120,7 +125,10 @@ mod tests {
         assert_eq!(clean_line(raw), "\u{1b}[31mred\u{1b}[0m link\tend");
         assert_eq!(clean_line(b"10%\r50%\r100%"), "100%");
         assert_eq!(clean_line(b"windows\r"), "windows");
-        assert_eq!(clean_line("caf\u{e9} \u{202e}evil".as_bytes()), "caf\u{e9} evil");
+        assert_eq!(
+            clean_line("caf\u{e9} \u{202e}evil".as_bytes()),
+            "caf\u{e9} evil"
+        );
     }
 
     proptest! {

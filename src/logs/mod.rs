@@ -62,7 +62,10 @@ impl FromStr for Cursor {
         let refused = || "a log position reads <phase>.<offset>".to_owned();
         let (ordinal, offset) = text.split_once('.').ok_or_else(refused)?;
         let ordinal = ordinal.parse().map_err(|_| refused())?;
-        Ok(Self { ordinal, offset: offset.parse().map_err(|_| refused())? })
+        Ok(Self {
+            ordinal,
+            offset: offset.parse().map_err(|_| refused())?,
+        })
     }
 }
 
@@ -103,7 +106,12 @@ impl Logs {
     /// few lines of our own.
     pub fn open(dir: &Path, limit: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), limit, ticks: Arc::default(), counted: Arc::default() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            limit,
+            ticks: Arc::default(),
+            counted: Arc::default(),
+        })
     }
 
     /// Begins, or goes on with, a phase's log, in which none of these secrets comes.
@@ -128,7 +136,11 @@ impl Logs {
             last: Vec::new(),
             error: None,
         };
-        Ok(PhaseWriter { out: Mutex::new(out), clock, tick: self.sender(id) })
+        Ok(PhaseWriter {
+            out: Mutex::new(out),
+            clock,
+            tick: self.sender(id),
+        })
     }
 
     /// What the log of `id` holds from `cursor` on, whole lines only, at most about 64 KiB, and the
@@ -138,23 +150,45 @@ impl Logs {
     }
 
     /// As [`Logs::read`], and not beyond the line that ends at `end`.
-    pub fn read_up_to(&self, id: DeployId, cursor: Cursor, end: u64) -> io::Result<(String, Cursor)> {
-        let Some(path) = self.phase_file(id, cursor.ordinal)? else { return Ok((String::new(), cursor)) };
+    pub fn read_up_to(
+        &self,
+        id: DeployId,
+        cursor: Cursor,
+        end: u64,
+    ) -> io::Result<(String, Cursor)> {
+        let Some(path) = self.phase_file(id, cursor.ordinal)? else {
+            return Ok((String::new(), cursor));
+        };
         let mut file = File::open(path)?;
         // A file that was removed and begun anew is read from its beginning.
-        let from = if cursor.offset > file.metadata()?.len() { 0 } else { cursor.offset };
+        let from = if cursor.offset > file.metadata()?.len() {
+            0
+        } else {
+            cursor.offset
+        };
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
-        file.take(end.saturating_sub(from).min(READ_AT_MOST as u64)).read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        file.take(end.saturating_sub(from).min(READ_AT_MOST as u64))
+            .read_to_end(&mut bytes)?;
+        let whole = bytes
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1);
         bytes.truncate(whole);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok((text, Cursor { offset: from + whole as u64, ..cursor }))
+        Ok((
+            text,
+            Cursor {
+                offset: from + whole as u64,
+                ..cursor
+            },
+        ))
     }
 
     /// How many bytes one phase's log has.
     pub fn size(&self, id: DeployId, ordinal: usize) -> io::Result<u64> {
-        self.phase_file(id, ordinal)?.map_or(Ok(0), |path| Ok(path.metadata()?.len()))
+        self.phase_file(id, ordinal)?
+            .map_or(Ok(0), |path| Ok(path.metadata()?.len()))
     }
 
     /// The file of one phase of a deploy, for reading it whole.
@@ -190,7 +224,14 @@ impl Logs {
             entries => entries?,
         };
         let id = |entry: io::Result<fs::DirEntry>| {
-            entry.map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).transpose()
+            entry
+                .map(|entry| {
+                    entry
+                        .file_name()
+                        .to_str()
+                        .and_then(|name| name.parse().ok())
+                })
+                .transpose()
         };
         entries.filter_map(id).collect()
     }
@@ -239,7 +280,10 @@ impl Logs {
             // One count is the map's own.
             ticks.retain(|_, tick| tick.receiver_count() > 0 || tick.sender_count() > 1);
         }
-        ticks.entry(id).or_insert_with(|| watch::Sender::new(Tick::default())).clone()
+        ticks
+            .entry(id)
+            .or_insert_with(|| watch::Sender::new(Tick::default()))
+            .clone()
     }
 }
 
@@ -262,7 +306,11 @@ impl Appended {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)?;
         let size = file.metadata()?.len();
         Ok(Self { path, file, size })
     }
@@ -274,7 +322,11 @@ impl Appended {
             self.file.seek(SeekFrom::End(-1))?;
             self.file.read_exact(&mut last)?;
         }
-        if last != [b'\n'] { self.append(b"\n") } else { Ok(()) }
+        if last != [b'\n'] {
+            self.append(b"\n")
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether somebody has removed the file: what is written to it then is lost, and takes room
@@ -331,7 +383,10 @@ impl PhaseWriter {
         self.put(|out, lines| {
             lines.extend(out.tell_left_out());
             let redactor = out.redactor.clone();
-            let said = text.as_ref().split('\n').map(|line| redactor.clean(line.as_bytes()));
+            let said = text
+                .as_ref()
+                .split('\n')
+                .map(|line| redactor.clean(line.as_bytes()));
             said.for_each(|line| lines.push(out.remember(line)));
         });
     }
@@ -344,7 +399,9 @@ impl PhaseWriter {
     /// As [`PhaseWriter::output`], for one of several that print side by side: their lines do not run
     /// into each other.
     pub fn output_of(&self, source: usize, bytes: &[u8]) {
-        self.put(|out, lines| out.take_output(source, lines, |splitter, line| splitter.push(bytes, line)));
+        self.put(|out, lines| {
+            out.take_output(source, lines, |splitter, line| splitter.push(bytes, line))
+        });
     }
 
     /// Writes the last unfinished line of one that has ended.
@@ -357,7 +414,9 @@ impl PhaseWriter {
         self.put(|out, lines| {
             let mut sources: Vec<usize> = out.splitters.keys().copied().collect();
             sources.sort_unstable();
-            sources.into_iter().for_each(|source| out.end_output(source, lines));
+            sources
+                .into_iter()
+                .for_each(|source| out.end_output(source, lines));
             lines.extend(out.tell_left_out());
         });
     }
@@ -383,7 +442,9 @@ impl PhaseWriter {
         }
         let text: String = lines.iter().map(|line| format!("{at}\t{line}\n")).collect();
         match out.append(at, &text) {
-            Ok(()) => self.tick.send_modify(|tick| tick.written += text.len() as u64),
+            Ok(()) => self
+                .tick
+                .send_modify(|tick| tick.written += text.len() as u64),
             Err(failed) => drop(out.error.get_or_insert(failed)),
         }
     }
@@ -467,8 +528,19 @@ mod tests {
     fn a_reader_with_its_cursor_neither_loses_nor_repeats_a_line() {
         let (_dir, logs) = scratch();
         let id = DeployId(7);
-        let writer = logs.write(id, 1, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
-        let mut cursor = Cursor { ordinal: 1, offset: 0 };
+        let writer = logs
+            .write(
+                id,
+                1,
+                &Phase::Build,
+                Stopwatch::start(),
+                Redactor::default(),
+            )
+            .unwrap();
+        let mut cursor = Cursor {
+            ordinal: 1,
+            offset: 0,
+        };
         let mut read = String::new();
         for round in 0..300 {
             (0..97).for_each(|n| writer.output(format!("line {round} {n}\n").as_bytes()));
@@ -486,7 +558,10 @@ mod tests {
             read.push_str(&text);
             cursor = next;
         }
-        let lines: Vec<&str> = read.lines().map(|l| l.split_once('\t').unwrap().1).collect();
+        let lines: Vec<&str> = read
+            .lines()
+            .map(|l| l.split_once('\t').unwrap().1)
+            .collect();
         assert_eq!(lines.len(), 300 * 98);
         assert_eq!(lines[98 + 3], "line 1 3");
         assert_eq!(lines[97], "unfinished business");
@@ -497,8 +572,15 @@ mod tests {
     fn a_tick_comes_with_each_write_and_tickers_do_not_pile_up() {
         let (_dir, logs) = scratch();
         let mut ticks = logs.ticks(DeployId(1));
-        let writer =
-            logs.write(DeployId(1), 0, &Phase::Checkout, Stopwatch::start(), Redactor::default()).unwrap();
+        let writer = logs
+            .write(
+                DeployId(1),
+                0,
+                &Phase::Checkout,
+                Stopwatch::start(),
+                Redactor::default(),
+            )
+            .unwrap();
         writer.say("hello");
         assert!(ticks.has_changed().unwrap());
         let seen = *ticks.borrow_and_update();
@@ -512,15 +594,24 @@ mod tests {
     /// All lines of a deploy's first phase, without their times.
     fn lines(logs: &Logs, id: DeployId) -> Vec<String> {
         let (text, _) = logs.read(id, Cursor::default()).unwrap();
-        text.lines().map(|line| line.split_once('\t').unwrap().1.to_owned()).collect()
+        text.lines()
+            .map(|line| line.split_once('\t').unwrap().1.to_owned())
+            .collect()
     }
 
     #[test]
     fn what_a_program_prints_beyond_the_limit_is_counted_and_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), 1000).unwrap();
-        let writer =
-            logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
+        let writer = logs
+            .write(
+                DeployId(1),
+                0,
+                &Phase::Build,
+                Stopwatch::start(),
+                Redactor::default(),
+            )
+            .unwrap();
         (0..50).for_each(|n| writer.output(format!("line {n:02} {}\n", "x".repeat(92)).as_bytes()));
         writer.output(b"short\nthe last words");
         writer.end_output();
@@ -536,7 +627,10 @@ mod tests {
         ];
         assert_eq!(read[9..], expected);
         assert_eq!(read[8], format!("line 08 {}", "x".repeat(92)));
-        assert_eq!(writer.last_lines(4), ["short", "the last words", "#5 done 3s", "more"]);
+        assert_eq!(
+            writer.last_lines(4),
+            ["short", "the last words", "#5 done 3s", "more"]
+        );
         assert!(writer.take_error().is_none());
     }
 
@@ -546,7 +640,9 @@ mod tests {
         let mut env = crate::domain::Environment::default();
         env.set("TOKEN", "s3cret-t0ken").unwrap();
         let secrets = Redactor::new(&env, &[]);
-        let writer = logs.write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), secrets).unwrap();
+        let writer = logs
+            .write(DeployId(1), 0, &Phase::Build, Stopwatch::start(), secrets)
+            .unwrap();
         writer.output_of(1, b"one s3cret");
         writer.output_of(2, b"two\nand s3cret-");
         writer.end_output_of(3);
@@ -563,36 +659,78 @@ mod tests {
     fn a_log_that_somebody_removes_goes_on_and_says_so() {
         let (dir, logs) = scratch();
         let id = DeployId(1);
-        let writer = logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
+        let writer = logs
+            .write(
+                id,
+                0,
+                &Phase::Build,
+                Stopwatch::start(),
+                Redactor::default(),
+            )
+            .unwrap();
         (0..9).for_each(|n| writer.say(format!("line {n}")));
         let (_, cursor) = logs.read(id, Cursor::default()).unwrap();
         fs::remove_dir_all(dir.path()).unwrap();
         writer.say("again");
-        let expected = ["[this log was removed while it was written; it goes on here]", "again"];
+        let expected = [
+            "[this log was removed while it was written; it goes on here]",
+            "again",
+        ];
         assert_eq!(lines(&logs, id), expected);
         assert!(cursor.offset > 0 && writer.take_error().is_none());
         fs::remove_dir_all(dir.path()).unwrap();
         writer.say("x");
-        assert!(logs.read(id, Cursor { offset: 1 << 20, ..cursor }).unwrap().0.ends_with("\tx\n"));
+        assert!(
+            logs.read(
+                id,
+                Cursor {
+                    offset: 1 << 20,
+                    ..cursor
+                }
+            )
+            .unwrap()
+            .0
+            .ends_with("\tx\n")
+        );
     }
 
     #[test]
     fn half_a_line_that_a_killed_server_left_ends_before_the_next_one() {
         let (dir, logs) = scratch();
         let id = DeployId(3);
-        logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap().say("whole");
+        logs.write(
+            id,
+            0,
+            &Phase::Build,
+            Stopwatch::start(),
+            Redactor::default(),
+        )
+        .unwrap()
+        .say("whole");
         let path = logs.phase_file(id, 0).unwrap().unwrap();
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("17\thal");
         fs::write(&path, text).unwrap();
         let again = Logs::open(dir.path(), u64::MAX).unwrap();
         again
-            .write(id, 0, &Phase::Build, Stopwatch::showing(Duration::from_secs(9)), Redactor::default())
+            .write(
+                id,
+                0,
+                &Phase::Build,
+                Stopwatch::showing(Duration::from_secs(9)),
+                Redactor::default(),
+            )
             .unwrap()
             .say("after");
         let (text, _) = again.read(id, Cursor::default()).unwrap();
-        let lines: Vec<_> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
-        assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["whole", "hal", "after"]);
+        let lines: Vec<_> = text
+            .lines()
+            .map(|line| line.split_once('\t').unwrap())
+            .collect();
+        assert_eq!(
+            lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(),
+            ["whole", "hal", "after"]
+        );
         assert!(lines[2].0.parse::<u64>().unwrap() >= 9000);
     }
 
@@ -602,7 +740,15 @@ mod tests {
         fs::write(dir.path().join("not-a-deploy"), "").unwrap();
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
         for id in [1, 2].map(DeployId) {
-            logs.write(id, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap().say("text");
+            logs.write(
+                id,
+                0,
+                &Phase::Build,
+                Stopwatch::start(),
+                Redactor::default(),
+            )
+            .unwrap()
+            .say("text");
             logs.write_app(id, Redactor::default()).unwrap();
             for path in ["", "00-build.log", "app.log"] {
                 let file = File::open(logs.deploy_dir(id).join(path)).unwrap();
@@ -616,8 +762,14 @@ mod tests {
         let mut ids = logs.ids().unwrap();
         ids.sort();
         assert_eq!(ids, [1, 2].map(DeployId));
-        let old = |id, secs| logs.older_than(DeployId(id), Duration::from_secs(secs)).unwrap();
-        assert_eq!([old(1, 900), old(1, 1100), old(2, 900)], [true, false, false]);
+        let old = |id, secs| {
+            logs.older_than(DeployId(id), Duration::from_secs(secs))
+                .unwrap()
+        };
+        assert_eq!(
+            [old(1, 900), old(1, 1100), old(2, 900)],
+            [true, false, false]
+        );
     }
 
     #[test]

@@ -40,7 +40,10 @@ impl FromStr for LineAt {
         let refused = || "a line of a log reads <phase>.<line>, as in 1.234".to_owned();
         let (ordinal, line) = text.split_once('.').ok_or_else(refused)?;
         let ordinal = ordinal.parse().map_err(|_| refused())?;
-        Ok(Self { ordinal, line: line.parse().map_err(|_| refused())? })
+        Ok(Self {
+            ordinal,
+            line: line.parse().map_err(|_| refused())?,
+        })
     }
 }
 
@@ -82,11 +85,17 @@ pub struct PageSize {
 impl PageSize {
     /// No more bytes than these.
     pub fn within(self, bytes: u64) -> Self {
-        Self { bytes: self.bytes.min(bytes), ..self }
+        Self {
+            bytes: self.bytes.min(bytes),
+            ..self
+        }
     }
 
     fn half(self) -> Self {
-        Self { lines: self.lines.div_ceil(2), bytes: self.bytes.div_ceil(2) }
+        Self {
+            lines: self.lines.div_ceil(2),
+            bytes: self.bytes.div_ceil(2),
+        }
     }
 }
 
@@ -131,9 +140,19 @@ impl Logs {
     }
 
     /// Some lines of a phase's log, whole ones only.
-    pub fn page(&self, id: DeployId, ordinal: usize, place: Place, size: PageSize) -> io::Result<Page> {
+    pub fn page(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        place: Place,
+        size: PageSize,
+    ) -> io::Result<Page> {
         let Some(lines) = self.counted(id, ordinal)? else {
-            return Ok(Page { first: 1, next: 1, ..Page::default() });
+            return Ok(Page {
+                first: 1,
+                next: 1,
+                ..Page::default()
+            });
         };
         let total = lines.before(lines.len)?;
         let end = lines.start_of(total + 1)?;
@@ -148,13 +167,27 @@ impl Logs {
             }
         };
         let next = first + memchr_iter(b'\n', text.as_bytes()).count() as u64;
-        Ok(Page { text, first, next, total, end })
+        Ok(Page {
+            text,
+            first,
+            next,
+            total,
+            end,
+        })
     }
 
     /// Where somebody goes on who has more than `most` bytes of a phase's log before them: behind a
     /// line, with at least its last `keep` bytes left. `None` while there is not so much.
-    pub fn short_cut(&self, id: DeployId, from: Cursor, most: u64, keep: u64) -> io::Result<Option<Cursor>> {
-        let Some(path) = self.phase_file(id, from.ordinal)? else { return Ok(None) };
+    pub fn short_cut(
+        &self,
+        id: DeployId,
+        from: Cursor,
+        most: u64,
+        keep: u64,
+    ) -> io::Result<Option<Cursor>> {
+        let Some(path) = self.phase_file(id, from.ordinal)? else {
+            return Ok(None);
+        };
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         let at = len.saturating_sub(keep);
@@ -165,17 +198,29 @@ impl Logs {
         let start = at.saturating_sub(near.len() as u64);
         let read = read_up_to(&file, &mut near[..(at - start) as usize], start)?;
         let behind = memrchr(b'\n', &near[..read]).map(|newline| start + newline as u64 + 1);
-        Ok(behind.filter(|offset| *offset > from.offset).map(|offset| Cursor { offset, ..from }))
+        Ok(behind
+            .filter(|offset| *offset > from.offset)
+            .map(|offset| Cursor { offset, ..from }))
     }
 
     /// A phase's log with what is known of its lines.
     fn counted(&self, id: DeployId, ordinal: usize) -> io::Result<Option<Lines>> {
-        let Some(path) = self.phase_file(id, ordinal)? else { return Ok(None) };
+        let Some(path) = self.phase_file(id, ordinal)? else {
+            return Ok(None);
+        };
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         let (key, len) = ((id, ordinal, metadata.ino()), metadata.len());
-        let known = lock(&self.counted).0.iter().find(|(known, _)| *known == key).map(|(_, b)| b.clone());
-        let mut lines = Lines { file, len, blocks: known.unwrap_or_default() };
+        let known = lock(&self.counted)
+            .0
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, b)| b.clone());
+        let mut lines = Lines {
+            file,
+            len,
+            blocks: known.unwrap_or_default(),
+        };
         if lines.count_more()? {
             let mut counted = lock(&self.counted);
             counted.0.retain(|(known, _)| *known != key);
@@ -224,7 +269,12 @@ impl Lines {
     }
 
     /// Hands the bytes from `from` to `to` on, a piece at a time with its place, until told to stop.
-    fn chunks(&self, from: u64, to: u64, mut take: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
+    fn chunks(
+        &self,
+        from: u64,
+        to: u64,
+        mut take: impl FnMut(u64, &[u8]) -> bool,
+    ) -> io::Result<()> {
         let (mut buffer, mut at) = (vec![0; 64 * 1024], from);
         while at < to {
             let most = buffer.len().min((to - at) as usize);
@@ -271,10 +321,20 @@ impl Lines {
         let end = self.start_of(line)?;
         let from = end.saturating_sub(size.bytes);
         let bytes = self.bytes(from, end)?;
-        let whole = if from == 0 { 0 } else { memchr(b'\n', &bytes).map_or(bytes.len(), |at| at + 1) };
-        let behind_lines = memchr_iter(b'\n', &bytes).rev().map(|at| at + 1).nth(size.lines);
+        let whole = if from == 0 {
+            0
+        } else {
+            memchr(b'\n', &bytes).map_or(bytes.len(), |at| at + 1)
+        };
+        let behind_lines = memchr_iter(b'\n', &bytes)
+            .rev()
+            .map(|at| at + 1)
+            .nth(size.lines);
         let text = &bytes[whole.max(behind_lines.unwrap_or(0))..];
-        Ok((String::from_utf8_lossy(text).into_owned(), line - memchr_iter(b'\n', text).count() as u64))
+        Ok((
+            String::from_utf8_lossy(text).into_owned(),
+            line - memchr_iter(b'\n', text).count() as u64,
+        ))
     }
 
     /// As many lines from `line` on as a page holds, none behind `end`; and the first one's number.
@@ -321,21 +381,39 @@ mod tests {
     fn scratch() -> (tempfile::TempDir, Logs, PhaseWriter) {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
-        let writer = logs.write(ID, 0, &Phase::Build, Stopwatch::start(), Redactor::default()).unwrap();
+        let writer = logs
+            .write(
+                ID,
+                0,
+                &Phase::Build,
+                Stopwatch::start(),
+                Redactor::default(),
+            )
+            .unwrap();
         (dir, logs, writer)
     }
 
     fn texts(page: &Page) -> Vec<String> {
-        page.text.lines().map(|line| line.split_once('\t').unwrap().1.to_owned()).collect()
+        page.text
+            .lines()
+            .map(|line| line.split_once('\t').unwrap().1.to_owned())
+            .collect()
     }
 
     #[test]
     fn a_page_is_a_window_and_knows_what_lies_around_it() {
         let (_dir, logs, writer) = scratch();
-        let size = PageSize { lines: 10, bytes: 1 << 20 };
+        let size = PageSize {
+            lines: 10,
+            bytes: 1 << 20,
+        };
         let nothing = logs.page(ID, 0, Place::Last, size).unwrap();
         assert_eq!((nothing.first, nothing.next, nothing.total), (1, 1, 0));
-        assert_eq!(logs.page(ID, 7, Place::Around(3), size).unwrap().next, 1, "a phase without a log");
+        assert_eq!(
+            logs.page(ID, 7, Place::Around(3), size).unwrap().next,
+            1,
+            "a phase without a log"
+        );
         (1..=100).for_each(|n| writer.say(format!("line {n}")));
         let page = |place| logs.page(ID, 0, place, size).unwrap();
         for (place, first, next) in [
@@ -353,12 +431,25 @@ mod tests {
             (Place::Around(u64::MAX), 95, 101),
         ] {
             let page = page(place);
-            assert_eq!((page.first, page.next, page.total), (first, next, 100), "{place:?}");
+            assert_eq!(
+                (page.first, page.next, page.total),
+                (first, next, 100),
+                "{place:?}"
+            );
             let expected: Vec<String> = (first..next).map(|n| format!("line {n}")).collect();
             assert_eq!(texts(&page), expected, "{place:?}");
         }
         writer.say("one more");
-        let rest = logs.read(ID, Cursor { ordinal: 0, offset: page(Place::From(3)).end }).unwrap().0;
+        let rest = logs
+            .read(
+                ID,
+                Cursor {
+                    ordinal: 0,
+                    offset: page(Place::From(3)).end,
+                },
+            )
+            .unwrap()
+            .0;
         assert_eq!(rest, "", "the end is the log's, not the page's");
     }
 
@@ -368,19 +459,34 @@ mod tests {
         let path = logs.phase_file(ID, 0).unwrap().unwrap();
         let many: String = (1..=1_000_000).map(|n| format!("7\tline {n}\n")).collect();
         std::fs::write(&path, &many).unwrap();
-        let size = PageSize { lines: 3, bytes: 1 << 16 };
+        let size = PageSize {
+            lines: 3,
+            bytes: 1 << 16,
+        };
         for n in [1, 2, 499_999, 500_000, 999_999] {
             let page = logs.page(ID, 0, Place::From(n), size).unwrap();
-            assert_eq!((page.total, texts(&page)[0].as_str()), (1_000_000, &*format!("line {n}")));
+            assert_eq!(
+                (page.total, texts(&page)[0].as_str()),
+                (1_000_000, &*format!("line {n}"))
+            );
         }
         let blocks = || lock(&logs.counted).0.back().unwrap().1.len() as u64;
         let len = many.len() as u64;
         assert_eq!(blocks(), len / BLOCK - 1);
         (0..20_000).for_each(|_| writer.say("x".repeat(30)));
-        assert_eq!(logs.page(ID, 0, Place::Last, size).unwrap().total, 1_020_000);
+        assert_eq!(
+            logs.page(ID, 0, Place::Last, size).unwrap().total,
+            1_020_000
+        );
         assert!(blocks() > len / BLOCK);
         (2..40).for_each(|id| {
-            let writer = logs.write(DeployId(id), 0, &Phase::Build, Stopwatch::start(), Redactor::default());
+            let writer = logs.write(
+                DeployId(id),
+                0,
+                &Phase::Build,
+                Stopwatch::start(),
+                Redactor::default(),
+            );
             drop(writer.unwrap());
             let path = logs.phase_file(DeployId(id), 0).unwrap().unwrap();
             std::fs::write(path, &many.as_bytes()[..600_000]).unwrap();
@@ -398,7 +504,15 @@ mod tests {
         let cut = logs.short_cut(ID, begin, 200, 100).unwrap().unwrap();
         let rest = logs.read(ID, cut).unwrap().0;
         assert!(rest.len() >= 100 && rest.len() < 140, "{rest}");
-        let number: u64 = rest.split_once("\tline ").unwrap().1.lines().next().unwrap().parse().unwrap();
+        let number: u64 = rest
+            .split_once("\tline ")
+            .unwrap()
+            .1
+            .lines()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         assert_eq!(logs.lines_before(ID, cut).unwrap(), number - 1);
         assert_eq!(logs.short_cut(ID, cut, 200, 100).unwrap(), None);
         assert_eq!(logs.short_cut(ID, begin, 1 << 20, 100).unwrap(), None);

@@ -37,17 +37,31 @@ impl FromStr for AppPlace {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split('.');
-        let mut next = || parts.next().ok_or_else(|| format!("{text:?} is no place in a log"));
+        let mut next = || {
+            parts
+                .next()
+                .ok_or_else(|| format!("{text:?} is no place in a log"))
+        };
         let bad = |_| format!("{text:?} is no place in a log");
-        let deploy = next()?.parse().map_err(|_| format!("{text:?} is no place in a log"))?;
-        Ok(Self { deploy, file: next()?.parse().map_err(bad)?, offset: next()?.parse().map_err(bad)? })
+        let deploy = next()?
+            .parse()
+            .map_err(|_| format!("{text:?} is no place in a log"))?;
+        Ok(Self {
+            deploy,
+            file: next()?.parse().map_err(bad)?,
+            offset: next()?.parse().map_err(bad)?,
+        })
     }
 }
 
 impl AppPlace {
     /// The beginning of a deploy's log.
     pub fn beginning(deploy: DeployId) -> Self {
-        Self { deploy, file: 0, offset: 0 }
+        Self {
+            deploy,
+            file: 0,
+            offset: 0,
+        }
     }
 }
 
@@ -60,13 +74,22 @@ struct Part {
 
 impl Part {
     fn open(path: &PathBuf) -> io::Result<Option<Self>> {
-        let Some(mut file) = open(path)? else { return Ok(None) };
+        let Some(mut file) = open(path)? else {
+            return Ok(None);
+        };
         let mut first = [0; 30];
         let read = file.read(&mut first)?;
-        let digits: String =
-            first[..read].iter().filter(|b| b.is_ascii_digit()).map(|b| *b as char).collect();
+        let digits: String = first[..read]
+            .iter()
+            .filter(|b| b.is_ascii_digit())
+            .map(|b| *b as char)
+            .collect();
         let size = file.metadata()?.len();
-        Ok(Some(Self { file, mark: digits.parse().unwrap_or(0), size }))
+        Ok(Some(Self {
+            file,
+            mark: digits.parse().unwrap_or(0),
+            size,
+        }))
     }
 
     fn read(&mut self, from: u64, length: u64) -> io::Result<Vec<u8>> {
@@ -95,7 +118,11 @@ impl Logs {
     pub fn app_end(&self, id: DeployId) -> io::Result<AppPlace> {
         let last = self.app_parts(id)?.pop();
         let (file, offset) = last.map_or((0, 0), |part| (part.mark, part.size));
-        Ok(AppPlace { deploy: id, file, offset })
+        Ok(AppPlace {
+            deploy: id,
+            file,
+            offset,
+        })
     }
 
     /// Lines of a deploy's app log behind a place, which moves on; some 256 KiB of them at most, and none
@@ -103,13 +130,22 @@ impl Logs {
     pub fn app_after(&self, place: &mut AppPlace) -> io::Result<Vec<AppLine>> {
         let parts = self.app_parts(place.deploy)?;
         // What is not there any more is as if read: what is there is younger.
-        let at = parts.iter().position(|part| part.mark == place.file && place.offset <= part.size);
+        let at = parts
+            .iter()
+            .position(|part| part.mark == place.file && place.offset <= part.size);
         for (n, mut part) in parts.into_iter().enumerate().skip(at.unwrap_or(0)) {
             let from = if at == Some(n) { place.offset } else { 0 };
             let bytes = part.read(from, WINDOW)?;
-            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            let whole = bytes
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(0, |end| end + 1);
             if whole > 0 {
-                *place = AppPlace { deploy: place.deploy, file: part.mark, offset: from + whole as u64 };
+                *place = AppPlace {
+                    deploy: place.deploy,
+                    file: part.mark,
+                    offset: from + whole as u64,
+                };
                 let lines = bytes[..whole].split(|b| *b == b'\n');
                 return Ok(lines.filter_map(|line| parse(line, place.deploy)).collect());
             }
@@ -150,7 +186,10 @@ fn back(
     while end > 0 {
         let from = end.saturating_sub(window);
         let bytes = part.read(from, end - from)?;
-        let first = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1);
+        let first = bytes
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(bytes.len(), |at| at + 1);
         let begin = if from == 0 { 0 } else { first };
         if begin >= bytes.len() {
             // A line longer than this.
@@ -160,9 +199,15 @@ fn back(
         let mut behind = bytes.len();
         while behind > begin {
             let line_end = behind - usize::from(bytes[behind - 1] == b'\n');
-            let start =
-                bytes[begin..line_end].iter().rposition(|b| *b == b'\n').map_or(begin, |at| begin + at + 1);
-            let place = AppPlace { deploy, file: part.mark, offset: from + start as u64 };
+            let start = bytes[begin..line_end]
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(begin, |at| begin + at + 1);
+            let place = AppPlace {
+                deploy,
+                file: part.mark,
+                offset: from + start as u64,
+            };
             if let Some(line) = parse(&bytes[start..line_end], deploy)
                 && !each(place, line)
             {
@@ -187,8 +232,19 @@ mod tests {
     fn write(logs: &Logs, numbers: std::ops::Range<usize>, width: usize) {
         let mut writer = logs.write_app(ID, Redactor::default()).unwrap();
         for n in numbers {
-            let at = format!("2026-11-21T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
-            writer.append(&at, false, format!("{n} {}\n", "x".repeat(width)).as_bytes()).unwrap();
+            let at = format!(
+                "2026-11-21T{:02}:{:02}:{:02}.000000000Z",
+                n / 3600,
+                n / 60 % 60,
+                n % 60
+            );
+            writer
+                .append(
+                    &at,
+                    false,
+                    format!("{n} {}\n", "x".repeat(width)).as_bytes(),
+                )
+                .unwrap();
         }
     }
 
@@ -221,7 +277,11 @@ mod tests {
         assert_eq!(rest(&logs, &mut place), (900..950).collect::<Vec<_>>());
         let mut before = resumed;
         write(&logs, 950..1900, 12_000);
-        assert_eq!(rest(&logs, &mut before), (900..1900).collect::<Vec<_>>(), "over a file that moved aside");
+        assert_eq!(
+            rest(&logs, &mut before),
+            (900..1900).collect::<Vec<_>>(),
+            "over a file that moved aside"
+        );
 
         let mut back = Vec::new();
         logs.app_before(logs.app_end(ID).unwrap(), |_, line| {
@@ -231,7 +291,10 @@ mod tests {
         .unwrap();
         assert_eq!(back, (900..1900).rev().collect::<Vec<_>>());
         // What is long gone has nothing before it, and what is there is behind it.
-        logs.app_before(AppPlace { file: 1, ..resumed }, |_, _| panic!("nothing is older")).unwrap();
+        logs.app_before(AppPlace { file: 1, ..resumed }, |_, _| {
+            panic!("nothing is older")
+        })
+        .unwrap();
         assert!(rest(&logs, &mut AppPlace::beginning(ID)).len() > 1000);
     }
 

@@ -20,7 +20,13 @@ use crate::domain::Environment;
 /// What is shorter, in bytes, is not taken out.
 pub const SHORTEST: usize = 8;
 /// Words that environments are full of.
-const COMMON: [&str; 5] = ["production", "development", "localhost", "127.0.0.1", "en_US.UTF-8"];
+const COMMON: [&str; 5] = [
+    "production",
+    "development",
+    "localhost",
+    "127.0.0.1",
+    "en_US.UTF-8",
+];
 
 /// Knows an app's secrets. Cheap to clone; one that knows none costs nothing.
 #[derive(Clone, Default)]
@@ -36,15 +42,18 @@ struct Known {
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().flat_map(|known| &known.marks)).finish()
+        f.debug_set()
+            .entries(self.0.iter().flat_map(|known| &known.marks))
+            .finish()
     }
 }
 
 impl Redactor {
     /// For the values of an environment. What occurs in one of the `public` texts is no secret.
     pub fn new(env: &Environment, public: &[String]) -> Self {
-        let is_public =
-            |text: &str| COMMON.contains(&text) || public.iter().any(|public| public.contains(text));
+        let is_public = |text: &str| {
+            COMMON.contains(&text) || public.iter().any(|public| public.contains(text))
+        };
         let (mut patterns, mut marks) = (Vec::new(), Vec::new());
         for (name, value) in env.iter() {
             // As it will look when it comes out of a program.
@@ -59,12 +68,18 @@ impl Redactor {
                 }
             }
         }
-        let Some(longest) = patterns.iter().map(String::len).max() else { return Self(None) };
+        let Some(longest) = patterns.iter().map(String::len).max() else {
+            return Self(None);
+        };
         // The smallest form that is not slow.
         let kind = Some(AhoCorasickKind::ContiguousNFA);
         let search = AhoCorasick::builder().kind(kind).build(&patterns);
         let search = search.expect("an environment is far smaller than what can be searched for");
-        Self(Some(Arc::new(Known { search, marks, longest })))
+        Self(Some(Arc::new(Known {
+            search,
+            marks,
+            longest,
+        })))
     }
 
     /// One line, or text, that was cleaned, without the secrets in it. Colours stay, also those
@@ -113,10 +128,17 @@ impl Redactor {
 
     /// Where to cut a line that is longer than [`LONGEST_LINE`]: not within a secret.
     pub(super) fn cut_at(&self, raw: &[u8]) -> usize {
-        let Some(known) = &self.0 else { return LONGEST_LINE };
+        let Some(known) = &self.0 else {
+            return LONGEST_LINE;
+        };
         let near = &raw[..raw.len().min(LONGEST_LINE + known.longest)];
         let cuts = |range: &Range<usize>| range.start < LONGEST_LINE && LONGEST_LINE < range.end;
-        match known.find(near).into_iter().map(|(range, _)| range).find(cuts) {
+        match known
+            .find(near)
+            .into_iter()
+            .map(|(range, _)| range)
+            .find(cuts)
+        {
             Some(range) if range.start > 0 => range.start,
             Some(range) => range.end,
             None => LONGEST_LINE,
@@ -174,9 +196,17 @@ fn without_colours(line: &str) -> (String, Vec<(usize, &str)>) {
 
 /// The length of the colour that a text begins with: `ESC [ 1 ; 31 m`.
 fn colour_at(text: &str) -> usize {
-    let Some(numbers) = text.strip_prefix("\x1b[") else { return 0 };
-    let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(numbers.len());
-    if numbers[end..].starts_with('m') { "\x1b[".len() + end + 1 } else { 0 }
+    let Some(numbers) = text.strip_prefix("\x1b[") else {
+        return 0;
+    };
+    let end = numbers
+        .find(|c: char| !c.is_ascii_digit() && c != ';')
+        .unwrap_or(numbers.len());
+    if numbers[end..].starts_with('m') {
+        "\x1b[".len() + end + 1
+    } else {
+        0
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +215,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KEY: &str = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\r\nhkiG9w0BAQEFAASC\nshort\n-----END KEY-----\n";
+    const KEY: &str =
+        "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\r\nhkiG9w0BAQEFAASC\nshort\n-----END KEY-----\n";
 
     fn redactor() -> Redactor {
         let mut env = Environment::default();
@@ -201,7 +232,8 @@ mod tests {
             ("MODE", "production"),
             ("ORIGIN", "https://shop.example.com"),
         ];
-        vars.iter().for_each(|(name, value)| env.set(name, value).unwrap());
+        vars.iter()
+            .for_each(|(name, value)| env.set(name, value).unwrap());
         Redactor::new(&env, &["https://shop.example.com/".into()])
     }
 
@@ -215,14 +247,29 @@ mod tests {
             ("-----BEGIN KEY-----", "[KEY]"),
             ("  MIIEvQIBADANBgkq", "  [KEY]"),
             ("hkiG9w0BAQEFAASC", "[KEY]"),
-            ("{'PASSWORD': 'pa55-w0rd'}", "{'PASSWORD': '[DATABASE_URL]'}"),
-            ("to postgres://shop:pa55-w0rd@db:5432/shop", "to [DATABASE_URL]"),
+            (
+                "{'PASSWORD': 'pa55-w0rd'}",
+                "{'PASSWORD': '[DATABASE_URL]'}",
+            ),
+            (
+                "to postgres://shop:pa55-w0rd@db:5432/shop",
+                "to [DATABASE_URL]",
+            ),
             ("short 1234567 production", "short 1234567 production"),
             ("<padded value>", "<[SPACED]>"),
             ("gr\u{fc}\u{df}e\u{202e}-geheim", "[UMLAUT]"),
-            ("https://shop.example.com/ answers 200", "https://shop.example.com/ answers 200"),
-            ("\x1b[31ms3cret-t0ken\x1b[0m end", "\x1b[31m[TOKEN]\x1b[0m end"),
-            ("a s3cr\x1b[1met-t0\x1b[0mken b", "a [TOKEN]\x1b[1m\x1b[0m b"),
+            (
+                "https://shop.example.com/ answers 200",
+                "https://shop.example.com/ answers 200",
+            ),
+            (
+                "\x1b[31ms3cret-t0ken\x1b[0m end",
+                "\x1b[31m[TOKEN]\x1b[0m end",
+            ),
+            (
+                "a s3cr\x1b[1met-t0\x1b[0mken b",
+                "a [TOKEN]\x1b[1m\x1b[0m b",
+            ),
             ("s3cret\x1b[2J-t0ken\0", "[TOKEN]"),
             ("10% s3cret-t0ken\rdone", "done"),
         ] {
@@ -231,23 +278,35 @@ mod tests {
         assert_eq!(Redactor::default().clean(b"s3cret-t0ken"), "s3cret-t0ken");
         // A reason of a failure comes as it is.
         let raw = "\x1b]0;s3cret-t0ken me\n\x1b[31ms3cret-t0ken\x1b[";
-        assert_eq!(redactor.redact(raw.into()), "\x1b]0;[TOKEN] me\n\x1b[31m[TOKEN]\x1b[");
+        assert_eq!(
+            redactor.redact(raw.into()),
+            "\x1b]0;[TOKEN] me\n\x1b[31m[TOKEN]\x1b["
+        );
     }
 
     #[test]
     fn debug_output_names_no_value() {
         let shown = format!("{:?}", redactor());
-        assert!(shown.contains("[TOKEN]") && !shown.contains("s3cret"), "{shown}");
+        assert!(
+            shown.contains("[TOKEN]") && !shown.contains("s3cret"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn a_secret_at_the_place_where_a_long_line_is_cut_stays_whole() {
         for before in LONGEST_LINE - 30..LONGEST_LINE + 3 {
-            let line = format!("{}s3cret-t0ken{}", "x".repeat(before), "y".repeat(LONGEST_LINE));
+            let line = format!(
+                "{}s3cret-t0ken{}",
+                "x".repeat(before),
+                "y".repeat(LONGEST_LINE)
+            );
             for step in [7, 1000, line.len()] {
                 let mut lines = Vec::new();
                 let mut splitter = LineSplitter::new(redactor());
-                line.as_bytes().chunks(step).for_each(|chunk| splitter.push(chunk, |line| lines.push(line)));
+                line.as_bytes()
+                    .chunks(step)
+                    .for_each(|chunk| splitter.push(chunk, |line| lines.push(line)));
                 splitter.finish(|line| lines.push(line));
                 let all = lines.concat();
                 let cut = line.replace("s3cret-t0ken", "[TOKEN]");
@@ -260,11 +319,15 @@ mod tests {
     #[test]
     fn a_secret_longer_than_a_line_may_be_is_taken_out_as_well() {
         let mut env = Environment::default();
-        env.set("HUGE", &"abcdefgh".repeat(LONGEST_LINE / 4)).unwrap();
+        env.set("HUGE", &"abcdefgh".repeat(LONGEST_LINE / 4))
+            .unwrap();
         let mut lines = Vec::new();
         let mut splitter = LineSplitter::new(Redactor::new(&env, &[]));
         let printed = format!("<{}>\n", env.get("HUGE").unwrap());
-        printed.as_bytes().chunks(999).for_each(|chunk| splitter.push(chunk, |line| lines.push(line)));
+        printed
+            .as_bytes()
+            .chunks(999)
+            .for_each(|chunk| splitter.push(chunk, |line| lines.push(line)));
         assert_eq!(lines.concat(), "<[HUGE]>");
     }
 

@@ -58,11 +58,17 @@ impl Logs {
         if query.is_empty() || query.contains('\n') {
             return Ok(found);
         }
-        let pattern = AhoCorasick::builder().ascii_case_insensitive(true).build([&query]);
+        let pattern = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build([&query]);
         let pattern = pattern.map_err(io::Error::other)?;
         for ordinal in after.map_or(0, |after| after.ordinal)..phases {
-            let Some(path) = self.phase_file(id, ordinal)? else { continue };
-            let after = after.filter(|after| after.ordinal == ordinal).map_or(0, |after| after.line);
+            let Some(path) = self.phase_file(id, ordinal)? else {
+                continue;
+            };
+            let after = after
+                .filter(|after| after.ordinal == ordinal)
+                .map_or(0, |after| after.line);
             pieces(File::open(path)?, |before, lines| {
                 matches(&pattern, lines, before, |line, hit: [&[u8]; 3]| {
                     if line <= after {
@@ -113,7 +119,10 @@ fn without_colours<'a>(bytes: &'a [u8], bare: &'a mut Vec<u8>) -> &'a [u8] {
         rest = &rest[at + 1..];
         // `[`, digits and semicolons, `m`: a log has no other sequences.
         if let Some(colour) = rest.strip_prefix(b"[") {
-            let end = colour.iter().position(|b| !b.is_ascii_digit() && *b != b';').unwrap_or(colour.len());
+            let end = colour
+                .iter()
+                .position(|b| !b.is_ascii_digit() && *b != b';')
+                .unwrap_or(colour.len());
             rest = colour[end..].strip_prefix(b"m").unwrap_or(&colour[end..]);
         }
     }
@@ -123,11 +132,17 @@ fn without_colours<'a>(bytes: &'a [u8], bare: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// Tells of each line in which the pattern is, with the line in three: what is before, the text, what is
 /// behind. Gives the number of lines.
-fn matches(pattern: &AhoCorasick, lines: &[u8], before: u64, mut tell: impl FnMut(u64, [&[u8]; 3])) -> u64 {
+fn matches(
+    pattern: &AhoCorasick,
+    lines: &[u8],
+    before: u64,
+    mut tell: impl FnMut(u64, [&[u8]; 3]),
+) -> u64 {
     let (mut at, mut counted, mut count) = (0, 0, 0);
     while let Some(found) = pattern.find(Input::new(lines).span(at..lines.len())) {
         let start = memrchr(b'\n', &lines[..found.start()]).map_or(0, |newline| newline + 1);
-        let end = memchr(b'\n', &lines[found.start()..]).map_or(lines.len(), |more| found.start() + more);
+        let end =
+            memchr(b'\n', &lines[found.start()..]).map_or(lines.len(), |more| found.start() + more);
         let text = start + time_of(&lines[start..end]);
         if found.start() < text {
             at = text;
@@ -136,7 +151,10 @@ fn matches(pattern: &AhoCorasick, lines: &[u8], before: u64, mut tell: impl FnMu
         count += memchr_iter(b'\n', &lines[counted..start]).count() as u64;
         counted = start;
         let (from, to) = (found.start(), found.end().min(end));
-        tell(before + count + 1, [&lines[text..from], &lines[from..to], &lines[to..end]]);
+        tell(
+            before + count + 1,
+            [&lines[text..from], &lines[from..to], &lines[to..end]],
+        );
         at = (end + 1).min(lines.len());
     }
     count + memchr_iter(b'\n', &lines[counted..]).count() as u64
@@ -153,14 +171,23 @@ fn time_of(line: &[u8]) -> usize {
 fn shown(at: LineAt, [before, text, after]: [&[u8]; 3]) -> Hit {
     let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\t', "    ");
     let (before, after) = (text_of(before), text_of(after));
-    let cut = before.char_indices().rev().nth(AROUND.0).map(|(at, c)| at + c.len_utf8());
+    let cut = before
+        .char_indices()
+        .rev()
+        .nth(AROUND.0)
+        .map(|(at, c)| at + c.len_utf8());
     let start = cut.map_or_else(|| before.clone(), |cut| format!("…{}", &before[cut..]));
     let end = match after.char_indices().nth(AROUND.1) {
         Some((cut, _)) => format!("{}…", &after[..cut]),
         None => after,
     };
     let clean = |text: &str| printable(text, usize::MAX);
-    Hit { at, before: clean(&start), text: clean(&text_of(text)), after: clean(&end) }
+    Hit {
+        at,
+        before: clean(&start),
+        text: clean(&text_of(text)),
+        after: clean(&end),
+    }
 }
 
 #[cfg(test)]
@@ -177,8 +204,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         for (ordinal, text) in phases.iter().enumerate() {
-            let phase = if ordinal == 0 { Phase::Checkout } else { Phase::Build };
-            let writer = logs.write(ID, ordinal, &phase, Stopwatch::start(), Redactor::default()).unwrap();
+            let phase = if ordinal == 0 {
+                Phase::Checkout
+            } else {
+                Phase::Build
+            };
+            let writer = logs
+                .write(ID, ordinal, &phase, Stopwatch::start(), Redactor::default())
+                .unwrap();
             writer.output(text.as_bytes());
             writer.end_output();
         }
@@ -186,31 +219,64 @@ mod tests {
     }
 
     fn lines(found: &Found) -> Vec<String> {
-        found.hits.iter().map(|hit| format!("{} {}[{}]{}", hit.at, hit.before, hit.text, hit.after)).collect()
+        found
+            .hits
+            .iter()
+            .map(|hit| format!("{} {}[{}]{}", hit.at, hit.before, hit.text, hit.after))
+            .collect()
     }
 
     #[test]
     fn a_text_is_found_in_any_phase_whatever_its_case_and_colours() {
-        let coloured = "one\n\x1b[1;31mErr\x1b[0mor: \x1b[33mbad\x1b[0m\nERROR twice, error\n\terror\n";
+        let coloured =
+            "one\n\x1b[1;31mErr\x1b[0mor: \x1b[33mbad\x1b[0m\nERROR twice, error\n\terror\n";
         let (_dir, logs) = logs(&["nothing\n", coloured]);
         let found = logs.search(ID, 2, "error", None, 10).unwrap();
-        assert_eq!(lines(&found), ["1.2 [Error]: bad", "1.3 [ERROR] twice, error", "1.4     [error]"]);
+        assert_eq!(
+            lines(&found),
+            [
+                "1.2 [Error]: bad",
+                "1.3 [ERROR] twice, error",
+                "1.4     [error]"
+            ]
+        );
         assert_eq!(found.more, 0);
         let after = Some("1.2".parse().unwrap());
-        assert_eq!(lines(&logs.search(ID, 2, "error", after, 1).unwrap()), ["1.3 [ERROR] twice, error"]);
+        assert_eq!(
+            lines(&logs.search(ID, 2, "error", after, 1).unwrap()),
+            ["1.3 [ERROR] twice, error"]
+        );
         assert_eq!(logs.search(ID, 2, "error", after, 1).unwrap().more, 1);
-        for nothing in ["", "[31m", "\x1b", "one\n", "nothing at all", &"e".repeat(500)] {
-            assert_eq!(logs.search(ID, 2, nothing, None, 10).unwrap(), Found::default(), "{nothing:?}");
+        for nothing in [
+            "",
+            "[31m",
+            "\x1b",
+            "one\n",
+            "nothing at all",
+            &"e".repeat(500),
+        ] {
+            assert_eq!(
+                logs.search(ID, 2, nothing, None, 10).unwrap(),
+                Found::default(),
+                "{nothing:?}"
+            );
         }
-        assert_eq!(logs.search(ID, 1, "error", None, 10).unwrap(), Found::default(), "not yet a phase");
+        assert_eq!(
+            logs.search(ID, 1, "error", None, 10).unwrap(),
+            Found::default(),
+            "not yet a phase"
+        );
     }
 
     #[test]
     fn the_time_before_a_line_is_no_part_of_it() {
         let (dir, logs) = logs(&[]);
         std::fs::create_dir(dir.path().join("1")).unwrap();
-        std::fs::write(dir.path().join("1/00-build.log"), "1234\tabout 34\n3400\tnothing\n34\t34\n34")
-            .unwrap();
+        std::fs::write(
+            dir.path().join("1/00-build.log"),
+            "1234\tabout 34\n3400\tnothing\n34\t34\n34",
+        )
+        .unwrap();
         let found = logs.search(ID, 1, "34", None, 10).unwrap();
         assert_eq!(lines(&found), ["0.1 about [34]", "0.3 [34]"]);
     }
@@ -218,7 +284,9 @@ mod tests {
     #[test]
     fn one_of_a_million_lines_is_found_and_many_are_counted() {
         let (_dir, logs) = logs(&["x\n", ""]);
-        let many: String = (1..=1_000_000).map(|n| format!("7\tline {n} of many\n")).collect();
+        let many: String = (1..=1_000_000)
+            .map(|n| format!("7\tline {n} of many\n"))
+            .collect();
         std::fs::write(logs.phase_file(ID, 1).unwrap().unwrap(), many).unwrap();
         let one = logs.search(ID, 2, "LINE 765432 of", None, 100).unwrap();
         assert_eq!(lines(&one), ["1.765432 [line 765432 of] many"]);
@@ -229,9 +297,16 @@ mod tests {
 
     #[test]
     fn of_a_long_line_what_is_around_is_shown() {
-        let (_dir, logs) = logs(&[&format!("{}needle{}\n", "é".repeat(5000), "<&>".repeat(3000))]);
+        let (_dir, logs) = logs(&[&format!(
+            "{}needle{}\n",
+            "é".repeat(5000),
+            "<&>".repeat(3000)
+        )]);
         let hit = &logs.search(ID, 1, "Needle", None, 1).unwrap().hits[0];
-        assert_eq!((hit.before.chars().count(), hit.text.as_str()), (101, "needle"));
+        assert_eq!(
+            (hit.before.chars().count(), hit.text.as_str()),
+            (101, "needle")
+        );
         assert!(hit.after.ends_with('…') && hit.after.chars().count() == 201);
     }
 

@@ -72,8 +72,12 @@ impl Abilities {
     pub fn of_version(said: &str) -> Self {
         let numbers = said.trim_start_matches('v').split(['.', ' ', '-', '\n']);
         let numbers: Vec<u32> = numbers.map_while(|n| n.parse().ok()).collect();
-        let at_least = |minor| matches!(numbers[..], [2, m, ..] if m >= minor) || numbers.first() > Some(&2);
-        Self { stream_close_delay: at_least(7), files: at_least(8) }
+        let at_least =
+            |minor| matches!(numbers[..], [2, m, ..] if m >= minor) || numbers.first() > Some(&2);
+        Self {
+            stream_close_delay: at_least(7),
+            files: at_least(8),
+        }
     }
 }
 
@@ -136,7 +140,11 @@ impl Proxy {
             .pool_max_idle_per_host(1)
             .build()
             .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
-        Ok(Self { admin, dir, loaded: Arc::default() })
+        Ok(Self {
+            admin,
+            dir,
+            loaded: Arc::default(),
+        })
     }
 
     /// The folder with the admin socket and the dashboard's.
@@ -154,20 +162,33 @@ impl Proxy {
 
     /// Leads an app's requests to this address, where it is known, and port: from the next request on,
     /// with a Caddy that reads files.
-    pub fn lead(&self, app: &AppName, address: Option<Ipv4Addr>, port: u16) -> Result<(), ProxyError> {
-        let (addresses, ports) = (self.file(render::ADDRESSES, app), self.file(render::PORTS, app));
+    pub fn lead(
+        &self,
+        app: &AppName,
+        address: Option<Ipv4Addr>,
+        port: u16,
+    ) -> Result<(), ProxyError> {
+        let (addresses, ports) = (
+            self.file(render::ADDRESSES, app),
+            self.file(render::PORTS, app),
+        );
         let port = port.to_string();
         if fs::read_to_string(&ports).is_ok_and(|before| before != port) || address.is_none() {
             // Nobody meets the new port at the old address; meanwhile the fallback is asked.
             remove(&addresses)?;
         }
         replace(&ports, &port)?;
-        address.map_or(Ok(()), |address| Ok(replace(&addresses, &address.to_string())?))
+        address.map_or(Ok(()), |address| {
+            Ok(replace(&addresses, &address.to_string())?)
+        })
     }
 
     /// Leads an app's requests nowhere: it is no more.
     pub fn forget(&self, app: &AppName) -> Result<(), ProxyError> {
-        for path in [self.file(render::ADDRESSES, app), self.file(render::PORTS, app)] {
+        for path in [
+            self.file(render::ADDRESSES, app),
+            self.file(render::PORTS, app),
+        ] {
             remove(&path)?;
             remove(&path.with_extension("new"))?;
         }
@@ -176,7 +197,10 @@ impl Proxy {
 
     /// Where an app's requests were last led to.
     pub fn led_to(&self, app: &AppName) -> Option<Ipv4Addr> {
-        fs::read_to_string(self.file(render::ADDRESSES, app)).ok()?.parse().ok()
+        fs::read_to_string(self.file(render::ADDRESSES, app))
+            .ok()?
+            .parse()
+            .ok()
     }
 
     fn file(&self, folder: &str, app: &AppName) -> PathBuf {
@@ -196,8 +220,15 @@ impl Proxy {
         }
         // Until it answers, nobody knows which one it has.
         *loaded = None;
-        let request = self.admin.post("http://127.0.0.1/load").header("content-type", "application/json");
-        let answer = request.body(config.to_string()).send().await.map_err(unreachable)?;
+        let request = self
+            .admin
+            .post("http://127.0.0.1/load")
+            .header("content-type", "application/json");
+        let answer = request
+            .body(config.to_string())
+            .send()
+            .await
+            .map_err(unreachable)?;
         if !answer.status().is_success() {
             return Err(ProxyError::Refused(answer.text().await.unwrap_or_default()));
         }
@@ -215,8 +246,14 @@ impl Proxy {
     /// host on while it has some, even if no name leads there any more.
     pub async fn in_flight(&self, hosts: &[String]) -> Result<u64, ProxyError> {
         let rows = self.upstreams().await?;
-        let host = |row: &UpstreamRow| row.address.rsplit_once(':').map(|(host, _)| host.to_owned());
-        let ours = rows.iter().filter(|row| host(row).is_some_and(|host| hosts.contains(&host)));
+        let host = |row: &UpstreamRow| {
+            row.address
+                .rsplit_once(':')
+                .map(|(host, _)| host.to_owned())
+        };
+        let ours = rows
+            .iter()
+            .filter(|row| host(row).is_some_and(|host| hosts.contains(&host)));
         Ok(ours.map(|row| row.num_requests.max(0) as u64).sum())
     }
 
@@ -224,8 +261,8 @@ impl Proxy {
         let url = "http://127.0.0.1/reverse_proxy/upstreams";
         let answer = self.admin.get(url).send().await.map_err(unreachable)?;
         let body = answer.bytes().await.map_err(unreachable)?;
-        let rows: Option<Vec<UpstreamRow>> =
-            serde_json::from_slice(&body).map_err(|error| ProxyError::Unreachable(error.to_string()))?;
+        let rows: Option<Vec<UpstreamRow>> = serde_json::from_slice(&body)
+            .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
         Ok(rows.unwrap_or_default())
     }
 }
@@ -246,7 +283,11 @@ impl PublicDoor {
     /// The address people are told.
     pub fn url(&self, domain: &DomainName) -> String {
         let usual = matches!((self.scheme, self.port), ("http", 80) | ("https", 443));
-        let port = if usual { String::new() } else { format!(":{}", self.port) };
+        let port = if usual {
+            String::new()
+        } else {
+            format!(":{}", self.port)
+        };
         format!("{}://{domain}{port}", self.scheme)
     }
 
@@ -254,9 +295,17 @@ impl PublicDoor {
     ///
     /// # Errors
     /// In words, for the log: refused, not in time, a bad certificate.
-    pub async fn ask(&self, domain: &DomainName, path: &str, timeout: Duration) -> Result<u16, String> {
+    pub async fn ask(
+        &self,
+        domain: &DomainName,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<u16, String> {
         let mut client = reqwest::Client::builder()
-            .resolve(domain.as_str(), SocketAddr::from(([127, 0, 0, 1], self.port)))
+            .resolve(
+                domain.as_str(),
+                SocketAddr::from(([127, 0, 0, 1], self.port)),
+            )
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(timeout);
@@ -269,7 +318,11 @@ impl PublicDoor {
         }
         let client = client.build().map_err(|error| deepest(&error))?;
         let url = format!("{}{path}", self.url(domain));
-        let answer = client.get(url).send().await.map_err(|error| deepest(&error))?;
+        let answer = client
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| deepest(&error))?;
         Ok(answer.status().as_u16())
     }
 }
@@ -322,7 +375,11 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn overwrite(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
 }
@@ -342,8 +399,20 @@ mod tests {
     fn abilities_go_by_the_version() {
         let of = |said| Abilities::of_version(said);
         assert_eq!(of("2.6.2\n"), Abilities::default());
-        assert_eq!(of("v2.7.6 h1:x"), Abilities { stream_close_delay: true, files: false });
-        assert_eq!(of("v2.11.7 h1:x"), Abilities { stream_close_delay: true, files: true });
+        assert_eq!(
+            of("v2.7.6 h1:x"),
+            Abilities {
+                stream_close_delay: true,
+                files: false
+            }
+        );
+        assert_eq!(
+            of("v2.11.7 h1:x"),
+            Abilities {
+                stream_close_delay: true,
+                files: true
+            }
+        );
         assert!(of("v3.0.0-beta.1").files);
         assert_eq!(of("not a version"), Abilities::default());
     }
@@ -364,21 +433,41 @@ mod tests {
             proxy.lead(&app, at(last), port).unwrap();
             assert_eq!(
                 (led(), proxy.led_to(&app)),
-                ((text(&format!("10.0.0.{last}")), text(&port.to_string())), at(last))
+                (
+                    (text(&format!("10.0.0.{last}")), text(&port.to_string())),
+                    at(last)
+                )
             );
         }
-        assert_eq!((led(), proxy.led_to(&app)), ((text("10.0.0.61"), text("9000")), at(61)));
+        assert_eq!(
+            (led(), proxy.led_to(&app)),
+            ((text("10.0.0.61"), text("9000")), at(61))
+        );
         proxy.lead(&app, None, 9000).unwrap();
-        assert_eq!(led(), (None, text("9000")), "nowhere known: by the fallback");
+        assert_eq!(
+            led(),
+            (None, text("9000")),
+            "nowhere known: by the fallback"
+        );
         proxy.forget(&app).unwrap();
         assert_eq!(led(), (None, None));
-        assert_eq!(fs::read_dir(proxy.sockets().join(render::PORTS)).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(proxy.sockets().join(render::PORTS))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
     fn an_address_names_a_port_only_where_it_must() {
         let url = |scheme, port| {
-            PublicDoor { scheme, port, authority: None }.url(&"a.example.com".parse().unwrap())
+            PublicDoor {
+                scheme,
+                port,
+                authority: None,
+            }
+            .url(&"a.example.com".parse().unwrap())
         };
         assert_eq!(url("https", 443), "https://a.example.com");
         assert_eq!(url("http", 8080), "http://a.example.com:8080");
@@ -392,7 +481,8 @@ mod tests {
             let mut request = [0; 64 * 1024];
             assert!(connection.read(&mut request).await.unwrap() > 0);
             let Some(status) = answer else { continue };
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             connection.write_all(head.as_bytes()).await.unwrap();
         }
     }
@@ -406,13 +496,34 @@ mod tests {
         let caddy = tokio::spawn(answer(socket, vec![Some("200 OK"), None, Some("200 OK")]));
 
         let can = Abilities::default();
-        let settings = Settings { tls: Tls::Off, http_port: 80, https_port: 443, dashboard: None, can };
-        let upstream = Upstream::Pinned { name: "new".into(), port: 9000 };
-        let other = [Route { domains: vec!["a.example.com".parse().unwrap()], upstream }];
+        let settings = Settings {
+            tls: Tls::Off,
+            http_port: 80,
+            https_port: 443,
+            dashboard: None,
+            can,
+        };
+        let upstream = Upstream::Pinned {
+            name: "new".into(),
+            port: 9000,
+        };
+        let other = [Route {
+            domains: vec!["a.example.com".parse().unwrap()],
+            upstream,
+        }];
         assert!(proxy.load(&settings, &[]).await.unwrap());
-        assert!(!proxy.load(&settings, &[]).await.unwrap(), "it has that one");
-        assert!(matches!(proxy.load(&settings, &other).await, Err(ProxyError::Unreachable(_))));
-        assert!(proxy.load(&settings, &[]).await.unwrap(), "Caddy may have taken the other");
+        assert!(
+            !proxy.load(&settings, &[]).await.unwrap(),
+            "it has that one"
+        );
+        assert!(matches!(
+            proxy.load(&settings, &other).await,
+            Err(ProxyError::Unreachable(_))
+        ));
+        assert!(
+            proxy.load(&settings, &[]).await.unwrap(),
+            "Caddy may have taken the other"
+        );
         caddy.await.unwrap();
     }
 }

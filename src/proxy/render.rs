@@ -22,10 +22,13 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
         let proxy = json!({ "handler": "reverse_proxy", "upstreams": upstream });
         host_route(&[domain.as_str()], json!([compressed(), proxy]))
     });
-    let apps = routes.iter().filter(|route| !route.domains.is_empty()).map(|route| {
-        let domains: Vec<&str> = route.domains.iter().map(|domain| domain.as_str()).collect();
-        host_route(&domains, json!([handler(settings, route)]))
-    });
+    let apps = routes
+        .iter()
+        .filter(|route| !route.domains.is_empty())
+        .map(|route| {
+            let domains: Vec<&str> = route.domains.iter().map(|domain| domain.as_str()).collect();
+            host_route(&domains, json!([handler(settings, route)]))
+        });
     let nobody = json!({ "handle": [text(404, "No app answers to this name.\n")] });
     let mut server = json!({
         "listen": [format!(":{}", if settings.tls == Tls::Off { settings.http_port } else { settings.https_port })],
@@ -58,7 +61,8 @@ pub fn render(settings: &Settings, routes: &[Route]) -> Value {
         let internal = json!([{ "issuers": [{ "module": "internal" }] }]);
         config["apps"]["tls"] = json!({ "automation": { "policies": internal } });
         // Nobody's trust store is written to from inside a container.
-        config["apps"]["pki"] = json!({ "certificate_authorities": { "local": { "install_trust": false } } });
+        config["apps"]["pki"] =
+            json!({ "certificate_authorities": { "local": { "install_trust": false } } });
     }
     config
 }
@@ -84,7 +88,12 @@ fn compressed() -> Value {
 /// renames of a swap, for every method. A dial that fails is tried again for 5 s.
 fn handler(settings: &Settings, route: &Route) -> Value {
     let mut proxy = match &route.upstream {
-        Upstream::Live { name, fallback, app, port } => {
+        Upstream::Live {
+            name,
+            fallback,
+            app,
+            port,
+        } => {
             let file = |folder| format!("{{file.{SOCKETS}/{folder}/{app}}}");
             let (name, port) = match settings.can.files {
                 true => (file(ADDRESSES), file(PORTS)),
@@ -95,7 +104,9 @@ fn handler(settings: &Settings, route: &Route) -> Value {
                 "upstreams": [{ "dial": format!("{fallback}:{port}") }],
             })
         }
-        Upstream::Pinned { name, port } => json!({ "upstreams": [{ "dial": format!("{name}:{port}") }] }),
+        Upstream::Pinned { name, port } => {
+            json!({ "upstreams": [{ "dial": format!("{name}:{port}") }] })
+        }
     };
     proxy["handler"] = json!("reverse_proxy");
     proxy["load_balancing"] = json!({ "try_duration": "5s", "try_interval": "50ms" });
@@ -121,11 +132,20 @@ mod tests {
 
     fn settings(tls: Tls) -> Settings {
         let dashboard = Some("deploy.example.com".parse().unwrap());
-        Settings { tls, http_port: 80, https_port: 443, dashboard, can: Abilities::default() }
+        Settings {
+            tls,
+            http_port: 80,
+            https_port: 443,
+            dashboard,
+            can: Abilities::default(),
+        }
     }
 
     fn route(upstream: Upstream) -> Route {
-        Route { domains: vec!["shop.example.com".parse().unwrap()], upstream }
+        Route {
+            domains: vec!["shop.example.com".parse().unwrap()],
+            upstream,
+        }
     }
 
     #[test]
@@ -137,13 +157,25 @@ mod tests {
             port: 9000,
         };
         let proxy = |can| {
-            let settings = Settings { can, ..settings(Tls::Off) };
+            let settings = Settings {
+                can,
+                ..settings(Tls::Off)
+            };
             let config = render(&settings, &[route(live.clone())]);
             config["apps"]["http"]["servers"]["main"]["routes"][1]["handle"][0].clone()
         };
-        let files = proxy(Abilities { files: true, ..Default::default() });
-        assert_eq!(files["dynamic_upstreams"]["name"], "{file./run/windlass/addresses/shop}");
-        assert_eq!(files["dynamic_upstreams"]["port"], "{file./run/windlass/ports/shop}");
+        let files = proxy(Abilities {
+            files: true,
+            ..Default::default()
+        });
+        assert_eq!(
+            files["dynamic_upstreams"]["name"],
+            "{file./run/windlass/addresses/shop}"
+        );
+        assert_eq!(
+            files["dynamic_upstreams"]["port"],
+            "{file./run/windlass/ports/shop}"
+        );
         let proxy = proxy(Abilities::default());
         assert_eq!(proxy["dynamic_upstreams"]["port"], "9000");
         assert_eq!(proxy["dynamic_upstreams"]["name"], "w_shop_live");
@@ -162,9 +194,21 @@ mod tests {
 
     #[test]
     fn a_route_without_a_domain_is_none() {
-        let pinned = || Upstream::Pinned { name: "w_shop_d1".into(), port: 80 };
-        let nowhere = Route { domains: vec![], upstream: pinned() };
+        let pinned = || Upstream::Pinned {
+            name: "w_shop_d1".into(),
+            port: 80,
+        };
+        let nowhere = Route {
+            domains: vec![],
+            upstream: pinned(),
+        };
         let config = render(&settings(Tls::Auto), &[route(pinned()), nowhere]);
-        assert_eq!(config["apps"]["http"]["servers"]["main"]["routes"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            config["apps"]["http"]["servers"]["main"]["routes"]
+                .as_array()
+                .unwrap()
+                .len(),
+            3
+        );
     }
 }

@@ -6,15 +6,30 @@ use super::{Store, StoreError};
 use crate::domain::{Allowance, AppName, Bytes, Capability, Cpus, Limits};
 
 /// Memory in bytes, processes, thousandths of a processor, capabilities.
-type Columns = (Option<u64>, Option<NonZeroU32>, Option<u32>, Vec<Capability>);
+type Columns = (
+    Option<u64>,
+    Option<NonZeroU32>,
+    Option<u32>,
+    Vec<Capability>,
+);
 
 /// An allowance as a JSON array of its [`Columns`].
 pub(super) fn allowance(columns: Option<String>) -> Result<Allowance, StoreError> {
-    let Some(columns) = columns else { return Ok(Allowance::default()) };
+    let Some(columns) = columns else {
+        return Ok(Allowance::default());
+    };
     let unreadable = |_| StoreError::Unreadable("allowances");
-    let (memory, pids, cpus, capabilities): Columns = serde_json::from_str(&columns).map_err(unreadable)?;
-    let limits = Limits { memory: memory.map(Bytes), pids, cpus: cpus.map(Cpus::from_millis) };
-    Ok(Allowance { limits, capabilities })
+    let (memory, pids, cpus, capabilities): Columns =
+        serde_json::from_str(&columns).map_err(unreadable)?;
+    let limits = Limits {
+        memory: memory.map(Bytes),
+        pids,
+        cpus: cpus.map(Cpus::from_millis),
+    };
+    Ok(Allowance {
+        limits,
+        capabilities,
+    })
 }
 
 impl Store {
@@ -29,7 +44,10 @@ impl Store {
     /// Allows an app this, instead of what it was allowed before.
     pub async fn allow(&self, app: &AppName, allowance: &Allowance) -> Result<(), StoreError> {
         let id = self.app(app).await?.id;
-        let Allowance { limits, capabilities } = allowance;
+        let Allowance {
+            limits,
+            capabilities,
+        } = allowance;
         sqlx::query(
             "INSERT INTO allowances (app_id, memory, pids, cpus, capabilities) VALUES (?, ?, ?, ?, ?) \
              ON CONFLICT (app_id) DO UPDATE SET memory = excluded.memory, pids = excluded.pids, \
@@ -55,22 +73,40 @@ mod tests {
     async fn what_is_allowed_reads_back_and_goes_with_its_app() {
         let (_dir, store) = scratch().await;
         let shop: AppName = "shop".parse().unwrap();
-        assert!(matches!(store.allow(&shop, &Allowance::default()).await, Err(StoreError::NoApp(_))));
-        store.create_app(&shop, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        assert!(matches!(
+            store.allow(&shop, &Allowance::default()).await,
+            Err(StoreError::NoApp(_))
+        ));
+        store
+            .create_app(&shop, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         assert_eq!(store.allowance(&shop).await.unwrap(), Allowance::default());
         let limits = Limits {
             memory: Some("2g".parse().unwrap()),
             pids: NonZeroU32::new(600),
             cpus: Some("1.5".parse().unwrap()),
         };
-        let much = Allowance { limits, capabilities: vec!["NET_RAW".parse().unwrap()] };
+        let much = Allowance {
+            limits,
+            capabilities: vec!["NET_RAW".parse().unwrap()],
+        };
         store.allow(&shop, &much).await.unwrap();
         assert_eq!(store.allowance(&shop).await.unwrap(), much);
-        let less = Allowance { limits: Limits { pids: None, ..limits }, capabilities: Vec::new() };
+        let less = Allowance {
+            limits: Limits {
+                pids: None,
+                ..limits
+            },
+            capabilities: Vec::new(),
+        };
         store.allow(&shop, &less).await.unwrap();
         assert_eq!(store.allowance(&shop).await.unwrap(), less);
         store.destroy_app(&shop).await.unwrap();
-        store.create_app(&shop, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&shop, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         assert_eq!(store.allowance(&shop).await.unwrap(), Allowance::default());
     }
 }

@@ -59,18 +59,28 @@ impl Store {
         if taken.is_some() {
             return Err(StoreError::AppExists(name.clone()));
         }
-        let id: i64 =
-            sqlx::query_scalar("INSERT INTO apps (name, subnet, created_at) VALUES (?, ?, ?) RETURNING id")
-                .bind(name.as_str())
-                .bind(subnet.to_string())
-                .bind(Timestamp::now().millis())
-                .fetch_one(&mut *tx)
-                .await?;
+        let id: i64 = sqlx::query_scalar(
+            "INSERT INTO apps (name, subnet, created_at) VALUES (?, ?, ?) RETURNING id",
+        )
+        .bind(name.as_str())
+        .bind(subnet.to_string())
+        .bind(Timestamp::now().millis())
+        .fetch_one(&mut *tx)
+        .await?;
         add_domains(&mut tx, id, domains).await?;
         tx.commit().await?;
         let (name, domains) = (name.clone(), domains.to_vec());
         let (port, leaving, public, allowed) = (None, false, false, Allowance::default());
-        Ok(AppRow { id, name, domains, subnet, port, leaving, public, allowed })
+        Ok(AppRow {
+            id,
+            name,
+            domains,
+            subnet,
+            port,
+            leaving,
+            public,
+            allowed,
+        })
     }
 
     /// The app of that name.
@@ -87,17 +97,29 @@ impl Store {
 
     /// Every app, by name.
     pub async fn apps(&self) -> Result<Vec<AppRow>, StoreError> {
-        sqlx::query(select!("ORDER BY name")).fetch_all(&self.reader).await?.iter().map(read).collect()
+        sqlx::query(select!("ORDER BY name"))
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
     }
 
     /// Sets an app's domains.
     ///
     /// # Errors
     /// [`StoreError::DomainTaken`], and nothing is changed.
-    pub async fn set_domains(&self, name: &AppName, domains: &[DomainName]) -> Result<(), StoreError> {
+    pub async fn set_domains(
+        &self,
+        name: &AppName,
+        domains: &[DomainName],
+    ) -> Result<(), StoreError> {
         let app = self.app(name).await?;
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM domains WHERE app_id = ?").bind(app.id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM domains WHERE app_id = ?")
+            .bind(app.id)
+            .execute(&mut *tx)
+            .await?;
         add_domains(&mut tx, app.id, domains).await?;
         Ok(tx.commit().await?)
     }
@@ -138,7 +160,10 @@ impl Store {
 
     /// Forgets an app with all its rows.
     pub async fn destroy_app(&self, name: &AppName) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM apps WHERE name = ?").bind(name.as_str()).execute(&self.writer).await?;
+        sqlx::query("DELETE FROM apps WHERE name = ?")
+            .bind(name.as_str())
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 }
@@ -149,14 +174,20 @@ async fn add_domains(
     domains: &[DomainName],
 ) -> Result<(), StoreError> {
     for (ordinal, domain) in domains.iter().enumerate() {
-        let owner: Option<String> =
-            sqlx::query_scalar("SELECT name FROM apps JOIN domains ON app_id = apps.id WHERE domain = ?")
-                .bind(domain.as_str())
-                .fetch_optional(&mut **tx)
-                .await?;
+        let owner: Option<String> = sqlx::query_scalar(
+            "SELECT name FROM apps JOIN domains ON app_id = apps.id WHERE domain = ?",
+        )
+        .bind(domain.as_str())
+        .fetch_optional(&mut **tx)
+        .await?;
         if let Some(owner) = owner {
-            let app = owner.parse().map_err(|_| StoreError::Unreadable("apps.name"))?;
-            return Err(StoreError::DomainTaken { domain: domain.clone(), app });
+            let app = owner
+                .parse()
+                .map_err(|_| StoreError::Unreadable("apps.name"))?;
+            return Err(StoreError::DomainTaken {
+                domain: domain.clone(),
+                app,
+            });
         }
         sqlx::query("INSERT INTO domains (domain, app_id, ordinal) VALUES (?, ?, ?)")
             .bind(domain.as_str())
@@ -173,8 +204,14 @@ fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
     let domains: String = row.try_get(4)?;
     Ok(AppRow {
         id: row.try_get(0)?,
-        name: row.try_get::<String, _>(1)?.parse().map_err(|_| unreadable("apps.name"))?,
-        subnet: row.try_get::<String, _>(2)?.parse().map_err(|_| unreadable("apps.subnet"))?,
+        name: row
+            .try_get::<String, _>(1)?
+            .parse()
+            .map_err(|_| unreadable("apps.name"))?,
+        subnet: row
+            .try_get::<String, _>(2)?
+            .parse()
+            .map_err(|_| unreadable("apps.subnet"))?,
         port: row.try_get(3)?,
         leaving: row.try_get(5)?,
         public: row.try_get(6)?,
@@ -192,31 +229,61 @@ mod tests {
     async fn names_and_domains_are_taken_once() {
         let (_dir, store) = scratch().await;
         let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
-        let domains: Vec<DomainName> =
-            vec!["b.example.com".parse().unwrap(), "a.example.com".parse().unwrap()];
+        let domains: Vec<DomainName> = vec![
+            "b.example.com".parse().unwrap(),
+            "a.example.com".parse().unwrap(),
+        ];
         let net = "10.213.0.64/26".parse().unwrap();
         let made = store.create_app(&shop, &domains, net).await.unwrap();
         assert_eq!(store.app(&shop).await.unwrap(), made);
 
-        let again = store.create_app(&shop, &[], "10.213.1.0/26".parse().unwrap()).await;
+        let again = store
+            .create_app(&shop, &[], "10.213.1.0/26".parse().unwrap())
+            .await;
         assert!(matches!(again, Err(StoreError::AppExists(_))));
-        let error =
-            store.create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap()).await.unwrap_err();
-        assert_eq!(error.to_string(), "the domain a.example.com belongs to the app shop");
-        assert!(matches!(store.app(&blog).await, Err(StoreError::NoApp(_))), "nothing half made");
+        let error = store
+            .create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the domain a.example.com belongs to the app shop"
+        );
+        assert!(
+            matches!(store.app(&blog).await, Err(StoreError::NoApp(_))),
+            "nothing half made"
+        );
 
-        let error = store.set_domains(&shop, &["c.example.com".parse().unwrap(), domains[0].clone()]).await;
+        let error = store
+            .set_domains(
+                &shop,
+                &["c.example.com".parse().unwrap(), domains[0].clone()],
+            )
+            .await;
         assert!(error.is_ok());
         assert_eq!(store.app(&shop).await.unwrap().domains[1], domains[0]);
-        store.create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap())
+            .await
+            .unwrap();
         let taken = store.set_domains(&shop, &domains).await.unwrap_err();
-        assert_eq!(taken.to_string(), "the domain a.example.com belongs to the app blog");
-        assert_eq!(store.app(&shop).await.unwrap().domains.len(), 2, "all or nothing");
+        assert_eq!(
+            taken.to_string(),
+            "the domain a.example.com belongs to the app blog"
+        );
+        assert_eq!(
+            store.app(&shop).await.unwrap().domains.len(),
+            2,
+            "all or nothing"
+        );
         store.destroy_app(&blog).await.unwrap();
 
         store.set_port(&shop, Some(9000)).await.unwrap();
         assert_eq!(store.apps().await.unwrap()[0].port, Some(9000));
         store.destroy_app(&shop).await.unwrap();
-        assert!(store.create_app(&blog, &domains, net).await.is_ok(), "a destroyed app frees its domains");
+        assert!(
+            store.create_app(&blog, &domains, net).await.is_ok(),
+            "a destroyed app frees its domains"
+        );
     }
 }

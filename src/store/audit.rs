@@ -71,12 +71,14 @@ impl Store {
     ) -> Result<Vec<AuditEntry>, StoreError> {
         let rows: Vec<Row> = match app {
             Some(app) => {
-                sqlx::query_as("SELECT * FROM audit WHERE app = ? AND id < ? ORDER BY id DESC LIMIT ? + 0")
-                    .bind(app.as_str())
-                    .bind(before.unwrap_or(i64::MAX))
-                    .bind(limit)
-                    .fetch_all(&self.reader)
-                    .await?
+                sqlx::query_as(
+                    "SELECT * FROM audit WHERE app = ? AND id < ? ORDER BY id DESC LIMIT ? + 0",
+                )
+                .bind(app.as_str())
+                .bind(before.unwrap_or(i64::MAX))
+                .bind(limit)
+                .fetch_all(&self.reader)
+                .await?
             }
             None => {
                 sqlx::query_as("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ? + 0")
@@ -100,15 +102,37 @@ mod tests {
         let (_dir, store) = scratch().await;
         let who = Principal::local("root".into());
         let shop: AppName = "shop".parse().unwrap();
-        store.audit(&who, "env_set", Some(&shop), "TOKEN", false).await.unwrap();
-        store.audit(&who, "app_create", None, "blog", true).await.unwrap();
+        store
+            .audit(&who, "env_set", Some(&shop), "TOKEN", false)
+            .await
+            .unwrap();
+        store
+            .audit(&who, "app_create", None, "blog", true)
+            .await
+            .unwrap();
         for sql in ["DELETE FROM audit", "UPDATE audit SET actor = 'ann'"] {
             let refused = sqlx::query(sql).execute(&store.writer).await.unwrap_err();
             assert!(refused.to_string().contains("append-only"), "{refused}");
         }
         let all = store.audit_entries(None, 10, None).await.unwrap();
-        assert_eq!(all.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["app_create", "env_set"]);
-        assert_eq!(store.audit_entries(Some(&shop), 10, None).await.unwrap().len(), 1);
-        assert_eq!(store.audit_entries(None, 10, Some(all[0].id)).await.unwrap(), all[1..]);
+        assert_eq!(
+            all.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(),
+            ["app_create", "env_set"]
+        );
+        assert_eq!(
+            store
+                .audit_entries(Some(&shop), 10, None)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            store
+                .audit_entries(None, 10, Some(all[0].id))
+                .await
+                .unwrap(),
+            all[1..]
+        );
     }
 }

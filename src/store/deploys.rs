@@ -6,8 +6,8 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError};
 use crate::domain::{
-    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase, PhaseStatus,
-    PhaseTiming, Release, Timestamp, Trigger,
+    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase,
+    PhaseStatus, PhaseTiming, Release, Timestamp, Trigger,
 };
 
 /// What is asked for.
@@ -72,7 +72,10 @@ impl Store {
     /// to a newer one.
     ///
     /// Returns the new deploy's id and the superseded ones'.
-    pub async fn queue_deploy(&self, new: &NewDeploy) -> Result<(DeployId, Vec<DeployId>), StoreError> {
+    pub async fn queue_deploy(
+        &self,
+        new: &NewDeploy,
+    ) -> Result<(DeployId, Vec<DeployId>), StoreError> {
         let app = self.app(&new.app).await?;
         let mut tx = self.begin().await?;
         let waiting: Vec<i64> = sqlx::query_scalar(
@@ -152,10 +155,11 @@ impl Store {
 
     /// Who asked for a deploy's end, if anybody did.
     pub async fn asked_to_cancel(&self, id: DeployId) -> Result<Option<String>, StoreError> {
-        let by: Option<Option<String>> = sqlx::query_scalar("SELECT cancel_by FROM deploys WHERE id = ?")
-            .bind(id.0)
-            .fetch_optional(&self.reader)
-            .await?;
+        let by: Option<Option<String>> =
+            sqlx::query_scalar("SELECT cancel_by FROM deploys WHERE id = ?")
+                .bind(id.0)
+                .fetch_optional(&self.reader)
+                .await?;
         Ok(by.flatten())
     }
 
@@ -206,13 +210,25 @@ impl Store {
     }
 
     /// Opens a phase's timing row.
-    pub async fn begin_phase(&self, id: DeployId, ordinal: usize, phase: &Phase) -> Result<(), StoreError> {
-        self.insert_phase(id, ordinal, phase, PhaseStatus::Running, None).await
+    pub async fn begin_phase(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        phase: &Phase,
+    ) -> Result<(), StoreError> {
+        self.insert_phase(id, ordinal, phase, PhaseStatus::Running, None)
+            .await
     }
 
     /// Records a phase that was not needed.
-    pub async fn skip_phase(&self, id: DeployId, ordinal: usize, phase: &Phase) -> Result<(), StoreError> {
-        self.insert_phase(id, ordinal, phase, PhaseStatus::Skipped, Some(0)).await
+    pub async fn skip_phase(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        phase: &Phase,
+    ) -> Result<(), StoreError> {
+        self.insert_phase(id, ordinal, phase, PhaseStatus::Skipped, Some(0))
+            .await
     }
 
     async fn insert_phase(
@@ -245,13 +261,15 @@ impl Store {
         status: PhaseStatus,
         duration_ms: u64,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE phases SET status = ?, duration_ms = ? WHERE deploy_id = ? AND ordinal = ?")
-            .bind(status.as_str())
-            .bind(duration_ms as i64)
-            .bind(id.0)
-            .bind(ordinal as i64)
-            .execute(&self.writer)
-            .await?;
+        sqlx::query(
+            "UPDATE phases SET status = ?, duration_ms = ? WHERE deploy_id = ? AND ordinal = ?",
+        )
+        .bind(status.as_str())
+        .bind(duration_ms as i64)
+        .bind(id.0)
+        .bind(ordinal as i64)
+        .execute(&self.writer)
+        .await?;
         Ok(())
     }
 
@@ -281,7 +299,8 @@ impl Store {
         .fetch_optional(&self.reader)
         .await?;
         let read = |(ordinal, steps): (i64, String)| {
-            let steps = serde_json::from_str(&steps).map_err(|_| StoreError::Unreadable("phases.steps"))?;
+            let steps =
+                serde_json::from_str(&steps).map_err(|_| StoreError::Unreadable("phases.steps"))?;
             Ok((ordinal as usize, steps))
         };
         row.map(read).transpose()
@@ -292,7 +311,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoDeploy`].
     pub async fn deploy(&self, id: DeployId) -> Result<Deploy, StoreError> {
-        let found = sqlx::query_scalar(select!("WHERE d.id = ?")).bind(id.0).fetch_one(&self.reader).await?;
+        let found = sqlx::query_scalar(select!("WHERE d.id = ?"))
+            .bind(id.0)
+            .fetch_one(&self.reader)
+            .await?;
         read(found)?.pop().ok_or(StoreError::NoDeploy(id))
     }
 
@@ -417,7 +439,10 @@ async fn supersede(
     by: DeployId,
 ) -> Result<DeployStatus, StoreError> {
     let message = format!("superseded by deploy {by} before it started");
-    let reason = Failure { phase: "queue".into(), message };
+    let reason = Failure {
+        phase: "queue".into(),
+        message,
+    };
     change(tx, old, DeployEvent::Supersede, Some(&reason), None).await
 }
 
@@ -481,7 +506,8 @@ async fn close_phases(
 }
 
 fn read(found: String) -> Result<Vec<Deploy>, StoreError> {
-    let rows: Vec<Row> = serde_json::from_str(&found).map_err(|_| StoreError::Unreadable("deploys"))?;
+    let rows: Vec<Row> =
+        serde_json::from_str(&found).map_err(|_| StoreError::Unreadable("deploys"))?;
     Ok(rows.into_iter().map(Deploy::from).collect())
 }
 
@@ -554,45 +580,92 @@ pub(crate) mod tests {
     async fn a_push_supersedes_what_waits_and_retires_what_was_live() {
         let (_dir, store) = scratch().await;
         let new = push("shop");
-        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         let (first, none) = store.queue_deploy(&new).await.unwrap();
         let (second, superseded) = store.queue_deploy(&new).await.unwrap();
         assert_eq!((none, superseded), (vec![], vec![first]));
         let reason = store.deploy(first).await.unwrap().failure.unwrap().message;
         assert!(reason.contains(&format!("deploy {second}")), "{reason}");
 
-        store.change_deploy(second, DeployEvent::Start, None, None).await.unwrap();
-        store.begin_phase(second, 0, &Phase::Checkout).await.unwrap();
-        store.end_phase(second, 0, PhaseStatus::Ok, 42).await.unwrap();
+        store
+            .change_deploy(second, DeployEvent::Start, None, None)
+            .await
+            .unwrap();
+        store
+            .begin_phase(second, 0, &Phase::Checkout)
+            .await
+            .unwrap();
+        store
+            .end_phase(second, 0, PhaseStatus::Ok, 42)
+            .await
+            .unwrap();
         store.begin_phase(second, 1, &Phase::Build).await.unwrap();
         assert_eq!(store.go_live(&release(second, &new)).await.unwrap(), None);
         let live = store.live_deploy(&new.app).await.unwrap().unwrap();
         assert_eq!((live.id, live.phases.len()), (second, 2));
-        assert_eq!((live.phases[0].duration_ms, live.phases[1].duration_ms), (Some(42), None));
+        assert_eq!(
+            (live.phases[0].duration_ms, live.phases[1].duration_ms),
+            (Some(42), None)
+        );
 
         let (third, _) = store.queue_deploy(&new).await.unwrap();
-        store.change_deploy(third, DeployEvent::Start, None, None).await.unwrap();
-        assert_eq!(store.go_live(&release(third, &new)).await.unwrap(), Some(second));
-        assert_eq!(store.deploy(second).await.unwrap().status, DeployStatus::Retired);
-        let listed: Vec<DeployId> =
-            store.deploys(&new.app, 2, None).await.unwrap().iter().map(|d| d.id).collect();
+        store
+            .change_deploy(third, DeployEvent::Start, None, None)
+            .await
+            .unwrap();
+        assert_eq!(
+            store.go_live(&release(third, &new)).await.unwrap(),
+            Some(second)
+        );
+        assert_eq!(
+            store.deploy(second).await.unwrap().status,
+            DeployStatus::Retired
+        );
+        let listed: Vec<DeployId> = store
+            .deploys(&new.app, 2, None)
+            .await
+            .unwrap()
+            .iter()
+            .map(|d| d.id)
+            .collect();
         assert_eq!(listed, [third, second]);
         assert_eq!(store.open_deploys(None).await.unwrap(), []);
 
         let waits = store.queue_deploy(&new).await.unwrap().0;
-        let restart = NewDeploy { trigger: Trigger::Restart, source: Some(third), ..new.clone() };
-        assert_eq!(store.queue_deploy(&restart).await.unwrap().1, [], "a restart takes no push's place");
-        assert_eq!(store.queue_deploy(&new).await.unwrap().1, [waits], "and a push no restart's");
+        let restart = NewDeploy {
+            trigger: Trigger::Restart,
+            source: Some(third),
+            ..new.clone()
+        };
+        assert_eq!(
+            store.queue_deploy(&restart).await.unwrap().1,
+            [],
+            "a restart takes no push's place"
+        );
+        assert_eq!(
+            store.queue_deploy(&new).await.unwrap().1,
+            [waits],
+            "and a push no restart's"
+        );
     }
 
     #[tokio::test]
     async fn nothing_of_a_deploy_that_has_ended_runs() {
         let (_dir, store) = scratch().await;
         let new = push("shop");
-        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         for event in [DeployEvent::Fail, DeployEvent::GoLive] {
             let (id, _) = store.queue_deploy(&new).await.unwrap();
-            store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+            store
+                .change_deploy(id, DeployEvent::Start, None, None)
+                .await
+                .unwrap();
             store.begin_phase(id, 0, &Phase::Checkout).await.unwrap();
             store.end_phase(id, 0, PhaseStatus::Ok, 5).await.unwrap();
             store.begin_phase(id, 1, &Phase::Build).await.unwrap();
@@ -604,7 +677,10 @@ pub(crate) mod tests {
                 event => drop(store.change_deploy(id, event, None, Some(9)).await.unwrap()),
             }
             let phases = store.deploy(id).await.unwrap().phases;
-            let ends: Vec<_> = phases.iter().map(|p| (p.status, p.duration_ms.is_some())).collect();
+            let ends: Vec<_> = phases
+                .iter()
+                .map(|p| (p.status, p.duration_ms.is_some()))
+                .collect();
             assert_eq!(ends, [(PhaseStatus::Ok, true), (PhaseStatus::Failed, true)]);
         }
     }
@@ -613,9 +689,14 @@ pub(crate) mod tests {
     async fn a_status_that_cannot_follow_is_refused_and_changes_nothing() {
         let (_dir, store) = scratch().await;
         let new = push("shop");
-        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         let (id, _) = store.queue_deploy(&new).await.unwrap();
-        let refused = store.change_deploy(id, DeployEvent::GoLive, None, None).await;
+        let refused = store
+            .change_deploy(id, DeployEvent::GoLive, None, None)
+            .await;
         assert!(matches!(refused, Err(StoreError::Transition(_))));
         assert_eq!(store.deploy(id).await.unwrap().status, DeployStatus::Queued);
     }
@@ -659,7 +740,8 @@ pub(crate) mod tests {
 
         fn supersede(&mut self, older_than: DeployId) {
             for (id, trigger, status) in &mut self.0 {
-                if *id < older_than && *trigger == Trigger::Push && *status == DeployStatus::Queued {
+                if *id < older_than && *trigger == Trigger::Push && *status == DeployStatus::Queued
+                {
                     *status = DeployStatus::Superseded;
                 }
             }
@@ -677,8 +759,18 @@ pub(crate) mod tests {
         use DeployStatus as S;
         match act {
             Act::Push | Act::Restart => {
-                let trigger = if matches!(act, Act::Push) { Trigger::Push } else { Trigger::Restart };
-                let (id, _) = store.queue_deploy(&NewDeploy { trigger, ..new.clone() }).await.unwrap();
+                let trigger = if matches!(act, Act::Push) {
+                    Trigger::Push
+                } else {
+                    Trigger::Restart
+                };
+                let (id, _) = store
+                    .queue_deploy(&NewDeploy {
+                        trigger,
+                        ..new.clone()
+                    })
+                    .await
+                    .unwrap();
                 model.0.push((id, trigger, S::Queued));
                 if trigger == Trigger::Push {
                     model.supersede(id);
@@ -686,13 +778,18 @@ pub(crate) mod tests {
             }
             Act::Take if model.find(S::Running).is_none() => {
                 if let Some(at) = model.find(S::Queued) {
-                    store.change_deploy(model.0[at].0, DeployEvent::Start, None, None).await.unwrap();
+                    store
+                        .change_deploy(model.0[at].0, DeployEvent::Start, None, None)
+                        .await
+                        .unwrap();
                     model.0[at].2 = S::Running;
                 }
             }
             Act::Take => {}
             Act::End(event) => {
-                let Some(at) = model.find(S::Running) else { return };
+                let Some(at) = model.find(S::Running) else {
+                    return;
+                };
                 let id = model.0[at].0;
                 if event == DeployEvent::GoLive {
                     store.go_live(&release(id, new)).await.unwrap();
@@ -705,7 +802,9 @@ pub(crate) mod tests {
                 model.0[at].2 = S::Running.after(event).unwrap();
             }
             Act::Requeue => {
-                let Some(at) = model.find(S::Running) else { return };
+                let Some(at) = model.find(S::Running) else {
+                    return;
+                };
                 store.requeue_deploy(model.0[at].0).await.unwrap();
                 model.0[at].2 = S::Queued;
                 if let Some(newest) = model.newest_waiting_push() {
@@ -714,7 +813,10 @@ pub(crate) mod tests {
             }
             Act::Withdraw => {
                 if let Some(at) = model.0.iter().rposition(|row| row.2 == S::Queued) {
-                    store.change_deploy(model.0[at].0, DeployEvent::Withdraw, None, None).await.unwrap();
+                    store
+                        .change_deploy(model.0[at].0, DeployEvent::Withdraw, None, None)
+                        .await
+                        .unwrap();
                     model.0[at].2 = S::Cancelled;
                 }
             }

@@ -16,7 +16,8 @@ impl Store {
         for (name, sealed) in sealed {
             let plain = self.sealer.unseal(&place(app, &name), &sealed)?;
             let value = String::from_utf8(plain).map_err(|_| StoreError::Unreadable("env"))?;
-            env.set(&name, &value).map_err(|_| StoreError::Unreadable("env"))?;
+            env.set(&name, &value)
+                .map_err(|_| StoreError::Unreadable("env"))?;
         }
         Ok(env)
     }
@@ -40,7 +41,11 @@ impl Store {
     }
 
     /// Removes variables; returns the names that were not set.
-    pub async fn unset_env(&self, app: &AppName, names: &[String]) -> Result<Vec<String>, StoreError> {
+    pub async fn unset_env(
+        &self,
+        app: &AppName,
+        names: &[String],
+    ) -> Result<Vec<String>, StoreError> {
         let row = self.app(app).await?;
         let mut tx = self.begin().await?;
         let mut unknown = Vec::new();
@@ -72,7 +77,10 @@ mod tests {
     async fn variables_are_set_replaced_and_removed() {
         let (_dir, store) = scratch().await;
         let shop: AppName = "shop".parse().unwrap();
-        store.create_app(&shop, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&shop, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         let mut vars = Environment::default();
         vars.set("A", "1").unwrap();
         vars.set("B", "two words\nand a line").unwrap();
@@ -80,7 +88,10 @@ mod tests {
         assert_eq!(store.env(&shop).await.unwrap(), vars);
         vars.set("A", "2").unwrap();
         store.set_env(&shop, &vars).await.unwrap();
-        let unknown = store.unset_env(&shop, &["B".into(), "C".into()]).await.unwrap();
+        let unknown = store
+            .unset_env(&shop, &["B".into(), "C".into()])
+            .await
+            .unwrap();
         assert_eq!(unknown, ["C"]);
         assert_eq!(store.env(&shop).await.unwrap().assignments(), ["A=2"]);
     }

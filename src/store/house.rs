@@ -29,14 +29,20 @@ macro_rules! forgettable {
 
 impl Store {
     /// The status of each of these deploys that there is.
-    pub async fn statuses(&self, ids: &[DeployId]) -> Result<HashMap<DeployId, DeployStatus>, StoreError> {
-        let rows: Vec<(i64, String)> =
-            sqlx::query_as("SELECT id, status FROM deploys WHERE id IN (SELECT value FROM json_each(?))")
-                .bind(json(ids))
-                .fetch_all(&self.reader)
-                .await?;
+    pub async fn statuses(
+        &self,
+        ids: &[DeployId],
+    ) -> Result<HashMap<DeployId, DeployStatus>, StoreError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT id, status FROM deploys WHERE id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(json(ids))
+        .fetch_all(&self.reader)
+        .await?;
         let read = |(id, status): (i64, String)| {
-            let status = status.parse().map_err(|_| StoreError::Unreadable("deploys.status"))?;
+            let status = status
+                .parse()
+                .map_err(|_| StoreError::Unreadable("deploys.status"))?;
             Ok((DeployId(id), status))
         };
         rows.into_iter().map(read).collect()
@@ -50,7 +56,10 @@ impl Store {
         .bind(keep)
         .fetch_all(&self.reader)
         .await?;
-        let read = |name: String| name.parse().map_err(|_| StoreError::Unreadable("apps.name"));
+        let read = |name: String| {
+            name.parse()
+                .map_err(|_| StoreError::Unreadable("apps.name"))
+        };
         names.into_iter().map(read).collect()
     }
 
@@ -61,13 +70,15 @@ impl Store {
         keep: u32,
         limit: u32,
     ) -> Result<Vec<DeployId>, StoreError> {
-        let ids: Vec<i64> =
-            sqlx::query_scalar(concat!(forgettable!("d.id"), "ORDER BY d.id DESC LIMIT ?3 + 0"))
-                .bind(app.as_str())
-                .bind(keep)
-                .bind(limit)
-                .fetch_all(&self.reader)
-                .await?;
+        let ids: Vec<i64> = sqlx::query_scalar(concat!(
+            forgettable!("d.id"),
+            "ORDER BY d.id DESC LIMIT ?3 + 0"
+        ))
+        .bind(app.as_str())
+        .bind(keep)
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
         Ok(ids.into_iter().map(DeployId).collect())
     }
 
@@ -101,7 +112,10 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             }
-            sqlx::query("DELETE FROM deploys WHERE id = ?").bind(id).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM deploys WHERE id = ?")
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(rows.len())
@@ -148,8 +162,15 @@ mod tests {
         async fn tell(words: &str) -> Self {
             let (dir, store) = scratch().await;
             let app = push("shop").app;
-            store.create_app(&app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
-            let story = Self { store, app, _dir: dir };
+            store
+                .create_app(&app, &[], "10.213.0.64/26".parse().unwrap())
+                .await
+                .unwrap();
+            let story = Self {
+                store,
+                app,
+                _dir: dir,
+            };
             for word in words.split_whitespace() {
                 story.word(word).await;
             }
@@ -169,13 +190,28 @@ mod tests {
                     let live = live.unwrap();
                     (Trigger::Restart, live.commit, Some(live.id))
                 }
-                letter => (Trigger::Push, commit(letter.to_ascii_lowercase().chars().next().unwrap()), None),
+                letter => (
+                    Trigger::Push,
+                    commit(letter.to_ascii_lowercase().chars().next().unwrap()),
+                    None,
+                ),
             };
-            let new = NewDeploy { trigger, commit, source, ..push("shop") };
+            let new = NewDeploy {
+                trigger,
+                commit,
+                source,
+                ..push("shop")
+            };
             let (id, _) = self.store.queue_deploy(&new).await.unwrap();
-            self.store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+            self.store
+                .change_deploy(id, DeployEvent::Start, None, None)
+                .await
+                .unwrap();
             if first.chars().all(char::is_lowercase) {
-                self.store.change_deploy(id, DeployEvent::Fail, None, None).await.unwrap();
+                self.store
+                    .change_deploy(id, DeployEvent::Fail, None, None)
+                    .await
+                    .unwrap();
             } else {
                 self.store.go_live(&release(id, &new)).await.unwrap();
             }
@@ -184,7 +220,14 @@ mod tests {
 
         /// Keeps images of the newest `count` releases only.
         async fn images(&self, count: usize) {
-            for (id, _) in self.store.kept_images(&self.app).await.unwrap().into_iter().skip(count) {
+            for (id, _) in self
+                .store
+                .kept_images(&self.app)
+                .await
+                .unwrap()
+                .into_iter()
+                .skip(count)
+            {
                 self.store.forget_image(id).await.unwrap();
             }
         }
@@ -197,7 +240,10 @@ mod tests {
                     break;
                 }
                 assert_eq!(
-                    self.store.forget_deploys(&self.app, keep, &ids).await.unwrap(),
+                    self.store
+                        .forget_deploys(&self.app, keep, &ids)
+                        .await
+                        .unwrap(),
                     ids.len(),
                     "{ids:?}"
                 );
@@ -211,14 +257,24 @@ mod tests {
     async fn old_deploys_go_and_what_can_be_gone_back_to_at_once_stays() {
         let story = Story::tell("A b B c C D e f e").await;
         story.images(2).await;
-        assert_eq!(story.store.apps_beyond(8).await.unwrap(), vec![story.app.clone()]);
+        assert_eq!(
+            story.store.apps_beyond(8).await.unwrap(),
+            vec![story.app.clone()]
+        );
         assert_eq!(story.store.apps_beyond(9).await.unwrap(), []);
         // 6 is live, 5 is kept.
         assert_eq!(story.forget(2).await, [5, 6, 8, 9]);
         assert!(story.store.release(DeployId(1)).await.unwrap().is_none());
         assert_eq!(story.forget(2).await, [5, 6, 8, 9]);
-        let statuses = story.store.statuses(&[DeployId(1), DeployId(6), DeployId(9)]).await.unwrap();
-        let expected = [(DeployId(6), DeployStatus::Live), (DeployId(9), DeployStatus::Failed)];
+        let statuses = story
+            .store
+            .statuses(&[DeployId(1), DeployId(6), DeployId(9)])
+            .await
+            .unwrap();
+        let expected = [
+            (DeployId(6), DeployStatus::Live),
+            (DeployId(9), DeployStatus::Failed),
+        ];
         assert_eq!(statuses, HashMap::from(expected));
     }
 
@@ -228,8 +284,14 @@ mod tests {
         let story = Story::tell("A B C R1 S S S S").await;
         story.images(0).await;
         assert_eq!(story.forget(2).await, [1, 7, 8]);
-        assert_eq!(story.store.source_release(DeployId(7)).await.unwrap(), Some(DeployId(1)));
-        assert_eq!(story.store.source_release(DeployId(8)).await.unwrap(), Some(DeployId(7)));
+        assert_eq!(
+            story.store.source_release(DeployId(7)).await.unwrap(),
+            Some(DeployId(1))
+        );
+        assert_eq!(
+            story.store.source_release(DeployId(8)).await.unwrap(),
+            Some(DeployId(7))
+        );
     }
 
     #[tokio::test]
@@ -244,10 +306,18 @@ mod tests {
     async fn what_waits_or_runs_keeps_itself_and_what_it_goes_back_to() {
         let story = Story::tell("A B C D e f e").await;
         story.images(0).await;
-        let back = NewDeploy { trigger: Trigger::Revert, source: Some(DeployId(2)), ..push("shop") };
+        let back = NewDeploy {
+            trigger: Trigger::Revert,
+            source: Some(DeployId(2)),
+            ..push("shop")
+        };
         let (id, _) = story.store.queue_deploy(&back).await.unwrap();
         assert_eq!(story.forget(1).await, [2, 4, id.0]);
-        story.store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+        story
+            .store
+            .change_deploy(id, DeployEvent::Start, None, None)
+            .await
+            .unwrap();
         let open = story.word("f").await;
         assert_eq!(story.forget(1).await, [2, 4, id.0, open.0]);
     }
@@ -256,7 +326,15 @@ mod tests {
     async fn a_list_that_is_out_of_date_harms_nothing() {
         let story = Story::tell("A B c d").await;
         let all: Vec<DeployId> = (1..=4).rev().map(DeployId).collect();
-        assert_eq!(story.store.forget_deploys(&story.app, 1, &all).await.unwrap(), 1, "only 3 may go");
+        assert_eq!(
+            story
+                .store
+                .forget_deploys(&story.app, 1, &all)
+                .await
+                .unwrap(),
+            1,
+            "only 3 may go"
+        );
         assert_eq!(story.forget(1).await, [1, 2, 4]);
         story.store.forget_sessions().await.unwrap();
     }

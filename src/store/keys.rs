@@ -21,7 +21,10 @@ impl TryFrom<KeyRow> for Key {
     fn try_from(row: KeyRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id,
-            user: row.user.parse().map_err(|_| StoreError::Unreadable("users.name"))?,
+            user: row
+                .user
+                .parse()
+                .map_err(|_| StoreError::Unreadable("users.name"))?,
             name: row.name,
             public_key: row.public_key,
             fingerprint: row.fingerprint,
@@ -49,9 +52,15 @@ impl TryFrom<TokenRow> for Token {
         let apps = row.apps.map(|apps| serde_json::from_str(&apps)).transpose();
         Ok(Self {
             id: row.id,
-            user: row.user.parse().map_err(|_| StoreError::Unreadable("users.name"))?,
+            user: row
+                .user
+                .parse()
+                .map_err(|_| StoreError::Unreadable("users.name"))?,
             name: row.name,
-            scope: row.scope.parse().map_err(|_| StoreError::Unreadable("tokens.scope"))?,
+            scope: row
+                .scope
+                .parse()
+                .map_err(|_| StoreError::Unreadable("tokens.scope"))?,
             apps: apps.map_err(|_| StoreError::Unreadable("tokens.apps"))?,
             created_at: Timestamp::from_millis(row.created_at),
             expires_at: row.expires_at.map(Timestamp::from_millis),
@@ -119,7 +128,10 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         if let Some(owner) = owner {
-            return Err(StoreError::KeyTaken { fingerprint: fingerprint.to_owned(), owner });
+            return Err(StoreError::KeyTaken {
+                fingerprint: fingerprint.to_owned(),
+                owner,
+            });
         }
         let id: Option<i64> = sqlx::query_scalar(
             "INSERT INTO keys (user_id, name, public_key, fingerprint, created_at) \
@@ -138,7 +150,9 @@ impl Store {
 
     /// Every key, oldest first.
     pub async fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        let rows: Vec<KeyRow> = sqlx::query_as(keys!("ORDER BY k.id")).fetch_all(&self.reader).await?;
+        let rows: Vec<KeyRow> = sqlx::query_as(keys!("ORDER BY k.id"))
+            .fetch_all(&self.reader)
+            .await?;
         rows.into_iter().map(Key::try_from).collect()
     }
 
@@ -158,14 +172,19 @@ impl Store {
 
     /// The key of that number.
     pub async fn key(&self, id: i64) -> Result<Option<Key>, StoreError> {
-        let row: Option<KeyRow> =
-            sqlx::query_as(keys!("WHERE k.id = ?")).bind(id).fetch_optional(&self.reader).await?;
+        let row: Option<KeyRow> = sqlx::query_as(keys!("WHERE k.id = ?"))
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await?;
         row.map(Key::try_from).transpose()
     }
 
     /// Removes a key; false when there is none of that number.
     pub async fn remove_key(&self, id: i64) -> Result<bool, StoreError> {
-        let removed = sqlx::query("DELETE FROM keys WHERE id = ?").bind(id).execute(&self.writer).await?;
+        let removed = sqlx::query("DELETE FROM keys WHERE id = ?")
+            .bind(id)
+            .execute(&self.writer)
+            .await?;
         Ok(removed.rows_affected() > 0)
     }
 
@@ -174,7 +193,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoUser`].
     pub async fn add_token(&self, new: &NewToken<'_>) -> Result<i64, StoreError> {
-        let apps = new.apps.map(|apps| serde_json::to_string(apps).unwrap_or_default());
+        let apps = new
+            .apps
+            .map(|apps| serde_json::to_string(apps).unwrap_or_default());
         let id: Option<i64> = sqlx::query_scalar(
             "INSERT INTO tokens (user_id, name, token_hash, scope, apps, created_at, expires_at) \
              SELECT id, ?, ?, ?, ?, ?, ? FROM users WHERE name = ? RETURNING id",
@@ -193,35 +214,42 @@ impl Store {
 
     /// Every token, oldest first.
     pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        let rows: Vec<TokenRow> = sqlx::query_as(tokens!("ORDER BY t.id")).fetch_all(&self.reader).await?;
+        let rows: Vec<TokenRow> = sqlx::query_as(tokens!("ORDER BY t.id"))
+            .fetch_all(&self.reader)
+            .await?;
         rows.into_iter().map(Token::try_from).collect()
     }
 
     /// The token with that hash, unless it has expired.
     pub async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        let row: Option<TokenRow> =
-            sqlx::query_as(tokens!("WHERE t.token_hash = ? AND (t.expires_at IS NULL OR t.expires_at > ?)"))
-                .bind(&hash[..])
-                .bind(Timestamp::now().millis())
-                .fetch_optional(&self.reader)
-                .await?;
+        let row: Option<TokenRow> = sqlx::query_as(tokens!(
+            "WHERE t.token_hash = ? AND (t.expires_at IS NULL OR t.expires_at > ?)"
+        ))
+        .bind(&hash[..])
+        .bind(Timestamp::now().millis())
+        .fetch_optional(&self.reader)
+        .await?;
         row.map(Token::try_from).transpose()
     }
 
     /// The token of that number, unless it has expired.
     pub async fn token_by_id(&self, id: i64) -> Result<Option<Token>, StoreError> {
-        let row: Option<TokenRow> =
-            sqlx::query_as(tokens!("WHERE t.id = ? AND (t.expires_at IS NULL OR t.expires_at > ?)"))
-                .bind(id)
-                .bind(Timestamp::now().millis())
-                .fetch_optional(&self.reader)
-                .await?;
+        let row: Option<TokenRow> = sqlx::query_as(tokens!(
+            "WHERE t.id = ? AND (t.expires_at IS NULL OR t.expires_at > ?)"
+        ))
+        .bind(id)
+        .bind(Timestamp::now().millis())
+        .fetch_optional(&self.reader)
+        .await?;
         row.map(Token::try_from).transpose()
     }
 
     /// Revokes a token; false when there is none of that number.
     pub async fn remove_token(&self, id: i64) -> Result<bool, StoreError> {
-        let removed = sqlx::query("DELETE FROM tokens WHERE id = ?").bind(id).execute(&self.writer).await?;
+        let removed = sqlx::query("DELETE FROM tokens WHERE id = ?")
+            .bind(id)
+            .execute(&self.writer)
+            .await?;
         Ok(removed.rows_affected() > 0)
     }
 
@@ -229,15 +257,21 @@ impl Store {
     pub async fn came_in(&self, by: &crate::domain::Via) -> Result<(), StoreError> {
         use crate::domain::Via;
         let (sql, id) = match by {
-            Via::Key(id) => {
-                ("UPDATE keys SET used_at = ?1 WHERE id = ?2 AND coalesce(used_at, 0) < ?1 - 60000", id)
-            }
-            Via::Token(id) => {
-                ("UPDATE tokens SET used_at = ?1 WHERE id = ?2 AND coalesce(used_at, 0) < ?1 - 60000", id)
-            }
+            Via::Key(id) => (
+                "UPDATE keys SET used_at = ?1 WHERE id = ?2 AND coalesce(used_at, 0) < ?1 - 60000",
+                id,
+            ),
+            Via::Token(id) => (
+                "UPDATE tokens SET used_at = ?1 WHERE id = ?2 AND coalesce(used_at, 0) < ?1 - 60000",
+                id,
+            ),
             Via::Local | Via::Session => return Ok(()),
         };
-        sqlx::query(sql).bind(Timestamp::now().millis()).bind(id).execute(&self.writer).await?;
+        sqlx::query(sql)
+            .bind(Timestamp::now().millis())
+            .bind(id)
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 }
@@ -254,14 +288,23 @@ mod tests {
         let [ann, bob]: [UserName; 2] = ["ann", "bob"].map(|name| name.parse().unwrap());
         store.add_user(&ann, "", Role::Admin, &[]).await.unwrap();
         store.add_user(&bob, "", Role::Admin, &[]).await.unwrap();
-        let id = store.add_key(&bob, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
-        let taken = store.add_key(&ann, "stolen", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap_err();
+        let id = store
+            .add_key(&bob, "laptop", "ssh-ed25519 AAAA", "SHA256:x")
+            .await
+            .unwrap();
+        let taken = store
+            .add_key(&ann, "stolen", "ssh-ed25519 AAAA", "SHA256:x")
+            .await
+            .unwrap_err();
         assert!(matches!(taken, StoreError::KeyTaken { owner, .. } if owner == "bob"));
         store.came_in(&Via::Key(id)).await.unwrap();
         assert!(store.key(id).await.unwrap().unwrap().used_at.is_some());
         store.remove_user(&bob).await.unwrap();
         assert_eq!(store.key(id).await.unwrap(), None);
-        let next = store.add_key(&ann, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
+        let next = store
+            .add_key(&ann, "laptop", "ssh-ed25519 AAAA", "SHA256:x")
+            .await
+            .unwrap();
         assert!(next > id, "a number is never given twice");
     }
 
@@ -270,7 +313,10 @@ mod tests {
         let (_dir, store) = scratch().await;
         let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|name| name.parse().unwrap());
         for (n, app) in [&shop, &blog].into_iter().enumerate() {
-            store.create_app(app, &[], format!("10.213.{n}.0/26").parse().unwrap()).await.unwrap();
+            store
+                .create_app(app, &[], format!("10.213.{n}.0/26").parse().unwrap())
+                .await
+                .unwrap();
         }
         let (one, none) = ([shop.clone()], [].as_slice());
         for (n, (name, role, apps)) in [
@@ -285,7 +331,12 @@ mod tests {
             let name: UserName = name.parse().unwrap();
             store.add_user(&name, "", role, apps).await.unwrap();
             store
-                .add_key(&name, "laptop", &format!("ssh-ed25519 {n}"), &format!("SHA256:{n}"))
+                .add_key(
+                    &name,
+                    "laptop",
+                    &format!("ssh-ed25519 {n}"),
+                    &format!("SHA256:{n}"),
+                )
                 .await
                 .unwrap();
         }
@@ -312,9 +363,15 @@ mod tests {
             expires,
         };
         let id = store.add_token(&new(1, None)).await.unwrap();
-        store.add_token(&new(2, Some(Timestamp::from_millis(1)))).await.unwrap();
+        store
+            .add_token(&new(2, Some(Timestamp::from_millis(1))))
+            .await
+            .unwrap();
         let token = store.token(&[1; 32]).await.unwrap().unwrap();
-        assert_eq!((token.id, token.scope, token.apps.as_deref()), (id, Scope::Deploy, Some(&apps[..])));
+        assert_eq!(
+            (token.id, token.scope, token.apps.as_deref()),
+            (id, Scope::Deploy, Some(&apps[..]))
+        );
         assert_eq!(store.token(&[2; 32]).await.unwrap(), None);
         assert_eq!(store.token(&[3; 32]).await.unwrap(), None);
         assert!(store.remove_token(id).await.unwrap());

@@ -9,10 +9,12 @@ const MOST: u32 = 500;
 impl Store {
     /// Records that a deploy has a gate that tells which migrations it applies.
     pub async fn expect_migrations(&self, id: DeployId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE deploys SET migrations_known = coalesce(migrations_known, 1) WHERE id = ?")
-            .bind(id.0)
-            .execute(&self.writer)
-            .await?;
+        sqlx::query(
+            "UPDATE deploys SET migrations_known = coalesce(migrations_known, 1) WHERE id = ?",
+        )
+        .bind(id.0)
+        .execute(&self.writer)
+        .await?;
         Ok(())
     }
 
@@ -90,7 +92,10 @@ impl Store {
         .bind(MOST)
         .fetch_all(&self.reader)
         .await?;
-        let migration = |(deploy, name)| Migration { deploy: DeployId(deploy), name };
+        let migration = |(deploy, name)| Migration {
+            deploy: DeployId(deploy),
+            name,
+        };
         Ok(MigrationsSince {
             applied: applied.into_iter().map(migration).collect(),
             unknown: unknown.into_iter().map(DeployId).collect(),
@@ -99,7 +104,11 @@ impl Store {
 
     /// The deploy that made what a release runs: reverts and restarts run an earlier one's again.
     pub async fn origin(&self, mut release: DeployId) -> Result<DeployId, StoreError> {
-        while let Some(source) = self.source_release(release).await?.filter(|source| *source < release) {
+        while let Some(source) = self
+            .source_release(release)
+            .await?
+            .filter(|source| *source < release)
+        {
             if !self.exists(source).await? {
                 break;
             }
@@ -124,7 +133,10 @@ mod tests {
 
     async fn started(store: &Store, new: &NewDeploy) -> DeployId {
         let (id, _) = store.queue_deploy(new).await.unwrap();
-        store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+        store
+            .change_deploy(id, DeployEvent::Start, None, None)
+            .await
+            .unwrap();
         id
     }
 
@@ -132,11 +144,17 @@ mod tests {
     async fn what_was_applied_is_told_once_and_what_is_not_known_is_said() {
         let (_dir, store) = scratch().await;
         let new = push("shop");
-        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         let first = started(&store, &new).await;
         store.expect_migrations(first).await.unwrap();
         assert!(store.begin_migrations(first).await.unwrap());
-        store.add_migrations(&new.app, first, &["shop.0001_initial".into()], true).await.unwrap();
+        store
+            .add_migrations(&new.app, first, &["shop.0001_initial".into()], true)
+            .await
+            .unwrap();
         store.go_live(&release(first, &new)).await.unwrap();
 
         // One that fails later has changed the schema all the same; a second attempt says nothing twice.
@@ -144,39 +162,89 @@ mod tests {
         store.expect_migrations(failed).await.unwrap();
         store.begin_migrations(failed).await.unwrap();
         let two = ["shop.0002_price".to_owned(), "shop.0003_tax".to_owned()];
-        store.add_migrations(&new.app, failed, &two, true).await.unwrap();
-        store.add_migrations(&new.app, failed, &two[1..], true).await.unwrap();
-        store.change_deploy(failed, DeployEvent::Fail, None, Some(1)).await.unwrap();
+        store
+            .add_migrations(&new.app, failed, &two, true)
+            .await
+            .unwrap();
+        store
+            .add_migrations(&new.app, failed, &two[1..], true)
+            .await
+            .unwrap();
+        store
+            .change_deploy(failed, DeployEvent::Fail, None, Some(1))
+            .await
+            .unwrap();
         let since = store.migrations_since(&new.app, first).await.unwrap();
         let names: Vec<&str> = since.applied.iter().map(|m| m.name.as_str()).collect();
-        assert_eq!((names, since.unknown), (vec!["shop.0002_price", "shop.0003_tax"], vec![]));
-        assert!(store.migrations_since(&new.app, failed).await.unwrap().applied.is_empty());
+        assert_eq!(
+            (names, since.unknown),
+            (vec!["shop.0002_price", "shop.0003_tax"], vec![])
+        );
+        assert!(
+            store
+                .migrations_since(&new.app, failed)
+                .await
+                .unwrap()
+                .applied
+                .is_empty()
+        );
 
         // Whoever was killed in the middle has left nobody to know, a second attempt included.
         let killed = started(&store, &new).await;
         store.begin_migrations(killed).await.unwrap();
         assert!(!store.begin_migrations(killed).await.unwrap());
-        store.change_deploy(killed, DeployEvent::Fail, None, Some(1)).await.unwrap();
+        store
+            .change_deploy(killed, DeployEvent::Fail, None, Some(1))
+            .await
+            .unwrap();
         // It is only told of those that came as far as a gate.
-        assert_eq!(store.migrations_since(&new.app, first).await.unwrap().unknown, []);
-        store.begin_phase(killed, 0, &Phase::Gate("migrate".parse().unwrap())).await.unwrap();
-        assert_eq!(store.migrations_since(&new.app, first).await.unwrap().unknown, [killed]);
+        assert_eq!(
+            store
+                .migrations_since(&new.app, first)
+                .await
+                .unwrap()
+                .unknown,
+            []
+        );
+        store
+            .begin_phase(killed, 0, &Phase::Gate("migrate".parse().unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(
+            store
+                .migrations_since(&new.app, first)
+                .await
+                .unwrap()
+                .unknown,
+            [killed]
+        );
     }
 
     #[tokio::test]
     async fn what_runs_an_earlier_release_again_is_as_old_as_that() {
         let (_dir, store) = scratch().await;
         let new = push("shop");
-        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         let first = started(&store, &new).await;
         store.go_live(&release(first, &new)).await.unwrap();
-        let again = |trigger, source| NewDeploy { trigger, source: Some(source), ..new.clone() };
+        let again = |trigger, source| NewDeploy {
+            trigger,
+            source: Some(source),
+            ..new.clone()
+        };
         let restart = started(&store, &again(Trigger::Restart, first)).await;
         store.go_live(&release(restart, &new)).await.unwrap();
         let revert = started(&store, &again(Trigger::Revert, restart)).await;
         assert_eq!(store.origin(revert).await.unwrap(), first);
         assert_eq!(store.origin(first).await.unwrap(), first);
         let orphan = started(&store, &again(Trigger::Revert, DeployId(0))).await;
-        assert_eq!(store.origin(orphan).await.unwrap(), orphan, "its source is forgotten");
+        assert_eq!(
+            store.origin(orphan).await.unwrap(),
+            orphan,
+            "its source is forgotten"
+        );
     }
 }

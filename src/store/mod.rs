@@ -70,7 +70,9 @@ pub enum StoreError {
     #[error("a user named {0} exists already")]
     UserExists(UserName),
     /// Somebody has to be able to mend things.
-    #[error("that is the last administrator; make another user one first: windlass user role NAME admin")]
+    #[error(
+        "that is the last administrator; make another user one first: windlass user role NAME admin"
+    )]
     LastAdmin,
     /// A key says whose push it is.
     #[error("the key {fingerprint} is {owner}'s already; a key belongs to one user")]
@@ -129,7 +131,9 @@ async fn usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
 /// SQLite's errors in words that say what to look at.
 fn explain(error: &sqlx::Error) -> String {
     const LOCKED: &str = "the database is held by another process for too long; see which: fuser -v windlass.db in the home folder";
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok());
     // The low byte is the error's kind.
     match (code.map(|code| code & 0xff), error) {
         (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => LOCKED.into(),
@@ -178,7 +182,11 @@ impl Store {
             .test_before_acquire(false)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.read_only(true));
-        Ok(Self { writer, reader, sealer })
+        Ok(Self {
+            writer,
+            reader,
+            sealer,
+        })
     }
 
     /// This installation's mark on everything it makes on the engine: 6 hex digits, made once.
@@ -188,9 +196,11 @@ impl Store {
             .bind(fresh)
             .execute(&self.writer)
             .await?;
-        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = 'instance'")
-            .fetch_one(&self.writer)
-            .await?)
+        Ok(
+            sqlx::query_scalar("SELECT value FROM meta WHERE key = 'instance'")
+                .fetch_one(&self.writer)
+                .await?,
+        )
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
@@ -206,22 +216,35 @@ pub(crate) mod tests {
     pub(crate) async fn scratch() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
         let sealer = Sealer::open(&dir.path().join("secret.key")).unwrap();
-        let store = Store::open(&dir.path().join("windlass.db"), sealer).await.unwrap();
+        let store = Store::open(&dir.path().join("windlass.db"), sealer)
+            .await
+            .unwrap();
         (dir, store)
     }
 
     #[tokio::test]
     async fn an_error_of_the_database_says_what_to_look_at() {
         let (_dir, store) = scratch().await;
-        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
-            .execute(&store.writer)
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(&store.writer)
             .await
             .unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "PRAGMA max_page_count = {pages}"
+        )))
+        .execute(&store.writer)
+        .await
+        .unwrap();
         let large = sqlx::query("INSERT INTO meta VALUES ('large', ?)").bind("x".repeat(100_000));
         let error = large.execute(&store.writer).await.unwrap_err();
-        assert_eq!(explain(&error), "the database cannot be written: the disk is full");
-        let read_only = sqlx::query("DELETE FROM meta").execute(&store.reader).await.unwrap_err();
+        assert_eq!(
+            explain(&error),
+            "the database cannot be written: the disk is full"
+        );
+        let read_only = sqlx::query("DELETE FROM meta")
+            .execute(&store.reader)
+            .await
+            .unwrap_err();
         assert!(explain(&read_only).contains("read-only"), "{read_only}");
         assert!(explain(&sqlx::Error::PoolTimedOut).contains("another process"));
     }

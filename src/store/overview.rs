@@ -38,8 +38,13 @@ const STANDING: &str = "SELECT (SELECT json_group_array(name ORDER BY name) FROM
 impl Store {
     /// These apps, by name, each with what a list shows of it. Those that are no more are left out.
     pub async fn overview(&self, names: &[AppName]) -> Result<Vec<AppBrief>, StoreError> {
-        let names = serde_json::to_string(names).map_err(|_| StoreError::Unreadable("apps.name"))?;
-        let rows = sqlx::query(PAGE).bind(names).bind(HISTORY as i64).fetch_all(&self.reader).await?;
+        let names =
+            serde_json::to_string(names).map_err(|_| StoreError::Unreadable("apps.name"))?;
+        let rows = sqlx::query(PAGE)
+            .bind(names)
+            .bind(HISTORY as i64)
+            .fetch_all(&self.reader)
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -47,7 +52,9 @@ impl Store {
     pub async fn standing(&self) -> Result<Standing, StoreError> {
         let (all, live, deploying, failed, swapping): (String, String, String, String, String) =
             sqlx::query_as(STANDING).fetch_one(&self.reader).await?;
-        let names = |json: &str| serde_json::from_str(json).map_err(|_| StoreError::Unreadable("apps.name"));
+        let names = |json: &str| {
+            serde_json::from_str(json).map_err(|_| StoreError::Unreadable("apps.name"))
+        };
         Ok(Standing {
             all: names(&all)?,
             live: names(&live)?,
@@ -63,10 +70,19 @@ fn read(row: &SqliteRow) -> Result<AppBrief, StoreError> {
     let bad = |what| move |_| StoreError::Unreadable(what);
     let deploys: Vec<DeployBrief> = serde_json::from_str(&column(2)?).map_err(bad("deploys"))?;
     let history: Vec<Outcome> = serde_json::from_str(&column(3)?).map_err(bad("deploys"))?;
-    let open = deploys.iter().filter(|deploy| deploy.status.is_open()).cloned().collect();
-    let live = deploys.iter().find(|deploy| deploy.status == crate::domain::DeployStatus::Live).cloned();
+    let open = deploys
+        .iter()
+        .filter(|deploy| deploy.status.is_open())
+        .cloned()
+        .collect();
+    let live = deploys
+        .iter()
+        .find(|deploy| deploy.status == crate::domain::DeployStatus::Live)
+        .cloned();
     Ok(AppBrief {
-        name: column(0)?.parse().map_err(|_| StoreError::Unreadable("apps.name"))?,
+        name: column(0)?
+            .parse()
+            .map_err(|_| StoreError::Unreadable("apps.name"))?,
         domains: serde_json::from_str(&column(1)?).map_err(bad("domains"))?,
         live,
         open,
@@ -94,7 +110,10 @@ mod tests {
         };
         let (id, _) = store.queue_deploy(&new).await.unwrap();
         for event in events {
-            store.change_deploy(id, *event, None, Some(7)).await.unwrap();
+            store
+                .change_deploy(id, *event, None, Some(7))
+                .await
+                .unwrap();
         }
         id
     }
@@ -103,10 +122,15 @@ mod tests {
     async fn a_page_of_apps_is_one_query_and_tells_how_each_stands() {
         use DeployEvent::{Fail, GoLive, Start};
         let (_dir, store) = scratch().await;
-        let names: Vec<AppName> = ["blog", "empty", "shop"].map(|name| name.parse().unwrap()).into();
+        let names: Vec<AppName> = ["blog", "empty", "shop"]
+            .map(|name| name.parse().unwrap())
+            .into();
         for (n, name) in names.iter().enumerate() {
             let domains = [format!("{name}.example.com").parse().unwrap()];
-            store.create_app(name, &domains, format!("10.213.{n}.0/26").parse().unwrap()).await.unwrap();
+            store
+                .create_app(name, &domains, format!("10.213.{n}.0/26").parse().unwrap())
+                .await
+                .unwrap();
         }
         let (blog, shop) = (&names[0], &names[2]);
         for _ in 0..HISTORY {
@@ -116,29 +140,51 @@ mod tests {
         let failed = deploy(&store, blog, &[Start, Fail]).await;
         let first = deploy(&store, shop, &[Start, GoLive]).await;
         let runs = deploy(&store, shop, &[Start]).await;
-        store.begin_phase(runs, 0, &"build".parse().unwrap()).await.unwrap();
+        store
+            .begin_phase(runs, 0, &"build".parse().unwrap())
+            .await
+            .unwrap();
         let waits = deploy(&store, shop, &[]).await;
 
         let seen = store.overview(&names).await.unwrap();
-        let ids = |deploys: &[DeployBrief]| deploys.iter().map(|deploy| deploy.id).collect::<Vec<_>>();
-        assert_eq!(seen.iter().map(|app| app.name.clone()).collect::<Vec<_>>(), names);
+        let ids =
+            |deploys: &[DeployBrief]| deploys.iter().map(|deploy| deploy.id).collect::<Vec<_>>();
+        assert_eq!(
+            seen.iter().map(|app| app.name.clone()).collect::<Vec<_>>(),
+            names
+        );
         assert_eq!(seen[0].live.as_ref().map(|live| live.id), Some(live));
         assert_eq!(
             seen[0].last.as_ref().map(|last| (last.id, last.status)),
             Some((failed, DeployStatus::Failed))
         );
-        assert_eq!((seen[0].history.len(), seen[0].history.last().unwrap().id), (HISTORY, failed));
+        assert_eq!(
+            (seen[0].history.len(), seen[0].history.last().unwrap().id),
+            (HISTORY, failed)
+        );
         assert!(seen[1].live.is_none() && seen[1].last.is_none() && seen[1].history.is_empty());
-        assert_eq!((ids(&seen[2].open), seen[2].last.as_ref().unwrap().id), (vec![runs, waits], first));
+        assert_eq!(
+            (ids(&seen[2].open), seen[2].last.as_ref().unwrap().id),
+            (vec![runs, waits], first)
+        );
         assert_eq!(seen[2].open[0].phase.as_deref(), Some("build"));
         assert_eq!(seen[2].open[0].subject, "\"quoted\" \u{1f600}");
         assert_eq!(store.overview(&names[1..2]).await.unwrap().len(), 1);
 
         let standing = store.standing().await.unwrap();
-        assert_eq!((standing.all, standing.live), (names.clone(), vec![blog.clone(), shop.clone()]));
+        assert_eq!(
+            (standing.all, standing.live),
+            (names.clone(), vec![blog.clone(), shop.clone()])
+        );
         assert!(standing.swapping.is_empty());
-        assert_eq!((standing.deploying, standing.failed), (vec![shop.clone()], vec![blog.clone()]));
-        store.begin_phase(runs, 1, &"swap".parse().unwrap()).await.unwrap();
+        assert_eq!(
+            (standing.deploying, standing.failed),
+            (vec![shop.clone()], vec![blog.clone()])
+        );
+        store
+            .begin_phase(runs, 1, &"swap".parse().unwrap())
+            .await
+            .unwrap();
         assert_eq!(store.standing().await.unwrap().swapping, vec![shop.clone()]);
     }
 
@@ -148,10 +194,16 @@ mod tests {
         let (_dir, store) = scratch().await;
         for sql in [PAGE, STANDING] {
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
-            let plan = plan.bind("[]").bind(1).fetch_all(&store.reader).await.unwrap();
+            let plan = plan
+                .bind("[]")
+                .bind(1)
+                .fetch_all(&store.reader)
+                .await
+                .unwrap();
             for row in plan {
                 let step: String = row.get(3);
-                let scans = step.starts_with("SCAN") && (step.contains(" d") || step.contains("deploys"));
+                let scans =
+                    step.starts_with("SCAN") && (step.contains(" d") || step.contains("deploys"));
                 assert!(!scans || step.contains("INDEX"), "{step}");
             }
         }

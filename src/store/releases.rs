@@ -47,32 +47,47 @@ impl Store {
         .fetch_all(&self.reader)
         .await?;
         let read = |(deploy, commit, image_kept, size): (i64, String, bool, Option<i64>)| {
-            let commit = commit.parse().map_err(|_| StoreError::Unreadable("releases.commit_id"))?;
+            let commit = commit
+                .parse()
+                .map_err(|_| StoreError::Unreadable("releases.commit_id"))?;
             let image_size = size.map(|size| size.max(0) as u64);
-            Ok(ReleaseLine { deploy: DeployId(deploy), commit, image_kept, image_size })
+            Ok(ReleaseLine {
+                deploy: DeployId(deploy),
+                commit,
+                image_kept,
+                image_size,
+            })
         };
         lines.into_iter().map(read).collect()
     }
 
     /// The release that `deploy` made, if it went live.
     pub async fn release(&self, deploy: DeployId) -> Result<Option<Release>, StoreError> {
-        let row =
-            sqlx::query(select!("WHERE r.deploy_id = ?")).bind(deploy.0).fetch_optional(&self.reader).await?;
+        let row = sqlx::query(select!("WHERE r.deploy_id = ?"))
+            .bind(deploy.0)
+            .fetch_optional(&self.reader)
+            .await?;
         row.map(|row| self.read_release(&row)).transpose()
     }
 
     /// An app's releases, newest first.
     pub async fn releases(&self, app: &AppName, limit: u32) -> Result<Vec<Release>, StoreError> {
-        let rows = sqlx::query(select!("WHERE a.name = ? ORDER BY r.deploy_id DESC LIMIT ? + 0"))
-            .bind(app.as_str())
-            .bind(limit)
-            .fetch_all(&self.reader)
-            .await?;
+        let rows = sqlx::query(select!(
+            "WHERE a.name = ? ORDER BY r.deploy_id DESC LIMIT ? + 0"
+        ))
+        .bind(app.as_str())
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
         rows.iter().map(|row| self.read_release(row)).collect()
     }
 
     /// The newest release of a commit.
-    pub async fn release_of(&self, app: &AppName, commit: &CommitId) -> Result<Option<Release>, StoreError> {
+    pub async fn release_of(
+        &self,
+        app: &AppName,
+        commit: &CommitId,
+    ) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query(select!(
             "WHERE a.name = ? AND r.commit_id = ? ORDER BY r.image_kept DESC, r.deploy_id DESC LIMIT 1"
         ))
@@ -93,7 +108,10 @@ impl Store {
         .bind(app.as_str())
         .fetch_all(&self.reader)
         .await?;
-        Ok(kept.into_iter().map(|(id, image)| (DeployId(id), image)).collect())
+        Ok(kept
+            .into_iter()
+            .map(|(id, image)| (DeployId(id), image))
+            .collect())
     }
 
     /// Records that a release's image is gone: a revert to it has to build.
@@ -106,7 +124,12 @@ impl Store {
     }
 
     /// Records which image exactly a release runs: its id, and its size in bytes.
-    pub async fn set_image_facts(&self, deploy: DeployId, id: &str, size: u64) -> Result<(), StoreError> {
+    pub async fn set_image_facts(
+        &self,
+        deploy: DeployId,
+        id: &str,
+        size: u64,
+    ) -> Result<(), StoreError> {
         sqlx::query("UPDATE releases SET image_id = ?, image_size = ? WHERE deploy_id = ?")
             .bind(id)
             .bind(size as i64)
@@ -129,21 +152,31 @@ impl Store {
     }
 
     pub(super) fn seal_release_env(&self, release: &Release) -> Result<Vec<u8>, StoreError> {
-        let plain = serde_json::to_vec(&release.env).map_err(|_| StoreError::Unreadable("environment"))?;
-        Ok(self.sealer.seal(&place(&release.app, release.deploy), &plain)?)
+        let plain =
+            serde_json::to_vec(&release.env).map_err(|_| StoreError::Unreadable("environment"))?;
+        Ok(self
+            .sealer
+            .seal(&place(&release.app, release.deploy), &plain)?)
     }
 
     fn read_release(&self, row: &SqliteRow) -> Result<Release, StoreError> {
         let bad = StoreError::Unreadable;
         let deploy = DeployId(row.try_get(0)?);
-        let app: AppName = row.try_get::<String, _>(1)?.parse().map_err(|_| bad("apps.name"))?;
+        let app: AppName = row
+            .try_get::<String, _>(1)?
+            .parse()
+            .map_err(|_| bad("apps.name"))?;
         let env = self.sealer.unseal(&place(&app, deploy), row.try_get(7)?)?;
         Ok(Release {
             deploy,
-            commit: row.try_get::<String, _>(2)?.parse().map_err(|_| bad("releases.commit_id"))?,
+            commit: row
+                .try_get::<String, _>(2)?
+                .parse()
+                .map_err(|_| bad("releases.commit_id"))?,
             image: ImageRef(row.try_get(3)?),
             image_kept: row.try_get(4)?,
-            manifest: serde_json::from_str(row.try_get(5)?).map_err(|_| bad("releases.manifest"))?,
+            manifest: serde_json::from_str(row.try_get(5)?)
+                .map_err(|_| bad("releases.manifest"))?,
             port: row.try_get(6)?,
             env: serde_json::from_slice(&env).map_err(|_| bad("releases.sealed_env"))?,
             app,
@@ -165,20 +198,42 @@ mod tests {
     async fn a_release_reads_back_with_its_environment_and_forgets_its_image() {
         let (dir, store) = scratch().await;
         let new = push("shop");
-        store.create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap()).await.unwrap();
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
         let (id, _) = store.queue_deploy(&new).await.unwrap();
-        store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+        store
+            .change_deploy(id, DeployEvent::Start, None, None)
+            .await
+            .unwrap();
         let made = release(id, &new);
         store.go_live(&made).await.unwrap();
         assert_eq!(store.release(id).await.unwrap(), Some(made.clone()));
         assert_eq!(store.image_facts(id).await.unwrap(), None);
-        store.set_image_facts(id, "sha256:ab", 5 << 30).await.unwrap();
-        assert_eq!(store.image_facts(id).await.unwrap(), Some(("sha256:ab".into(), 5 << 30)));
+        store
+            .set_image_facts(id, "sha256:ab", 5 << 30)
+            .await
+            .unwrap();
+        assert_eq!(
+            store.image_facts(id).await.unwrap(),
+            Some(("sha256:ab".into(), 5 << 30))
+        );
         store.forget_image(id).await.unwrap();
-        assert!(!store.release_of(&new.app, &new.commit).await.unwrap().unwrap().image_kept);
+        assert!(
+            !store
+                .release_of(&new.app, &new.commit)
+                .await
+                .unwrap()
+                .unwrap()
+                .image_kept
+        );
         for file in std::fs::read_dir(dir.path()).unwrap() {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            assert!(!bytes.windows(6).any(|w| w == b"s3cret"), "a secret in plain text on disk");
+            assert!(
+                !bytes.windows(6).any(|w| w == b"s3cret"),
+                "a secret in plain text on disk"
+            );
         }
     }
 }

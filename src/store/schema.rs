@@ -16,7 +16,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 impl Store {
     /// The newest schema that this Windlass knows.
     pub fn newest_schema() -> i64 {
-        MIGRATIONS.iter().map(|step| step.version).max().unwrap_or(0)
+        MIGRATIONS
+            .iter()
+            .map(|step| step.version)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -32,23 +36,35 @@ pub(super) async fn examine(path: &Path) -> Result<i64, StoreError> {
     let began = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
     let mut schema = 0;
     if sqlx::query_scalar(began).fetch_one(&mut database).await? {
-        let newest = sqlx::query_scalar::<_, Option<i64>>("SELECT max(version) FROM _sqlx_migrations");
+        let newest =
+            sqlx::query_scalar::<_, Option<i64>>("SELECT max(version) FROM _sqlx_migrations");
         schema = newest.fetch_one(&mut database).await?.unwrap_or(0);
     }
     database.close().await?;
     let known = Store::newest_schema();
     if schema > known {
-        return Err(StoreError::Newer { path: path.to_owned(), schema, known });
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            schema,
+            known,
+        });
     }
     Ok(schema)
 }
 
 /// Brings the database at `path`, whose schema is `from`, up to date.
-pub(super) async fn bring_up(path: &Path, from: i64, writer: &SqlitePool) -> Result<(), StoreError> {
+pub(super) async fn bring_up(
+    path: &Path,
+    from: i64,
+    writer: &SqlitePool,
+) -> Result<(), StoreError> {
     let to = Store::newest_schema();
     if 0 < from && from < to {
         keep_before(path, from, to).await?;
-        info!(from, to, "bringing the database's schema from {from} to {to}");
+        info!(
+            from,
+            to, "bringing the database's schema from {from} to {to}"
+        );
     }
     Ok(MIGRATIONS.run(writer).await?)
 }
@@ -57,16 +73,25 @@ pub(super) async fn bring_up(path: &Path, from: i64, writer: &SqlitePool) -> Res
 async fn keep_before(path: &Path, from: i64, to: i64) -> Result<(), StoreError> {
     let copy = beside(path, &format!(".before-{to:04}"));
     // An upgrade that broke off half way has its copy already, and that one is the way back.
-    if examine(&copy).await.is_ok_and(|schema| 0 < schema && schema < from) {
+    if examine(&copy)
+        .await
+        .is_ok_and(|schema| 0 < schema && schema < from)
+    {
         return Ok(());
     }
     let failed = |error| StoreError::Copy(copy.clone(), error);
     let unfinished = beside(path, ".before.partial");
     remove(&unfinished).map_err(failed)?;
     snapshot(path, &unfinished).await?;
-    File::open(&unfinished).and_then(|file| file.sync_all()).map_err(failed)?;
+    File::open(&unfinished)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)?;
     fs::rename(&unfinished, &copy).map_err(failed)?;
-    for older in copies(path).map_err(failed)?.into_iter().filter(|other| *other != copy) {
+    for older in copies(path)
+        .map_err(failed)?
+        .into_iter()
+        .filter(|other| *other != copy)
+    {
         remove(&older).map_err(failed)?;
     }
     Ok(())
@@ -83,9 +108,13 @@ fn beside(path: &Path, more: &str) -> PathBuf {
 fn copies(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let prefix = beside(path, ".before-");
     let folder = path.parent().unwrap_or(Path::new("."));
-    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
     let ours = |path: &PathBuf| {
-        path.as_os_str().as_encoded_bytes().starts_with(prefix.as_os_str().as_encoded_bytes())
+        path.as_os_str()
+            .as_encoded_bytes()
+            .starts_with(prefix.as_os_str().as_encoded_bytes())
     };
     Ok(paths.into_iter().filter(ours).collect())
 }

@@ -45,7 +45,9 @@ impl Sealer {
         let failed = |error| SealError::KeyFile(path.to_owned(), error);
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(path).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_key(path).map_err(failed)?
+            }
             Err(error) => return Err(failed(error)),
         };
         let key = Key::<XChaCha20Poly1305>::try_from(&bytes[..])
@@ -56,23 +58,40 @@ impl Sealer {
     /// Nonce and ciphertext of `plain`, bound to `place`.
     pub fn seal(&self, place: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
         let nonce = XNonce::generate();
-        let payload = Payload { msg: plain, aad: place.as_bytes() };
-        let sealed = self.0.encrypt(&nonce, payload).map_err(|_| SealError::DoesNotOpen)?;
+        let payload = Payload {
+            msg: plain,
+            aad: place.as_bytes(),
+        };
+        let sealed = self
+            .0
+            .encrypt(&nonce, payload)
+            .map_err(|_| SealError::DoesNotOpen)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
     /// What was sealed for `place`.
     pub fn unseal(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (nonce, msg) = sealed.split_at_checked(NONCE).ok_or(SealError::DoesNotOpen)?;
+        let (nonce, msg) = sealed
+            .split_at_checked(NONCE)
+            .ok_or(SealError::DoesNotOpen)?;
         let nonce = XNonce::try_from(nonce).map_err(|_| SealError::DoesNotOpen)?;
-        let payload = Payload { msg, aad: place.as_bytes() };
-        self.0.decrypt(&nonce, payload).map_err(|_| SealError::DoesNotOpen)
+        let payload = Payload {
+            msg,
+            aad: place.as_bytes(),
+        };
+        self.0
+            .decrypt(&nonce, payload)
+            .map_err(|_| SealError::DoesNotOpen)
     }
 }
 
 fn make_key(path: &Path) -> io::Result<Vec<u8>> {
     let key = Key::<XChaCha20Poly1305>::generate().to_vec();
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(&key)?;
     file.sync_all()?;
     Ok(key)
@@ -87,7 +106,10 @@ mod tests {
     fn a_sealed_value_opens_only_in_its_place_and_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret.key");
-        let sealed = Sealer::open(&path).unwrap().seal("shop/TOKEN", b"s3cret").unwrap();
+        let sealed = Sealer::open(&path)
+            .unwrap()
+            .seal("shop/TOKEN", b"s3cret")
+            .unwrap();
         let sealer = Sealer::open(&path).unwrap();
         assert_eq!(sealer.unseal("shop/TOKEN", &sealed).unwrap(), b"s3cret");
         assert!(sealer.unseal("blog/TOKEN", &sealed).is_err());
@@ -95,6 +117,9 @@ mod tests {
         *changed.last_mut().unwrap() ^= 1;
         assert!(sealer.unseal("shop/TOKEN", &changed).is_err());
         assert!(sealer.unseal("shop/TOKEN", &sealed[..10]).is_err());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

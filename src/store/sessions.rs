@@ -67,7 +67,9 @@ impl Store {
         .bind(IDLE)
         .fetch_optional(&self.reader)
         .await?;
-        let Some(Seen { user, seen_at }) = row else { return Ok(None) };
+        let Some(Seen { user, seen_at }) = row else {
+            return Ok(None);
+        };
         if seen_at + 60_000 < now {
             // A page is read on a full disk as well.
             let _ = sqlx::query("UPDATE sessions SET seen_at = ? WHERE token_hash = ?")
@@ -80,7 +82,11 @@ impl Store {
     }
 
     /// A user's sessions, the one used last first, each with whether `own` is its token's hash.
-    pub async fn sessions(&self, user: &UserName, own: &[u8]) -> Result<Vec<(Session, bool)>, StoreError> {
+    pub async fn sessions(
+        &self,
+        user: &UserName,
+        own: &[u8],
+    ) -> Result<Vec<(Session, bool)>, StoreError> {
         type Line = (String, i64, i64, String, String, bool);
         let now = Timestamp::now().millis();
         let rows: Vec<Line> = sqlx::query_as(
@@ -95,8 +101,21 @@ impl Store {
         .fetch_all(&self.reader)
         .await?;
         let read = |(id, created, seen, address, agent, own): Line| {
-            let (created_at, seen_at) = (Timestamp::from_millis(created), Timestamp::from_millis(seen));
-            (Session { id, user: user.clone(), created_at, seen_at, address, agent }, own)
+            let (created_at, seen_at) = (
+                Timestamp::from_millis(created),
+                Timestamp::from_millis(seen),
+            );
+            (
+                Session {
+                    id,
+                    user: user.clone(),
+                    created_at,
+                    seen_at,
+                    address,
+                    agent,
+                },
+                own,
+            )
         };
         Ok(rows.into_iter().map(read).collect())
     }
@@ -146,21 +165,35 @@ mod tests {
         let (_dir, store) = scratch().await;
         assert!(!store.has_users().await.unwrap());
         let ann: UserName = "ann".parse().unwrap();
-        store.add_user(&ann, "hash", Role::Admin, &[]).await.unwrap();
+        store
+            .add_user(&ann, "hash", Role::Admin, &[])
+            .await
+            .unwrap();
         let open = async |hash: u8| {
             let (id, user) = (hash.to_string(), "ann");
-            let new = NewSession { user, token_hash: [hash; 32], id, address: "192.0.2.7", agent: "Firefox" };
+            let new = NewSession {
+                user,
+                token_hash: [hash; 32],
+                id,
+                address: "192.0.2.7",
+                agent: "Firefox",
+            };
             store.open_session(&new).await.unwrap();
         };
         for hash in [1, 2, 3, 4] {
             open(hash).await;
         }
-        for (hash, change) in [(2u8, "expires_at = 1"), (3, "seen_at = seen_at - 259200001")] {
-            sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE sessions SET {change} WHERE token_hash = ?")))
-                .bind(&[hash; 32][..])
-                .execute(&store.writer)
-                .await
-                .unwrap();
+        for (hash, change) in [
+            (2u8, "expires_at = 1"),
+            (3, "seen_at = seen_at - 259200001"),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(format!(
+                "UPDATE sessions SET {change} WHERE token_hash = ?"
+            )))
+            .bind(&[hash; 32][..])
+            .execute(&store.writer)
+            .await
+            .unwrap();
         }
         let users = async || {
             let mut users = Vec::new();
@@ -176,7 +209,10 @@ mod tests {
         assert!(store.revoke_session(&ann, "1").await.unwrap());
         assert!(!store.revoke_session(&ann, "1").await.unwrap());
         assert_eq!(users().await, [false, false, false, true]);
-        store.set_password(&ann, "other", Some(&[4; 32])).await.unwrap();
+        store
+            .set_password(&ann, "other", Some(&[4; 32]))
+            .await
+            .unwrap();
         assert_eq!(users().await, [false, false, false, true]);
         store.set_password(&ann, "other", None).await.unwrap();
         assert_eq!(users().await, [false; 4]);

@@ -34,7 +34,9 @@ impl Store {
     pub async fn contents(path: &Path) -> Result<Contents, StoreError> {
         let schema = schema::examine(path).await?;
         let mut database = read_only(path).await?;
-        let sound: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut database).await?;
+        let sound: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+            .fetch_one(&mut database)
+            .await?;
         if sound != "ok" || schema == 0 {
             return Err(StoreError::Damaged(sound));
         }
@@ -49,23 +51,43 @@ impl Store {
         .await?;
         database.close().await?;
         let app = |(name, live): (String, Option<String>)| {
-            let name = name.parse().map_err(|_| StoreError::Unreadable("apps.name"))?;
+            let name = name
+                .parse()
+                .map_err(|_| StoreError::Unreadable("apps.name"))?;
             let live = live.map(|id| id.parse()).transpose();
-            Ok((name, live.map_err(|_| StoreError::Unreadable("deploys.commit_id"))?))
+            Ok((
+                name,
+                live.map_err(|_| StoreError::Unreadable("deploys.commit_id"))?,
+            ))
         };
-        Ok(Contents { schema, instance, apps: apps.into_iter().map(app).collect::<Result<_, StoreError>>()? })
+        Ok(Contents {
+            schema,
+            instance,
+            apps: apps
+                .into_iter()
+                .map(app)
+                .collect::<Result<_, StoreError>>()?,
+        })
     }
 }
 
 pub(super) async fn snapshot(path: &Path, copy: &Path) -> Result<(), StoreError> {
     let mut database = read_only(path).await?;
-    let copy = copy.to_str().ok_or(StoreError::Unreadable("the copy's path"))?;
-    sqlx::query("VACUUM INTO ?").bind(copy).execute(&mut database).await?;
+    let copy = copy
+        .to_str()
+        .ok_or(StoreError::Unreadable("the copy's path"))?;
+    sqlx::query("VACUUM INTO ?")
+        .bind(copy)
+        .execute(&mut database)
+        .await?;
     Ok(database.close().await?)
 }
 
 /// A connection that reads beside a server and changes nothing.
 pub(super) async fn read_only(path: &Path) -> Result<SqliteConnection, StoreError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
-    Ok(options.busy_timeout(Duration::from_secs(5)).connect().await?)
+    Ok(options
+        .busy_timeout(Duration::from_secs(5))
+        .connect()
+        .await?)
 }

@@ -30,9 +30,16 @@ impl TryFrom<Row> for User {
     type Error = StoreError;
     fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            name: row.name.parse().map_err(|_| StoreError::Unreadable("users.name"))?,
-            role: row.role.parse().map_err(|_| StoreError::Unreadable("users.role"))?,
-            apps: serde_json::from_str(&row.apps).map_err(|_| StoreError::Unreadable("user_apps"))?,
+            name: row
+                .name
+                .parse()
+                .map_err(|_| StoreError::Unreadable("users.name"))?,
+            role: row
+                .role
+                .parse()
+                .map_err(|_| StoreError::Unreadable("users.role"))?,
+            apps: serde_json::from_str(&row.apps)
+                .map_err(|_| StoreError::Unreadable("user_apps"))?,
             password: row.password,
             second_factor: row.second_factor,
             created_at: Timestamp::from_millis(row.created_at),
@@ -49,15 +56,18 @@ pub(super) const COLUMNS: &str = "u.name, u.role, u.password_hash <> '' AS passw
 impl Store {
     /// Whether anybody can log in.
     pub async fn has_users(&self) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users)").fetch_one(&self.writer).await?)
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users)")
+            .fetch_one(&self.writer)
+            .await?)
     }
 
     /// Every user, by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let rows: Vec<Row> =
-            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM users u ORDER BY u.name")))
-                .fetch_all(&self.reader)
-                .await?;
+        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM users u ORDER BY u.name"
+        )))
+        .fetch_all(&self.reader)
+        .await?;
         rows.into_iter().map(User::try_from).collect()
     }
 
@@ -66,12 +76,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoUser`].
     pub async fn user(&self, name: &UserName) -> Result<User, StoreError> {
-        let row: Option<Row> =
-            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM users u WHERE u.name = ?")))
-                .bind(name.as_str())
-                .fetch_optional(&self.reader)
-                .await?;
-        row.ok_or_else(|| StoreError::NoUser(name.clone()))?.try_into()
+        let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM users u WHERE u.name = ?"
+        )))
+        .bind(name.as_str())
+        .fetch_optional(&self.reader)
+        .await?;
+        row.ok_or_else(|| StoreError::NoUser(name.clone()))?
+            .try_into()
     }
 
     /// Adds a user who may `role` in `apps`. An empty hash is no password.
@@ -106,7 +118,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoUser`], [`StoreError::NoApp`], [`StoreError::LastAdmin`].
-    pub async fn set_role(&self, name: &UserName, role: Role, apps: &[AppName]) -> Result<(), StoreError> {
+    pub async fn set_role(
+        &self,
+        name: &UserName,
+        role: Role,
+        apps: &[AppName],
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let changed = sqlx::query("UPDATE users SET role = ? WHERE name = ?")
             .bind(role.as_str())
@@ -127,8 +144,10 @@ impl Store {
     /// [`StoreError::NoUser`], [`StoreError::LastAdmin`].
     pub async fn remove_user(&self, name: &UserName) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        let removed =
-            sqlx::query("DELETE FROM users WHERE name = ?").bind(name.as_str()).execute(&mut *tx).await?;
+        let removed = sqlx::query("DELETE FROM users WHERE name = ?")
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await?;
         if removed.rows_affected() == 0 {
             return Err(StoreError::NoUser(name.clone()));
         }
@@ -138,14 +157,23 @@ impl Store {
 
     /// What a user proves themselves with; `None` for a name that nobody has.
     pub async fn proof(&self, name: &str) -> Result<Option<Proof>, StoreError> {
-        let row: Option<(String, Option<Vec<u8>>, i64)> =
-            sqlx::query_as("SELECT password_hash, sealed_totp, totp_step FROM users WHERE name = ?")
-                .bind(name)
-                .fetch_optional(&self.reader)
-                .await?;
-        let Some((password_hash, sealed, totp_step)) = row else { return Ok(None) };
-        let totp = sealed.map(|sealed| self.sealer.unseal(&totp_place(name), &sealed)).transpose()?;
-        Ok(Some(Proof { password_hash, totp, totp_step }))
+        let row: Option<(String, Option<Vec<u8>>, i64)> = sqlx::query_as(
+            "SELECT password_hash, sealed_totp, totp_step FROM users WHERE name = ?",
+        )
+        .bind(name)
+        .fetch_optional(&self.reader)
+        .await?;
+        let Some((password_hash, sealed, totp_step)) = row else {
+            return Ok(None);
+        };
+        let totp = sealed
+            .map(|sealed| self.sealer.unseal(&totp_place(name), &sealed))
+            .transpose()?;
+        Ok(Some(Proof {
+            password_hash,
+            totp,
+            totp_step,
+        }))
     }
 
     /// Sets a user's password; every session of theirs but `kept` ends.
@@ -180,18 +208,21 @@ impl Store {
         name: &UserName,
         factor: Option<(&[u8], &[[u8; 32]])>,
     ) -> Result<(), StoreError> {
-        let sealed =
-            factor.map(|(secret, _)| self.sealer.seal(&totp_place(name.as_str()), secret)).transpose()?;
+        let sealed = factor
+            .map(|(secret, _)| self.sealer.seal(&totp_place(name.as_str()), secret))
+            .transpose()?;
         let mut tx = self.begin().await?;
         sqlx::query("UPDATE users SET sealed_totp = ?, totp_step = 0 WHERE name = ?")
             .bind(sealed)
             .bind(name.as_str())
             .execute(&mut *tx)
             .await?;
-        sqlx::query("DELETE FROM recovery_codes WHERE user_id = (SELECT id FROM users WHERE name = ?)")
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "DELETE FROM recovery_codes WHERE user_id = (SELECT id FROM users WHERE name = ?)",
+        )
+        .bind(name.as_str())
+        .execute(&mut *tx)
+        .await?;
         for code in factor.map(|(_, codes)| codes).unwrap_or_default() {
             sqlx::query("INSERT INTO recovery_codes SELECT id, ? FROM users WHERE name = ?")
                 .bind(&code[..])
@@ -204,16 +235,21 @@ impl Store {
 
     /// Uses the code of a time step, once: false when it, or a later one, was used before.
     pub async fn use_totp_step(&self, name: &str, step: i64) -> Result<bool, StoreError> {
-        let used = sqlx::query("UPDATE users SET totp_step = ?1 WHERE name = ?2 AND totp_step < ?1")
-            .bind(step)
-            .bind(name)
-            .execute(&self.writer)
-            .await?;
+        let used =
+            sqlx::query("UPDATE users SET totp_step = ?1 WHERE name = ?2 AND totp_step < ?1")
+                .bind(step)
+                .bind(name)
+                .execute(&self.writer)
+                .await?;
         Ok(used.rows_affected() == 1)
     }
 
     /// Uses a recovery code, once: false when there is no such code any more.
-    pub async fn use_recovery_code(&self, name: &str, code_hash: &[u8; 32]) -> Result<bool, StoreError> {
+    pub async fn use_recovery_code(
+        &self,
+        name: &str,
+        code_hash: &[u8; 32],
+    ) -> Result<bool, StoreError> {
         let used = sqlx::query(
             "DELETE FROM recovery_codes WHERE user_id = (SELECT id FROM users WHERE name = ?) AND code_hash = ?",
         )
@@ -269,7 +305,11 @@ async fn keep_an_admin(tx: &mut sqlx::SqliteConnection) -> Result<(), StoreError
     let left: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users WHERE role = 'admin')")
         .fetch_one(&mut *tx)
         .await?;
-    if left { Ok(()) } else { Err(StoreError::LastAdmin) }
+    if left {
+        Ok(())
+    } else {
+        Err(StoreError::LastAdmin)
+    }
 }
 
 #[cfg(test)]
@@ -285,11 +325,23 @@ mod tests {
     async fn roles_and_apps_are_kept_and_the_last_administrator_stays() {
         let (_dir, store) = scratch().await;
         let shop: AppName = "shop".parse().unwrap();
-        store.create_app(&shop, &[], "10.0.0.0/26".parse().unwrap()).await.unwrap();
-        store.add_user(&name("ann"), "hash", Role::Admin, &[]).await.unwrap();
-        store.add_user(&name("bob"), "", Role::Viewer, std::slice::from_ref(&shop)).await.unwrap();
+        store
+            .create_app(&shop, &[], "10.0.0.0/26".parse().unwrap())
+            .await
+            .unwrap();
+        store
+            .add_user(&name("ann"), "hash", Role::Admin, &[])
+            .await
+            .unwrap();
+        store
+            .add_user(&name("bob"), "", Role::Viewer, std::slice::from_ref(&shop))
+            .await
+            .unwrap();
         let bob = store.user(&name("bob")).await.unwrap();
-        assert_eq!((bob.role, bob.apps.clone(), bob.password), (Role::Viewer, vec![shop.clone()], false));
+        assert_eq!(
+            (bob.role, bob.apps.clone(), bob.password),
+            (Role::Viewer, vec![shop.clone()], false)
+        );
         assert!(matches!(
             store.add_user(&name("bob"), "", Role::Admin, &[]).await,
             Err(StoreError::UserExists(_))
@@ -299,22 +351,47 @@ mod tests {
             store.set_role(&name("bob"), Role::Deployer, &[blog]).await,
             Err(StoreError::NoApp(_))
         ));
-        assert_eq!(store.user(&name("bob")).await.unwrap(), bob, "nothing was changed");
-        assert!(matches!(store.set_role(&name("ann"), Role::Viewer, &[]).await, Err(StoreError::LastAdmin)));
-        assert!(matches!(store.remove_user(&name("ann")).await, Err(StoreError::LastAdmin)));
-        store.set_role(&name("bob"), Role::Admin, &[]).await.unwrap();
+        assert_eq!(
+            store.user(&name("bob")).await.unwrap(),
+            bob,
+            "nothing was changed"
+        );
+        assert!(matches!(
+            store.set_role(&name("ann"), Role::Viewer, &[]).await,
+            Err(StoreError::LastAdmin)
+        ));
+        assert!(matches!(
+            store.remove_user(&name("ann")).await,
+            Err(StoreError::LastAdmin)
+        ));
+        store
+            .set_role(&name("bob"), Role::Admin, &[])
+            .await
+            .unwrap();
         store.remove_user(&name("ann")).await.unwrap();
         assert_eq!(store.users().await.unwrap().len(), 1);
-        assert!(matches!(store.remove_user(&name("eve")).await, Err(StoreError::NoUser(_))));
+        assert!(matches!(
+            store.remove_user(&name("eve")).await,
+            Err(StoreError::NoUser(_))
+        ));
     }
 
     #[tokio::test]
     async fn a_code_is_used_once() {
         let (_dir, store) = scratch().await;
-        store.add_user(&name("ann"), "hash", Role::Admin, &[]).await.unwrap();
-        store.set_second_factor(&name("ann"), Some((b"secret", &[[1; 32], [2; 32]]))).await.unwrap();
+        store
+            .add_user(&name("ann"), "hash", Role::Admin, &[])
+            .await
+            .unwrap();
+        store
+            .set_second_factor(&name("ann"), Some((b"secret", &[[1; 32], [2; 32]])))
+            .await
+            .unwrap();
         let proof = store.proof("ann").await.unwrap().unwrap();
-        assert_eq!((proof.totp.as_deref(), proof.totp_step), (Some(&b"secret"[..]), 0));
+        assert_eq!(
+            (proof.totp.as_deref(), proof.totp_step),
+            (Some(&b"secret"[..]), 0)
+        );
         assert!(store.use_totp_step("ann", 7).await.unwrap());
         assert!(!store.use_totp_step("ann", 7).await.unwrap());
         assert!(!store.use_totp_step("ann", 6).await.unwrap());

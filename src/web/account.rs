@@ -75,18 +75,29 @@ async fn show(
     codes: Vec<String>,
 ) -> Result<Html<String>, Error> {
     let (access, name) = (&web.windlass.access, who.user()?);
-    let sessions = access.sessions(&name, session::token(headers).unwrap_or_default()).await;
+    let sessions = access
+        .sessions(&name, session::token(headers).unwrap_or_default())
+        .await;
     let session_row = |(session, own): (Session, bool)| SessionRow {
         own,
         since: session.created_at.into(),
         seen: session.seen_at.into(),
         session,
     };
-    let key_row = |key: Key| KeyRow { added: key.created_at.into(), used: key.used_at.map(When::from), key };
+    let key_row = |key: Key| KeyRow {
+        added: key.created_at.into(),
+        used: key.used_at.map(When::from),
+        key,
+    };
     let token_row = |token: Token| TokenRow {
         apps: token.apps.as_ref().map_or_else(
             || "all your apps".to_owned(),
-            |apps| apps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            |apps| {
+                apps.iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            },
         ),
         expires: token.expires_at.map(When::from),
         used: token.used_at.map(When::from),
@@ -95,9 +106,25 @@ async fn show(
     html(&AccountPage {
         layout: Layout::new("Account", Some(who)),
         user: access.user(&name).await.map_err(Error::of)?,
-        sessions: sessions.map_err(Error::of)?.into_iter().map(session_row).collect(),
-        keys: access.keys(Some(&name)).await.map_err(Error::of)?.into_iter().map(key_row).collect(),
-        tokens: access.tokens(Some(&name)).await.map_err(Error::of)?.into_iter().map(token_row).collect(),
+        sessions: sessions
+            .map_err(Error::of)?
+            .into_iter()
+            .map(session_row)
+            .collect(),
+        keys: access
+            .keys(Some(&name))
+            .await
+            .map_err(Error::of)?
+            .into_iter()
+            .map(key_row)
+            .collect(),
+        tokens: access
+            .tokens(Some(&name))
+            .await
+            .map_err(Error::of)?
+            .into_iter()
+            .map(token_row)
+            .collect(),
         made,
         codes,
         admin: who.is_admin(),
@@ -120,7 +147,11 @@ pub(super) async fn password(
     Form(NewPassword { now, new }): Form<NewPassword>,
 ) -> Result<Redirect, Error> {
     let token = session::token(&headers).unwrap_or_default();
-    let changed = web.windlass.access.change_password(&who.user()?, now, new, token, &address).await;
+    let changed = web
+        .windlass
+        .access
+        .change_password(&who.user()?, now, new, token, &address)
+        .await;
     changed.map_err(Error::of)?;
     Ok(Redirect::to("/account"))
 }
@@ -143,15 +174,30 @@ pub(super) async fn end_session(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    web.windlass.access.revoke_session(&who.user()?, &named.id).await.map_err(Error::of)?;
+    web.windlass
+        .access
+        .revoke_session(&who.user()?, &named.id)
+        .await
+        .map_err(Error::of)?;
     Ok(Redirect::to("/account"))
 }
 
 /// Shows a fresh secret for the authenticator app.
-pub(super) async fn begin_second_factor(State(web): State<Web>, who: Who) -> Result<Html<String>, Error> {
-    let enrolment = web.windlass.access.begin_second_factor(&who.user()?).map_err(Error::of)?;
+pub(super) async fn begin_second_factor(
+    State(web): State<Web>,
+    who: Who,
+) -> Result<Html<String>, Error> {
+    let enrolment = web
+        .windlass
+        .access
+        .begin_second_factor(&who.user()?)
+        .map_err(Error::of)?;
     let layout = Layout::new("Second factor", Some(&who));
-    html(&SecondFactorPage { layout, enrolment, wrong: false })
+    html(&SecondFactorPage {
+        layout,
+        enrolment,
+        wrong: false,
+    })
 }
 
 /// What proves that the app knows the secret.
@@ -169,12 +215,21 @@ pub(super) async fn confirm_second_factor(
     Form(Proof { secret, code }): Form<Proof>,
 ) -> Result<Html<String>, Error> {
     let access = &web.windlass.access;
-    match access.confirm_second_factor(&who.user()?, &secret, &code).await {
+    match access
+        .confirm_second_factor(&who.user()?, &secret, &code)
+        .await
+    {
         Ok(codes) => show(&web, &who, &headers, None, codes).await,
         Err(crate::access::AccessError::Refused(_)) => {
-            let enrolment = access.same_second_factor(&who.user()?, &secret).map_err(Error::of)?;
+            let enrolment = access
+                .same_second_factor(&who.user()?, &secret)
+                .map_err(Error::of)?;
             let layout = Layout::new("Second factor", Some(&who));
-            html(&SecondFactorPage { layout, enrolment, wrong: true })
+            html(&SecondFactorPage {
+                layout,
+                enrolment,
+                wrong: true,
+            })
         }
         Err(error) => Err(Error::of(error)),
     }
@@ -194,8 +249,14 @@ pub(super) async fn remove_second_factor(
     Form(Password { password }): Form<Password>,
 ) -> Result<Redirect, Error> {
     let access = &web.windlass.access;
-    access.prove(&who.user()?, password, &address).await.map_err(Error::of)?;
-    access.remove_second_factor(&who.user()?).await.map_err(Error::of)?;
+    access
+        .prove(&who.user()?, password, &address)
+        .await
+        .map_err(Error::of)?;
+    access
+        .remove_second_factor(&who.user()?)
+        .await
+        .map_err(Error::of)?;
     Ok(Redirect::to("/account"))
 }
 
@@ -214,7 +275,11 @@ pub(super) async fn add_key(
     Form(NewKey { key, name }): Form<NewKey>,
 ) -> Result<Redirect, Error> {
     let name = Some(name.as_str()).filter(|name| !name.trim().is_empty());
-    web.windlass.access.add_key(&who.user()?, &key, name).await.map_err(Error::of)?;
+    web.windlass
+        .access
+        .add_key(&who.user()?, &key, name)
+        .await
+        .map_err(Error::of)?;
     Ok(Redirect::to("/account"))
 }
 
@@ -255,8 +320,17 @@ pub(super) async fn make_token(
     let end = Timestamp::now().millis() + i64::from(new.days) * 24 * 3600 * 1000;
     let expires = (new.days > 0).then(|| Timestamp::from_millis(end));
     let access = &web.windlass.access;
-    let made = access.make_token(&who.user()?, &new.name, new.scope, apps.as_deref(), expires).await;
-    show(&web, &who, &headers, Some(made.map_err(Error::of)?), Vec::new()).await
+    let made = access
+        .make_token(&who.user()?, &new.name, new.scope, apps.as_deref(), expires)
+        .await;
+    show(
+        &web,
+        &who,
+        &headers,
+        Some(made.map_err(Error::of)?),
+        Vec::new(),
+    )
+    .await
 }
 
 /// Lets one of the user's own tokens in no more.
@@ -267,7 +341,9 @@ pub(super) async fn revoke_token(
 ) -> Result<Redirect, Error> {
     let (access, id) = (&web.windlass.access, named.number()?);
     let own = access.tokens(Some(&who.user()?)).await.map_err(Error::of)?;
-    own.iter().find(|token| token.id == id).ok_or(Error::NotFound)?;
+    own.iter()
+        .find(|token| token.id == id)
+        .ok_or(Error::NotFound)?;
     access.revoke_token(id).await.map_err(Error::of)?;
     Ok(Redirect::to("/account"))
 }

@@ -57,7 +57,11 @@ pub(super) fn told(text: &str) -> Vec<String> {
 /// A stored line's time, as it is shown, and its text.
 fn timed(stored: &str) -> (String, &str) {
     let (ms, line) = split(stored);
-    (ms.map(|ms| show(Duration::from_millis(ms))).unwrap_or_default(), line)
+    (
+        ms.map(|ms| show(Duration::from_millis(ms)))
+            .unwrap_or_default(),
+        line,
+    )
 }
 
 /// The same rows as plain text, without colours.
@@ -85,7 +89,10 @@ fn split(stored: &str) -> (Option<u64>, &str) {
 
 /// One line as HTML. A colour that a line does not end, ends with it.
 pub(super) fn line_html(line: &str) -> String {
-    let mut page = Html { out: String::with_capacity(line.len() + 16), ..Html::default() };
+    let mut page = Html {
+        out: String::with_capacity(line.len() + 16),
+        ..Html::default()
+    };
     Parser::new().advance(&mut page, line.as_bytes());
     page.close();
     page.out
@@ -141,8 +148,18 @@ impl Html {
         let mut classes: Vec<String> = Vec::new();
         classes.extend(style.front.map(|n| format!("f{n}")));
         classes.extend(style.back.map(|n| format!("b{n}")));
-        let flags = [(style.bold, "bo"), (style.dim, "di"), (style.italic, "it"), (style.underline, "un")];
-        classes.extend(flags.iter().filter(|(on, _)| *on).map(|(_, class)| (*class).to_owned()));
+        let flags = [
+            (style.bold, "bo"),
+            (style.dim, "di"),
+            (style.italic, "it"),
+            (style.underline, "un"),
+        ];
+        classes.extend(
+            flags
+                .iter()
+                .filter(|(on, _)| *on)
+                .map(|(_, class)| (*class).to_owned()),
+        );
         if !classes.is_empty() {
             let _ = write!(self.out, "<span class=\"{}\">", classes.join(" "));
         }
@@ -256,7 +273,11 @@ const PALETTE: [[i32; 3]; 16] = [
 
 fn nearest(rgb: [u16; 3]) -> Option<u8> {
     let far = |known: &[i32; 3]| -> i32 {
-        known.iter().zip(rgb).map(|(k, c)| (k - i32::from(c.min(255))).pow(2)).sum()
+        known
+            .iter()
+            .zip(rgb)
+            .map(|(k, c)| (k - i32::from(c.min(255))).pow(2))
+            .sum()
     };
     (0u8..16).min_by_key(|n| far(&PALETTE[usize::from(*n)]))
 }
@@ -268,20 +289,39 @@ mod tests {
 
     #[test]
     fn colours_become_classes_and_end_with_the_line() {
-        assert_eq!(line_html("\x1b[31mred\x1b[0m plain"), "<span class=\"f1\">red</span> plain");
-        assert_eq!(line_html("\x1b[1;4;92mall"), "<span class=\"f10 bo un\">all</span>");
-        assert_eq!(line_html("\x1b[31m\x1b[0m"), "", "a colour of nothing opens nothing");
+        assert_eq!(
+            line_html("\x1b[31mred\x1b[0m plain"),
+            "<span class=\"f1\">red</span> plain"
+        );
+        assert_eq!(
+            line_html("\x1b[1;4;92mall"),
+            "<span class=\"f10 bo un\">all</span>"
+        );
+        assert_eq!(
+            line_html("\x1b[31m\x1b[0m"),
+            "",
+            "a colour of nothing opens nothing"
+        );
         assert_eq!(
             line_html("\x1b[38;5;196ma\x1b[48;2;0;0;0mb"),
             "<span class=\"f9\">a</span><span class=\"f9 b0\">b</span>"
         );
-        assert_eq!(line_html("\x1b[38:2::255:255:255mw"), "<span class=\"f15\">w</span>");
-        assert_eq!(line_html("\x1b[38;5mx\x1b[38;7;1my"), "x<span class=\"bo\">y</span>");
+        assert_eq!(
+            line_html("\x1b[38:2::255:255:255mw"),
+            "<span class=\"f15\">w</span>"
+        );
+        assert_eq!(
+            line_html("\x1b[38;5mx\x1b[38;7;1my"),
+            "x<span class=\"bo\">y</span>"
+        );
     }
 
     #[test]
     fn markup_in_a_log_stays_text() {
-        let first = LineAt { ordinal: 1, line: 7 };
+        let first = LineAt {
+            ordinal: 1,
+            line: 7,
+        };
         let row = rows("420\t<img src=x onerror=\"alert('1')\"> & more\n", first);
         assert_eq!(
             row,
@@ -305,7 +345,10 @@ mod tests {
             if let Some(tail) = rest.strip_prefix("<span class=\"") {
                 let (classes, tail) = tail.split_once("\">").expect("an end of the tag");
                 let known = |c: &str| {
-                    let number = c.get(1..).and_then(|n| n.parse::<u8>().ok()).is_some_and(|n| n < 16);
+                    let number = c
+                        .get(1..)
+                        .and_then(|n| n.parse::<u8>().ok())
+                        .is_some_and(|n| n < 16);
                     ["bo", "di", "it", "un"].contains(&c) || c.starts_with(['f', 'b']) && number
                 };
                 assert!(classes.split(' ').all(known), "{classes}");
@@ -315,10 +358,17 @@ mod tests {
                 assert!(open, "a span that was not open ends");
                 (open, rest) = (false, tail);
             } else {
-                let entities =
-                    [("&amp;", '&'), ("&lt;", '<'), ("&gt;", '>'), ("&quot;", '"'), ("&#39;", '\'')];
-                let (entity, c) =
-                    entities.iter().find(|(e, _)| rest.starts_with(e)).expect("one of our entities");
+                let entities = [
+                    ("&amp;", '&'),
+                    ("&lt;", '<'),
+                    ("&gt;", '>'),
+                    ("&quot;", '"'),
+                    ("&#39;", '\''),
+                ];
+                let (entity, c) = entities
+                    .iter()
+                    .find(|(e, _)| rest.starts_with(e))
+                    .expect("one of our entities");
                 out.push(*c);
                 rest = &rest[entity.len()..];
             }

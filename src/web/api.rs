@@ -59,26 +59,58 @@ pub(super) struct Endpoint {
 }
 
 const fn field(name: &'static str, is_in: In, kind: Kind, what: &'static str) -> Field {
-    Field { name, is_in, kind, default: None, what }
+    Field {
+        name,
+        is_in,
+        kind,
+        default: None,
+        what,
+    }
 }
 
 const fn or(field: Field, default: &'static str) -> Field {
-    Field { default: Some(default), ..field }
+    Field {
+        default: Some(default),
+        ..field
+    }
 }
 
 const NAME: Field = field("name", In::Path, Kind::Text, "the app");
 const APP: Field = field("app", In::Path, Kind::Text, "the app");
 const ID: Field = field("id", In::Path, Kind::Number, "its number");
 const WHO: Field = field("name", In::Path, Kind::Text, "the user");
-const USER: Field = or(field("user", In::Query, Kind::Text, "only of this user"), "null");
-const WHOSE: Field = or(field("user", In::Body, Kind::Text, "whose; your own by default"), "null");
+const USER: Field = or(
+    field("user", In::Query, Kind::Text, "only of this user"),
+    "null",
+);
+const WHOSE: Field = or(
+    field("user", In::Body, Kind::Text, "whose; your own by default"),
+    "null",
+);
 const ROLE: Field = field("role", In::Body, Kind::Text, "viewer, deployer or admin");
 const APPS: Field = or(field("apps", In::Body, Kind::List, "in which apps"), "[]");
-const COMMIT: Field =
-    or(field("commit", In::Body, Kind::Text, "an id, the beginning of one, or a branch"), "null");
-const LIMIT: Field = or(field("limit", In::Query, Kind::Number, "how many at most"), "20");
-const PASSWORD: Field =
-    or(field("password", In::Body, Kind::Text, "made up and given back by default"), "null");
+const COMMIT: Field = or(
+    field(
+        "commit",
+        In::Body,
+        Kind::Text,
+        "an id, the beginning of one, or a branch",
+    ),
+    "null",
+);
+const LIMIT: Field = or(
+    field("limit", In::Query, Kind::Number, "how many at most"),
+    "20",
+);
+const PASSWORD: Field = or(
+    field(
+        "password",
+        In::Body,
+        Kind::Text,
+        "made up and given back by default",
+    ),
+    "null",
+);
 
 macro_rules! endpoints {
     ($($method:literal $path:literal => $does:literal, $what:literal, [$($field:expr),*];)*) => {
@@ -168,21 +200,43 @@ fn request(
     query: &HashMap<String, String>,
     body: Value,
 ) -> Result<Request, Error> {
-    let Value::Object(mut body) = body else { return Err(Error::bad("the body is to be a JSON object")) };
-    let known = |name: &str, is_in: In| endpoint.fields.iter().any(|f| f.name == name && f.is_in == is_in);
+    let Value::Object(mut body) = body else {
+        return Err(Error::bad("the body is to be a JSON object"));
+    };
+    let known = |name: &str, is_in: In| {
+        endpoint
+            .fields
+            .iter()
+            .any(|f| f.name == name && f.is_in == is_in)
+    };
     let unknown = query.keys().find(|name| !known(name, In::Query));
     if let Some(name) = unknown.or_else(|| body.keys().find(|name| !known(name, In::Body))) {
-        return Err(Error::bad(format!("there is no field {:?} here", crate::domain::printable(name, 40))));
+        return Err(Error::bad(format!(
+            "there is no field {:?} here",
+            crate::domain::printable(name, 40)
+        )));
     }
     let mut asked = Map::from_iter([("do".to_owned(), json!(endpoint.does))]);
     for field in endpoint.fields {
         let given = match field.is_in {
-            In::Path => params.get(field.name).map(|text| field.read(text)).transpose()?,
-            In::Query => query.get(field.name).map(|text| field.read(text)).transpose()?,
+            In::Path => params
+                .get(field.name)
+                .map(|text| field.read(text))
+                .transpose()?,
+            In::Query => query
+                .get(field.name)
+                .map(|text| field.read(text))
+                .transpose()?,
             In::Body => body.remove(field.name),
         };
-        let default = || field.default.and_then(|text| serde_json::from_str(text).ok());
-        let value = given.or_else(default).ok_or_else(|| Error::bad(format!("{} is missing", field.name)))?;
+        let default = || {
+            field
+                .default
+                .and_then(|text| serde_json::from_str(text).ok())
+        };
+        let value = given
+            .or_else(default)
+            .ok_or_else(|| Error::bad(format!("{} is missing", field.name)))?;
         asked.insert(field.name.to_owned(), value);
     }
     serde_json::from_value(Value::Object(asked)).map_err(|error| Error::bad(error.to_string()))
@@ -230,7 +284,10 @@ pub(super) async fn ask(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let params = params
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     let asked = async {
         let Query(query) = query.map_err(|_| Error::bad("the query cannot be read"))?;
         let request = request(&endpoint, &params, &query, read(&headers, &body)?)?;
@@ -247,11 +304,21 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Value, Error> {
     if body.is_empty() {
         return Ok(json!({}));
     }
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().is_none_or(|kind| kind.trim() != "application/json") {
-        return Err(Error::bad("a body is to be JSON, with content-type: application/json"));
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if kind
+        .split(';')
+        .next()
+        .is_none_or(|kind| kind.trim() != "application/json")
+    {
+        return Err(Error::bad(
+            "a body is to be JSON, with content-type: application/json",
+        ));
     }
-    serde_json::from_slice(body).map_err(|error| Error::bad(format!("the body is no JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Error::bad(format!("the body is no JSON: {error}")))
 }
 
 /// The OpenAPI document of all of it.
@@ -297,7 +364,11 @@ fn operation(endpoint: &Endpoint) -> Value {
             "default": problem
         }
     });
-    let body: Vec<_> = endpoint.fields.iter().filter(|field| field.is_in == In::Body).collect();
+    let body: Vec<_> = endpoint
+        .fields
+        .iter()
+        .filter(|field| field.is_in == In::Body)
+        .collect();
     if !body.is_empty() {
         let properties: Map<String, Value> = body
             .iter()
@@ -307,7 +378,11 @@ fn operation(endpoint: &Endpoint) -> Value {
                 (field.name.to_owned(), schema)
             })
             .collect();
-        let required: Vec<_> = body.iter().filter(|field| field.default.is_none()).map(|f| f.name).collect();
+        let required: Vec<_> = body
+            .iter()
+            .filter(|field| field.default.is_none())
+            .map(|f| f.name)
+            .collect();
         let schema = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
         operation["requestBody"] = json!({ "required": !required.is_empty(), "content": { "application/json": { "schema": schema } } });
     }
@@ -319,7 +394,11 @@ impl Endpoint {
     /// A body with all that it takes.
     pub(super) fn example(&self) -> String {
         let body = self.fields.iter().filter(|field| field.is_in == In::Body);
-        Value::Object(body.map(|field| (field.name.to_owned(), tests::example(field))).collect()).to_string()
+        Value::Object(
+            body.map(|field| (field.name.to_owned(), tests::example(field)))
+                .collect(),
+        )
+        .to_string()
     }
 }
 
@@ -329,7 +408,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     /// Something that fits a field.
@@ -355,10 +437,17 @@ mod tests {
     fn every_endpoint_is_a_request_with_all_its_fields_and_with_none_but_what_has_to_be() {
         for endpoint in ENDPOINTS {
             for all in [true, false] {
-                let (mut params, mut query, mut body) = (HashMap::new(), HashMap::new(), Map::new());
-                for field in endpoint.fields.iter().filter(|field| all || field.default.is_none()) {
+                let (mut params, mut query, mut body) =
+                    (HashMap::new(), HashMap::new(), Map::new());
+                for field in endpoint
+                    .fields
+                    .iter()
+                    .filter(|field| all || field.default.is_none())
+                {
                     let value = example(field);
-                    let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    let plain = value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned);
                     match field.is_in {
                         In::Path => drop(params.insert(field.name.to_owned(), plain)),
                         In::Query => drop(query.insert(field.name.to_owned(), plain)),
@@ -367,12 +456,17 @@ mod tests {
                 }
                 let read = request(endpoint, &params, &query, Value::Object(body));
                 let read =
-                    serde_json::to_value(read.unwrap_or_else(|e| panic!("{endpoint:?}: {e:?}"))).unwrap();
+                    serde_json::to_value(read.unwrap_or_else(|e| panic!("{endpoint:?}: {e:?}")))
+                        .unwrap();
                 assert_eq!(read["do"], endpoint.does);
             }
             let placed = endpoint.path.matches('{').count();
             assert_eq!(
-                endpoint.fields.iter().filter(|f| f.is_in == In::Path).count(),
+                endpoint
+                    .fields
+                    .iter()
+                    .filter(|f| f.is_in == In::Path)
+                    .count(),
                 placed,
                 "{endpoint:?}"
             );

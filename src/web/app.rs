@@ -8,7 +8,9 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use crate::domain::{App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, size};
+use crate::domain::{
+    App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, size,
+};
 use crate::store::ReleaseLine;
 
 use super::chart::{Chart, WINDOW, not_cached, slower};
@@ -72,9 +74,16 @@ struct Live {
 impl Live {
     fn new(live: &Deploy, releases: &Releases) -> Self {
         Self {
-            when: live.finished_at.or(live.started_at).unwrap_or(live.queued_at).into(),
+            when: live
+                .finished_at
+                .or(live.started_at)
+                .unwrap_or(live.queued_at)
+                .into(),
             path: deploy_path(live),
-            size: releases.get(&live.id).and_then(|line| line.image_size).map(size::show),
+            size: releases
+                .get(&live.id)
+                .and_then(|line| line.image_size)
+                .map(size::show),
         }
     }
 }
@@ -125,10 +134,20 @@ struct List {
 }
 
 impl List {
-    async fn find(web: &Web, app: &AppName, Which { before, status, .. }: Which) -> Result<Self, Error> {
-        let unknown =
-            |_| Error::bad(format!("status= takes one of {}", OUTCOMES.map(DeployStatus::as_str).join(", ")));
-        let chosen = status.filter(|word| !word.is_empty()).map(|word| word.parse().map_err(unknown));
+    async fn find(
+        web: &Web,
+        app: &AppName,
+        Which { before, status, .. }: Which,
+    ) -> Result<Self, Error> {
+        let unknown = |_| {
+            Error::bad(format!(
+                "status= takes one of {}",
+                OUTCOMES.map(DeployStatus::as_str).join(", ")
+            ))
+        };
+        let chosen = status
+            .filter(|word| !word.is_empty())
+            .map(|word| word.parse().map_err(unknown));
         let (chosen, from) = (chosen.transpose()?, before.map(DeployId));
         let store = &web.windlass.store;
         let mut deploys = match chosen {
@@ -137,7 +156,12 @@ impl List {
         };
         let more = deploys.len() > PAGE as usize;
         deploys.truncate(PAGE as usize);
-        Ok(Self { deploys, chosen, newest: before.is_none(), more })
+        Ok(Self {
+            deploys,
+            chosen,
+            newest: before.is_none(),
+            more,
+        })
     }
 
     /// Whether this is what one sees first: all deploys, from the newest on.
@@ -154,7 +178,10 @@ impl List {
             when: deploy.queued_at.into(),
             took: Took::deploy(deploy),
             bar: bar(deploy, scale),
-            revert: releases.get(&deploy.id).filter(to).map(|line| line.image_kept),
+            revert: releases
+                .get(&deploy.id)
+                .filter(to)
+                .map(|line| line.image_kept),
             deploy: deploy.clone(),
         };
         self.deploys.iter().map(row).collect()
@@ -168,8 +195,8 @@ pub(super) async fn page(
     AppPath(name): AppPath,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(which) =
-        which.map_err(|_| Error::bad("before= takes a deploy's number, and still= true or false"))?;
+    let Query(which) = which
+        .map_err(|_| Error::bad("before= takes a deploy's number, and still= true or false"))?;
     let still = which.still;
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let edition = windlass.news.edition(|app| *app == name);
@@ -178,23 +205,45 @@ pub(super) async fn page(
     let app = windlass.known_app(row).await?;
     let list = List::find(&web, &name, which).await?;
     let first = list.is_first();
-    let history = if first { history(&web, &app, &list.deploys).await? } else { Vec::new() };
+    let history = if first {
+        history(&web, &app, &list.deploys).await?
+    } else {
+        Vec::new()
+    };
     let releases = releases(&web, &app, &list.deploys).await?;
     let (may, admin) = (who.may_deploy(&name), who.is_admin());
     let scale = list.deploys.iter().map(length).max().unwrap_or(0);
-    let outcome =
-        |status: DeployStatus| Outcome { word: status.as_str(), chosen: list.chosen == Some(status) };
+    let outcome = |status: DeployStatus| Outcome {
+        word: status.as_str(),
+        chosen: list.chosen == Some(status),
+    };
     html(&AppPage {
-        layout: Layout::new(name.as_str(), Some(&who)).of_app(&name, list.deploys.first(), first, edition),
+        layout: Layout::new(name.as_str(), Some(&who)).of_app(
+            &name,
+            list.deploys.first(),
+            first,
+            edition,
+        ),
         badge: app.status.into(),
-        sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
+        sites: app
+            .domains
+            .iter()
+            .map(|d| (windlass.address(d), d.to_string()))
+            .collect(),
         live: app.live.as_ref().map(|live| Live::new(live, &releases)),
         outcomes: OUTCOMES.map(outcome).into(),
         all: list.chosen.is_none(),
-        kept: list.chosen.map(|status| format!("status={status}&")).unwrap_or_default(),
+        kept: list
+            .chosen
+            .map(|status| format!("status={status}&"))
+            .unwrap_or_default(),
         groups: GROUPS,
         scale: Took::fixed(scale),
-        older: list.deploys.last().filter(|_| list.more).map(|deploy| deploy.id),
+        older: list
+            .deploys
+            .last()
+            .filter(|_| list.more)
+            .map(|deploy| deploy.id),
         newest: list.newest,
         going: list.newest && !still && list.deploys.iter().any(going),
         deploys: list.rows(&app, &releases, may, scale),
@@ -202,7 +251,11 @@ pub(super) async fn page(
         slower: sentences(&web, &history).await?,
         may,
         admin,
-        keys: if admin && first { Some(store.keys_for(&name).await?) } else { None },
+        keys: if admin && first {
+            Some(store.keys_for(&name).await?)
+        } else {
+            None
+        },
         public,
         domain: NewDomain::default(),
         app,
@@ -212,13 +265,19 @@ pub(super) async fn page(
 /// The latest deploys that went live, newest first: those that are listed, and as many older ones as
 /// the picture has room for.
 async fn history(web: &Web, app: &App, listed: &[Deploy]) -> Result<Vec<Deploy>, Error> {
-    let Some(oldest) = listed.last().map(|deploy| deploy.id) else { return Ok(Vec::new()) };
+    let Some(oldest) = listed.last().map(|deploy| deploy.id) else {
+        return Ok(Vec::new());
+    };
     let older = app.live.iter().filter(|live| live.id < oldest);
     let done = |deploy: &&Deploy| deploy.status.went_live() && !going(deploy);
     let mut history: Vec<Deploy> = listed.iter().chain(older).filter(done).cloned().collect();
     let room = WINDOW.saturating_sub(history.len() as u32);
     let store = &web.windlass.store;
-    history.extend(store.deploys_that_are(DeployStatus::Retired, &app.name, room, Some(oldest)).await?);
+    history.extend(
+        store
+            .deploys_that_are(DeployStatus::Retired, &app.name, room, Some(oldest))
+            .await?,
+    );
     Ok(history)
 }
 
@@ -258,12 +317,18 @@ async fn sentences(web: &Web, history: &[Deploy]) -> Result<Vec<String>, Error> 
 
 async fn step_to_blame(web: &Web, history: &[Deploy]) -> Result<Option<String>, Error> {
     let built = |deploy: &&Deploy| {
-        deploy.phases.iter().any(|row| row.phase == Phase::Build && row.status == PhaseStatus::Ok)
+        deploy
+            .phases
+            .iter()
+            .any(|row| row.phase == Phase::Build && row.status == PhaseStatus::Ok)
     };
     let mut builds = history.iter().filter(built);
-    let (Some(now), Some(before)) = (builds.next(), builds.next()) else { return Ok(None) };
+    let (Some(now), Some(before)) = (builds.next(), builds.next()) else {
+        return Ok(None);
+    };
     let store = &web.windlass.store;
-    let (Some((_, now)), Some((_, before))) = (store.steps(now.id).await?, store.steps(before.id).await?)
+    let (Some((_, now)), Some((_, before))) =
+        (store.steps(now.id).await?, store.steps(before.id).await?)
     else {
         return Ok(None);
     };
@@ -282,7 +347,10 @@ pub(super) async fn redeploy(
     AppPath(app): AppPath,
     Form(target): Form<Target>,
 ) -> Result<Redirect, Error> {
-    Ok(to(&web.windlass.redeploy(&app, target.commit(), &who.name).await?))
+    Ok(to(&web
+        .windlass
+        .redeploy(&app, target.commit(), &who.name)
+        .await?))
 }
 
 /// Brings the live image up again.
@@ -308,7 +376,9 @@ pub(super) async fn destroy(
     Form(meant): Form<Meant>,
 ) -> Result<Redirect, Error> {
     if meant.name.trim() != app.as_str() {
-        return Err(Error::bad(format!("Nothing was removed: type {app} to say that this app is meant.")));
+        return Err(Error::bad(format!(
+            "Nothing was removed: type {app} to say that this app is meant."
+        )));
     }
     web.windlass.destroy_app(&app).await?;
     Ok(Redirect::to("/"))

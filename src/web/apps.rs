@@ -76,9 +76,15 @@ impl Show {
 
     fn badge(self) -> Badge {
         match self {
-            Show::Deploying => Badge { word: "deploying", ..DeployStatus::Running.into() },
+            Show::Deploying => Badge {
+                word: "deploying",
+                ..DeployStatus::Running.into()
+            },
             Show::Down => crate::domain::AppStatus::Down.into(),
-            Show::Failed => Badge { word: "failed last", ..DeployStatus::Failed.into() },
+            Show::Failed => Badge {
+                word: "failed last",
+                ..DeployStatus::Failed.into()
+            },
         }
     }
 
@@ -93,13 +99,18 @@ impl Show {
 
 impl Asked {
     fn finds(&self, board: &Board, app: &AppName) -> bool {
-        let named = app.as_str().contains(self.q.trim().to_ascii_lowercase().as_str());
+        let named = app
+            .as_str()
+            .contains(self.q.trim().to_ascii_lowercase().as_str());
         named && self.show.is_none_or(|show| show.has(board, app))
     }
 
     /// Where that page of the same apps is.
     fn page(&self, page: usize) -> String {
-        let show = self.show.map(|show| format!("&show={}", show.as_str())).unwrap_or_default();
+        let show = self
+            .show
+            .map(|show| format!("&show={}", show.as_str()))
+            .unwrap_or_default();
         // Names are all that is looked for, so nothing else is kept.
         let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
         let q: String = self.q.chars().filter(plain).take(40).collect();
@@ -134,26 +145,44 @@ impl From<DeployBrief> for Brief {
     fn from(deploy: DeployBrief) -> Self {
         let took = match (deploy.duration_ms, deploy.started_at) {
             (Some(ms), _) => Took::fixed(ms),
-            (None, Some(at)) if deploy.goes_on() => Took::growing(crate::domain::Timestamp::from_millis(at)),
+            (None, Some(at)) if deploy.goes_on() => {
+                Took::growing(crate::domain::Timestamp::from_millis(at))
+            }
             _ => Took::default(),
         };
-        Self { badge: deploy.status.into(), when: deploy.at().into(), took, deploy }
+        Self {
+            badge: deploy.status.into(),
+            when: deploy.at().into(),
+            took,
+            deploy,
+        }
     }
 }
 
 impl Row {
     fn new(windlass: &Windlass, board: &Board, app: AppBrief) -> Self {
         let live = app.live.as_ref().map(|live| live.id);
-        let newest = app.open.iter().rfind(|d| d.status == DeployStatus::Running).or(app.last.as_ref());
+        let newest = app
+            .open
+            .iter()
+            .rfind(|d| d.status == DeployStatus::Running)
+            .or(app.last.as_ref());
         Self {
             badge: board.status(&app.name).into(),
-            sites: app.domains.iter().map(|d| (windlass.address(d), d.to_string())).collect(),
+            sites: app
+                .domains
+                .iter()
+                .map(|d| (windlass.address(d), d.to_string()))
+                .collect(),
             says: newest
                 .map(|d| format!("{}: deploy {} is {}", app.name, d.id, d.status))
                 .unwrap_or_default(),
             spark: Spark::of(&app.history),
             open: app.open.into_iter().map(Brief::from).collect(),
-            last: app.last.filter(|last| live != Some(last.id)).map(Brief::from),
+            last: app
+                .last
+                .filter(|last| live != Some(last.id))
+                .map(Brief::from),
             live: app.live.map(Brief::from),
             name: app.name,
         }
@@ -166,7 +195,8 @@ pub(super) async fn page(
     who: Who,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let asked = asked.map_err(|_| Error::bad("show= takes deploying, down or failed, and page= a number"))?;
+    let asked = asked
+        .map_err(|_| Error::bad("show= takes deploying, down or failed, and page= a number"))?;
     let edition = web.windlass.news.edition(|app| who.0.sees(app));
     let board = web.windlass.board().await?;
     show(&web.windlass, who, &board, asked.0, edition).await
@@ -180,10 +210,20 @@ async fn show(
     edition: Edition,
 ) -> Result<Html<String>, Error> {
     let seen: Vec<&AppName> = board.all.iter().filter(|app| who.0.sees(app)).collect();
-    let found: Vec<&AppName> = seen.iter().copied().filter(|app| asked.finds(board, app)).collect();
+    let found: Vec<&AppName> = seen
+        .iter()
+        .copied()
+        .filter(|app| asked.finds(board, app))
+        .collect();
     let pages = found.len().div_ceil(PAGE).max(1);
     let page = asked.page.clamp(1, pages);
-    let names: Vec<AppName> = found.iter().skip((page - 1) * PAGE).take(PAGE).copied().cloned().collect();
+    let names: Vec<AppName> = found
+        .iter()
+        .skip((page - 1) * PAGE)
+        .take(PAGE)
+        .copied()
+        .cloned()
+        .collect();
     let apps = windlass.overview(&names).await?;
     let count = |show: Show| (show, seen.iter().filter(|app| show.has(board, app)).count());
     let parts = [Show::Deploying, Show::Down, Show::Failed].map(count);
@@ -199,7 +239,10 @@ async fn show(
     html(&AppsPage {
         layout: layout.live("/events".into(), edition, String::new()),
         going: !asked.still && (parts[0].1 > 0 || apps.iter().any(drains)),
-        apps: apps.into_iter().map(|app| Row::new(windlass, board, app)).collect(),
+        apps: apps
+            .into_iter()
+            .map(|app| Row::new(windlass, board, app))
+            .collect(),
         all: seen.len(),
         found: found.len(),
         parts,

@@ -17,9 +17,16 @@ struct Asset {
 
 impl Asset {
     fn new(stem: &str, extension: &str, kind: &'static str, text: &'static str) -> Self {
-        let hash: String =
-            Sha256::digest(text.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect();
-        Self { name: format!("{stem}-{hash}.{extension}"), kind, text }
+        let hash: String = Sha256::digest(text.as_bytes())
+            .iter()
+            .take(6)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        Self {
+            name: format!("{stem}-{hash}.{extension}"),
+            kind,
+            text,
+        }
     }
 }
 
@@ -42,7 +49,12 @@ const SCRIPT: &str = concat!(
 
 macro_rules! icon {
     ($name:literal) => {
-        Asset::new($name, "svg", "image/svg+xml", include_str!(concat!("../../static/", $name, ".svg")))
+        Asset::new(
+            $name,
+            "svg",
+            "image/svg+xml",
+            include_str!(concat!("../../static/", $name, ".svg")),
+        )
     };
 }
 
@@ -69,12 +81,19 @@ pub(super) fn script() -> &'static str {
 
 /// The icons' file names, each with the state that it tells; the first tells none.
 pub(super) fn icons() -> [(&'static str, &'static str); 4] {
-    [("", 2), ("running", 3), ("failed", 4), ("live", 5)].map(|(state, at)| (state, ASSETS[at].name.as_str()))
+    [("", 2), ("running", 3), ("failed", 4), ("live", 5)]
+        .map(|(state, at)| (state, ASSETS[at].name.as_str()))
 }
 
 /// One of them. An old name is not found, and no page that is still shown asks for it again.
 pub(super) async fn serve(Path(file): Path<String>) -> Result<impl IntoResponse, Error> {
-    let asset = ASSETS.iter().find(|asset| asset.name == file).ok_or(Error::NotFound)?;
-    let headers = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let asset = ASSETS
+        .iter()
+        .find(|asset| asset.name == file)
+        .ok_or(Error::NotFound)?;
+    let headers = [
+        (CONTENT_TYPE, asset.kind),
+        (CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
     Ok((headers, asset.text))
 }

@@ -40,14 +40,25 @@ pub(super) async fn page(
     who: Who,
     older: Result<Query<Older>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(Older { before }) = older.map_err(|_| Error::bad("before= takes an entry's number"))?;
-    let mut entries = web.windlass.store.audit_entries(None, PAGE + 1, before).await?;
+    let Query(Older { before }) =
+        older.map_err(|_| Error::bad("before= takes an entry's number"))?;
+    let mut entries = web
+        .windlass
+        .store
+        .audit_entries(None, PAGE + 1, before)
+        .await?;
     let more = entries.len() > PAGE as usize;
     entries.truncate(PAGE as usize);
     html(&AuditPage {
         layout: Layout::new("Audit log", Some(&who)),
         older: entries.last().filter(|_| more).map(|entry| entry.id),
-        rows: entries.into_iter().map(|entry| Row { at: entry.at.into(), entry }).collect(),
+        rows: entries
+            .into_iter()
+            .map(|entry| Row {
+                at: entry.at.into(),
+                entry,
+            })
+            .collect(),
         newest: before.is_none(),
     })
 }

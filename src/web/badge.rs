@@ -18,14 +18,20 @@ use super::error::Error;
 const KEPT: &str = "public, max-age=30";
 
 /// The badge.
-pub(super) async fn svg(State(web): State<Web>, Path(file): Path<String>) -> Result<Response, Error> {
+pub(super) async fn svg(
+    State(web): State<Web>,
+    Path(file): Path<String>,
+) -> Result<Response, Error> {
     let app = public(&web, file.strip_suffix(".svg")).await?;
     let headers = [(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, KEPT)];
     Ok((headers, draw(app.name.as_str(), app.status)).into_response())
 }
 
 /// The status.
-pub(super) async fn json(State(web): State<Web>, Path(file): Path<String>) -> Result<Response, Error> {
+pub(super) async fn json(
+    State(web): State<Web>,
+    Path(file): Path<String>,
+) -> Result<Response, Error> {
     let app = public(&web, file.strip_suffix(".json")).await?;
     let last = web.windlass.store.deploys(&app.name, 1, None).await?.pop();
     let live = app.live.as_ref();
@@ -41,7 +47,9 @@ pub(super) async fn json(State(web): State<Web>, Path(file): Path<String>) -> Re
 }
 
 async fn public(web: &Web, name: Option<&str>) -> Result<App, Error> {
-    let name: AppName = name.and_then(|name| name.parse().ok()).ok_or(Error::NotFound)?;
+    let name: AppName = name
+        .and_then(|name| name.parse().ok())
+        .ok_or(Error::NotFound)?;
     // Nobody is told whether there is one that is not.
     match web.windlass.store.app(&name).await {
         Ok(row) if row.public => Ok(web.windlass.known_app(row).await?),
@@ -63,7 +71,10 @@ fn draw(name: &str, status: AppStatus) -> String {
     let (word, left, right) = (status.as_str(), wide(name), wide(status.as_str()));
     let all = left + right;
     let text = |text: &str, x: usize, wide: usize| {
-        format!("<text x=\"{x}\" y=\"14\" textLength=\"{}\">{text}</text>", wide - 14)
+        format!(
+            "<text x=\"{x}\" y=\"14\" textLength=\"{}\">{text}</text>",
+            wide - 14
+        )
     };
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{all}\" height=\"20\" role=\"img\" aria-label=\"{name}: {word}\">\
@@ -89,7 +100,9 @@ mod tests {
         let world = World::new().await;
         world.create_app("shop").await;
         world.create_app("blog").await;
-        let id = world.start("shop", "A subject that nobody is to see", "Ada Lovelace").await;
+        let id = world
+            .start("shop", "A subject that nobody is to see", "Ada Lovelace")
+            .await;
         world.go_live(id).await;
         world.finish(id, 5).await;
         let ask = async |path: &str| {
@@ -100,24 +113,47 @@ mod tests {
             (status, headers, String::from_utf8(bytes.to_vec()).unwrap())
         };
         let unknown = ask("/badge/nothing.svg").await.2;
-        for path in ["/badge/shop.svg", "/badge/shop", "/badge/a%20b.svg", "/badge/..svg"] {
+        for path in [
+            "/badge/shop.svg",
+            "/badge/shop",
+            "/badge/a%20b.svg",
+            "/badge/..svg",
+        ] {
             let (status, _, page) = ask(path).await;
             assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
             let clock = |page: &str| page.split_once("data-now").map(|(head, _)| head.to_owned());
-            assert_eq!(clock(&page), clock(&unknown), "nothing tells one from the other");
+            assert_eq!(
+                clock(&page),
+                clock(&unknown),
+                "nothing tells one from the other"
+            );
         }
         assert_eq!(ask("/status/shop.json").await.0, StatusCode::NOT_FOUND);
 
-        world.windlass.store.set_public(&"shop".parse().unwrap(), true).await.unwrap();
+        world
+            .windlass
+            .store
+            .set_public(&"shop".parse().unwrap(), true)
+            .await
+            .unwrap();
         let (status, headers, badge) = ask("/badge/shop.svg").await;
-        assert_eq!((status, &headers["content-type"]), (StatusCode::OK, &"image/svg+xml".parse().unwrap()));
+        assert_eq!(
+            (status, &headers["content-type"]),
+            (StatusCode::OK, &"image/svg+xml".parse().unwrap())
+        );
         assert_eq!(headers["cache-control"], "public, max-age=30");
-        assert!(badge.starts_with("<svg xmlns") && badge.contains("<title>shop: "), "{badge}");
+        assert!(
+            badge.starts_with("<svg xmlns") && badge.contains("<title>shop: "),
+            "{badge}"
+        );
         let (_, _, told) = ask("/status/shop.json").await;
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["commit", "last_deploy", "name", "since", "status"]);
-        assert_eq!((&told["name"], &told["last_deploy"]), (&"shop".into(), &"live".into()));
+        assert_eq!(
+            (&told["name"], &told["last_deploy"]),
+            (&"shop".into(), &"live".into())
+        );
         assert_eq!(ask("/badge/blog.svg").await.0, StatusCode::NOT_FOUND);
     }
 }

@@ -44,25 +44,42 @@ impl Changes {
     /// Of a deploy, as far as it is known.
     pub(super) async fn new(store: &Store, deploy: &Deploy) -> Result<Self, Error> {
         let told = store.changes(deploy.id).await?.and_then(Told::of);
-        Ok(Self { told, app: deploy.app.to_string() })
+        Ok(Self {
+            told,
+            app: deploy.app.to_string(),
+        })
     }
 }
 
 impl Told {
     /// `None` where there is nothing to tell.
     fn of(changes: domain::Changes) -> Option<Self> {
-        let domain::Changes { since, come, go, files } = changes;
-        let parts: Vec<String> = [count(&come, "commit", ""), count(&go, "commit", " taken back")]
-            .into_iter()
-            .chain([files.as_ref().and_then(differing)])
-            .flatten()
-            .collect();
+        let domain::Changes {
+            since,
+            come,
+            go,
+            files,
+        } = changes;
+        let parts: Vec<String> = [
+            count(&come, "commit", ""),
+            count(&go, "commit", " taken back"),
+        ]
+        .into_iter()
+        .chain([files.as_ref().and_then(differing)])
+        .flatten()
+        .collect();
         let title = match parts.is_empty() {
             true if since.is_some() => "the same commit as before".to_owned(),
             true => return None,
             false => parts.join(", "),
         };
-        Some(Self { title, since, come, go, files: files.map(Files::from) })
+        Some(Self {
+            title,
+            since,
+            come,
+            go,
+            files: files.map(Files::from),
+        })
     }
 }
 
@@ -77,9 +94,18 @@ fn differing(files: &ChangedFiles) -> Option<String> {
 }
 
 impl From<ChangedFiles> for Files {
-    fn from(ChangedFiles { first, more, added, removed }: ChangedFiles) -> Self {
-        let both =
-            |file: &ChangedFile| file.lines.map_or(0, |(added, removed)| added.saturating_add(removed));
+    fn from(
+        ChangedFiles {
+            first,
+            more,
+            added,
+            removed,
+        }: ChangedFiles,
+    ) -> Self {
+        let both = |file: &ChangedFile| {
+            file.lines
+                .map_or(0, |(added, removed)| added.saturating_add(removed))
+        };
         let most = first.iter().map(both).max().unwrap_or(0).max(1);
         let part = |lines: u64| match lines {
             0 => 0,
@@ -87,9 +113,18 @@ impl From<ChangedFiles> for Files {
         };
         let file = |file: ChangedFile| {
             let (added, removed) = file.lines.unwrap_or_default();
-            File { path: file.path, lines: file.lines, bar: (part(added), part(removed)) }
+            File {
+                path: file.path,
+                lines: file.lines,
+                bar: (part(added), part(removed)),
+            }
         };
-        Self { first: first.into_iter().map(file).collect(), more, added, removed }
+        Self {
+            first: first.into_iter().map(file).collect(),
+            more,
+            added,
+            removed,
+        }
     }
 }
 
@@ -117,18 +152,31 @@ pub(super) struct Ran {
 impl Ran {
     /// Of a deploy that went live.
     pub(super) async fn new(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Self>, Error> {
-        let Some(release) = windlass.store.release(deploy.id).await? else { return Ok(None) };
+        let Some(release) = windlass.store.release(deploy.id).await? else {
+            return Ok(None);
+        };
         let facts = windlass.store.image_facts(deploy.id).await?;
         let limits = release.manifest.limits.or(windlass.config.apps.limits());
         let none = || "no limit".to_owned();
-        let more = release.manifest.security.capabilities.iter().filter(|capability| !capability.is_usual());
+        let more = release
+            .manifest
+            .security
+            .capabilities
+            .iter()
+            .filter(|capability| !capability.is_usual());
         Ok(Some(Self {
             image: release.image.to_string(),
             kept: release.image_kept,
             facts: facts.map(|(id, bytes)| (id, size::show(bytes))),
             port: release.port,
-            variables: release.env.iter().map(|(name, _)| name.to_owned()).collect(),
-            memory: limits.memory.map_or_else(none, |memory| size::show(memory.0)),
+            variables: release
+                .env
+                .iter()
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            memory: limits
+                .memory
+                .map_or_else(none, |memory| size::show(memory.0)),
             pids: limits.pids.map_or_else(none, |pids| pids.to_string()),
             cpus: limits.cpus.map_or_else(none, |cpus| cpus.to_string()),
             capabilities: more.map(ToString::to_string).collect(),
@@ -149,14 +197,25 @@ mod tests {
             subject: (*subject).into(),
             author: "Ada <b>".into(),
         };
-        Commits { list: subjects.iter().map(commit).collect(), more, unknown: false }
+        Commits {
+            list: subjects.iter().map(commit).collect(),
+            more,
+            unknown: false,
+        }
     }
 
     #[test]
     fn what_comes_and_what_goes_is_told_in_a_line_and_escaped() {
-        let file = |path: &str, lines| ChangedFile { path: path.into(), lines };
+        let file = |path: &str, lines| ChangedFile {
+            path: path.into(),
+            lines,
+        };
         let files = ChangedFiles {
-            first: vec![file("<a>", Some((30, 0))), file("b", Some((1, 9))), file("c", None)],
+            first: vec![
+                file("<a>", Some((30, 0))),
+                file("b", Some((1, 9))),
+                file("c", None),
+            ],
             more: 2,
             added: 40,
             removed: 9,
@@ -169,12 +228,28 @@ mod tests {
         };
         let told = Told::of(changes).unwrap();
         assert_eq!(told.title, "9 commits, 1 commit taken back, 5 files");
-        let bars: Vec<_> = told.files.as_ref().unwrap().first.iter().map(|file| file.bar).collect();
+        let bars: Vec<_> = told
+            .files
+            .as_ref()
+            .unwrap()
+            .first
+            .iter()
+            .map(|file| file.bar)
+            .collect();
         assert_eq!(bars, [(60, 0), (2, 18), (0, 0)]);
-        let html = Changes { told: Some(told), app: "shop".into() }.render().unwrap();
-        for escaped in
-            ["&#60;script&#62;", "Ada &#60;b&#62;", "&#60;a&#62;", "not text", "/apps/shop/deploys/3"]
-        {
+        let html = Changes {
+            told: Some(told),
+            app: "shop".into(),
+        }
+        .render()
+        .unwrap();
+        for escaped in [
+            "&#60;script&#62;",
+            "Ada &#60;b&#62;",
+            "&#60;a&#62;",
+            "not text",
+            "/apps/shop/deploys/3",
+        ] {
             assert!(html.contains(escaped), "no {escaped} in {html}");
         }
         let same = domain::Changes {
@@ -184,6 +259,15 @@ mod tests {
         };
         assert_eq!(Told::of(same).unwrap().title, "the same commit as before");
         assert!(Told::of(domain::Changes::default()).is_none());
-        assert_eq!(Changes { told: None, app: "shop".into() }.render().unwrap().trim(), "");
+        assert_eq!(
+            Changes {
+                told: None,
+                app: "shop".into()
+            }
+            .render()
+            .unwrap()
+            .trim(),
+            ""
+        );
     }
 }

@@ -47,11 +47,16 @@ pub(super) struct Piece {
 impl Chart {
     /// Of deploys, newest first. None for a single one: that is no history.
     pub(super) fn of(deploys: &[Deploy]) -> Option<Self> {
-        let longest = deploys.iter().map(length).max().filter(|longest| *longest > 0 && deploys.len() > 1)?;
+        let longest = deploys
+            .iter()
+            .map(length)
+            .max()
+            .filter(|longest| *longest > 0 && deploys.len() > 1)?;
         let middle = median(deploys.iter().map(length).collect())?;
         // A few columns are not spread over all the width.
         let width = SIZE.0 / deploys.len().max(12) as u64;
-        let column = |(n, deploy): (usize, &Deploy)| Column::of(deploy, n as u64 * width, width, longest);
+        let column =
+            |(n, deploy): (usize, &Deploy)| Column::of(deploy, n as u64 * width, width, longest);
         Some(Self {
             columns: deploys.iter().rev().enumerate().map(column).collect(),
             line: SIZE.1 - height(middle, longest),
@@ -72,7 +77,10 @@ fn shown(ms: u64) -> String {
 impl Column {
     fn of(deploy: &Deploy, x: u64, width: u64, longest: u64) -> Self {
         let took = |class: &str| {
-            let rows = deploy.phases.iter().filter(|row| phase_group(&row.phase) == class);
+            let rows = deploy
+                .phases
+                .iter()
+                .filter(|row| phase_group(&row.phase) == class);
             rows.map(|row| row.duration_ms.unwrap_or(0)).sum::<u64>()
         };
         let groups = GROUPS.map(|(class, _)| (class, took(class)));
@@ -82,11 +90,21 @@ impl Column {
             sum += ms;
             let top = height(sum, longest);
             let (x, width) = (x + width / 10, width * 8 / 10);
-            Piece { class, x, y: SIZE.1.saturating_sub(top), width, height: top - below }
+            Piece {
+                class,
+                x,
+                y: SIZE.1.saturating_sub(top),
+                width,
+                height: top - below,
+            }
         };
         Self {
             deploy: deploy.id,
-            pieces: groups.into_iter().filter(|(_, ms)| *ms > 0).map(piece).collect(),
+            pieces: groups
+                .into_iter()
+                .filter(|(_, ms)| *ms > 0)
+                .map(piece)
+                .collect(),
             total: shown(length(deploy)),
             cells: groups
                 .into_iter()
@@ -107,37 +125,71 @@ pub(super) struct Slower {
 /// The phases of the newest of these deploys that took clearly longer than their own median over the
 /// others that ran them.
 pub(super) fn slower(deploys: &[Deploy]) -> Vec<Slower> {
-    let Some((newest, earlier)) = deploys.split_first() else { return Vec::new() };
+    let Some((newest, earlier)) = deploys.split_first() else {
+        return Vec::new();
+    };
     let ran = |deploy: &Deploy, phase: &Phase| {
-        let row = deploy.phases.iter().find(|row| row.phase == *phase && row.status == PhaseStatus::Ok);
+        let row = deploy
+            .phases
+            .iter()
+            .find(|row| row.phase == *phase && row.status == PhaseStatus::Ok);
         row.and_then(|row| row.duration_ms)
     };
     let look = |phase: &Phase| {
         let ms = ran(newest, phase)?;
-        let before: Vec<u64> = earlier.iter().filter_map(|deploy| ran(deploy, phase)).collect();
+        let before: Vec<u64> = earlier
+            .iter()
+            .filter_map(|deploy| ran(deploy, phase))
+            .collect();
         let median = median(before.clone()).filter(|_| before.len() >= ENOUGH)?;
-        let clearly = ms as f64 >= median as f64 * SLOWER.0 && ms >= median.saturating_add(SLOWER.1);
-        clearly.then(|| Slower { phase: phase.clone(), ms, median })
+        let clearly =
+            ms as f64 >= median as f64 * SLOWER.0 && ms >= median.saturating_add(SLOWER.1);
+        clearly.then(|| Slower {
+            phase: phase.clone(),
+            ms,
+            median,
+        })
     };
-    newest.phases.iter().filter_map(|row| look(&row.phase)).collect()
+    newest
+        .phases
+        .iter()
+        .filter_map(|row| look(&row.phase))
+        .collect()
 }
 
 impl Slower {
     /// As a sentence, with what explains it.
     pub(super) fn sentence(&self, because: Option<&str>) -> String {
         let times = self.ms as f64 / self.median.max(1) as f64;
-        let times = if times < 100.0 { format!("{times:.1} times") } else { "far more than".to_owned() };
+        let times = if times < 100.0 {
+            format!("{times:.1} times")
+        } else {
+            "far more than".to_owned()
+        };
         let (took, median) = (shown(self.ms), shown(self.median));
-        let because = because.map(|step| format!(": the step `{step}` was not cached")).unwrap_or_default();
-        format!("{} took {took}, {times} its median of {median}{because}.", self.phase)
+        let because = because
+            .map(|step| format!(": the step `{step}` was not cached"))
+            .unwrap_or_default();
+        format!(
+            "{} took {took}, {times} its median of {median}{because}.",
+            self.phase
+        )
     }
 }
 
 /// The longest step that ran, where it came from the cache in the build before.
 pub(super) fn not_cached<'a>(now: &'a [BuildStep], before: &[BuildStep]) -> Option<&'a str> {
-    let was_cached = |step: &&BuildStep| before.iter().any(|s| s.cached && bare(&s.name) == bare(&step.name));
-    let ran = now.iter().filter(|step| !step.cached && !step.failed).filter(was_cached);
-    ran.max_by_key(|step| step.duration_ms).map(|step| bare(&step.name))
+    let was_cached = |step: &&BuildStep| {
+        before
+            .iter()
+            .any(|s| s.cached && bare(&s.name) == bare(&step.name))
+    };
+    let ran = now
+        .iter()
+        .filter(|step| !step.cached && !step.failed)
+        .filter(was_cached);
+    ran.max_by_key(|step| step.duration_ms)
+        .map(|step| bare(&step.name))
 }
 
 /// A step's name without the builder's number, which shifts when a step is added.
@@ -181,15 +233,23 @@ mod tests {
     }
 
     fn step(name: &str, ms: u64, cached: bool) -> BuildStep {
-        BuildStep { name: name.into(), began_ms: 0, duration_ms: Some(ms), cached, failed: false }
+        BuildStep {
+            name: name.into(),
+            began_ms: 0,
+            duration_ms: Some(ms),
+            cached,
+            failed: false,
+        }
     }
 
     #[test]
     fn a_phase_is_slower_by_its_own_history_alone() {
         let history = |build: u64| {
             let times = [build, 41_000, 40_000, 60_000];
-            let all =
-                times.iter().enumerate().map(|(n, ms)| deploy(9 - n as i64, &[("build", *ms), ("swap", 40)]));
+            let all = times
+                .iter()
+                .enumerate()
+                .map(|(n, ms)| deploy(9 - n as i64, &[("build", *ms), ("swap", 40)]));
             all.collect::<Vec<_>>()
         };
         let found = slower(&history(94_000));
@@ -206,7 +266,10 @@ mod tests {
         );
         assert!(slower(&history(61_000)).is_empty(), "1.49 times");
         assert_eq!(slower(&history(62_000)).len(), 1);
-        assert!(slower(&history(94_000)[..3]).is_empty(), "two are no history");
+        assert!(
+            slower(&history(94_000)[..3]).is_empty(),
+            "two are no history"
+        );
         let quick = [900, 20, 20, 20].map(|ms| deploy(1, &[("checkout", ms)]));
         assert!(slower(&quick).is_empty(), "what nobody notices is not told");
         assert!(slower(&[]).is_empty());
@@ -214,18 +277,31 @@ mod tests {
 
     #[test]
     fn the_picture_holds_every_deploy_and_the_median() {
-        let deploys: Vec<Deploy> =
-            (1..=5).rev().map(|id| deploy(id, &[("build", 1000 * id as u64), ("health", 500)])).collect();
+        let deploys: Vec<Deploy> = (1..=5)
+            .rev()
+            .map(|id| deploy(id, &[("build", 1000 * id as u64), ("health", 500)]))
+            .collect();
         let chart = Chart::of(&deploys).unwrap();
-        assert_eq!((chart.median.as_str(), chart.longest.as_str()), ("3.5s", "5.5s"));
+        assert_eq!(
+            (chart.median.as_str(), chart.longest.as_str()),
+            ("3.5s", "5.5s")
+        );
         let ids: Vec<i64> = chart.columns.iter().map(|column| column.deploy.0).collect();
         assert_eq!(ids, [1, 2, 3, 4, 5], "oldest first");
         let newest = &chart.columns[4];
         assert_eq!(
-            (newest.cells[0].as_str(), newest.cells[1].as_str(), newest.cells[2].as_str()),
+            (
+                newest.cells[0].as_str(),
+                newest.cells[1].as_str(),
+                newest.cells[2].as_str()
+            ),
             ("5.0s", "", "0.50s")
         );
-        assert_eq!((newest.pieces.len(), newest.pieces[1].y), (2, 0), "the longest reaches the top");
+        assert_eq!(
+            (newest.pieces.len(), newest.pieces[1].y),
+            (2, 0),
+            "the longest reaches the top"
+        );
         assert!(Chart::of(&deploys[..1]).is_none() && Chart::of(&[]).is_none());
         let nothing = [deploy(1, &[]), deploy(2, &[])];
         assert!(Chart::of(&nothing).is_none());

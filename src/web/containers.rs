@@ -24,11 +24,14 @@ struct Containers {
 impl Containers {
     /// Whether what serves ended by itself.
     fn came_back(&self) -> bool {
-        self.rows.iter().any(|row| row.part == "live" && row.restarts > 0)
+        self.rows
+            .iter()
+            .any(|row| row.part == "live" && row.restarts > 0)
     }
 
     fn cpu(&self, row: &Running) -> String {
-        row.load.map_or_else(|| "–".to_owned(), |load| format!("{:.1} %", load.cpu))
+        row.load
+            .map_or_else(|| "–".to_owned(), |load| format!("{:.1} %", load.cpu))
     }
 
     fn memory(&self, row: &Running) -> String {
@@ -69,7 +72,11 @@ pub(super) async fn page(
         Ok(rows) => (rows, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let containers = Containers { app: app.clone(), rows, trouble };
+    let containers = Containers {
+        app: app.clone(),
+        rows,
+        trouble,
+    };
     match part {
         true => html(&containers),
         false => html(&ContainersPage {

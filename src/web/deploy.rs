@@ -74,7 +74,10 @@ struct Excerpt {
 }
 
 /// How much of them: the longest line at least.
-pub(super) const EXCERPT: PageSize = PageSize { lines: 15, bytes: 17 * 1024 };
+pub(super) const EXCERPT: PageSize = PageSize {
+    lines: 15,
+    bytes: 17 * 1024,
+};
 
 /// What can be asked for.
 #[derive(Template)]
@@ -112,7 +115,9 @@ async fn trouble(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Trouble>
         _ => return Ok(None),
     };
     let lines = Excerpt::of(windlass, deploy).await?;
-    let message = failure.map(|failure| failure.message.as_str()).unwrap_or_default();
+    let message = failure
+        .map(|failure| failure.message.as_str())
+        .unwrap_or_default();
     let serving = windlass.store.live_deploy(&deploy.app).await?;
     Ok(Some(Trouble {
         title,
@@ -124,7 +129,10 @@ async fn trouble(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Trouble>
         serving_path: serving.as_ref().map(deploy_path).unwrap_or_default(),
         serving,
         next: next_step(deploy),
-        calm: matches!(deploy.status, DeployStatus::Cancelled | DeployStatus::Superseded),
+        calm: matches!(
+            deploy.status,
+            DeployStatus::Cancelled | DeployStatus::Superseded
+        ),
     }))
 }
 
@@ -137,7 +145,10 @@ fn own_words(message: &str) -> &str {
 }
 
 fn next_step(deploy: &Deploy) -> &'static str {
-    let phase = deploy.failure.as_ref().and_then(|failure| failure.phase.parse::<Phase>().ok());
+    let phase = deploy
+        .failure
+        .as_ref()
+        .and_then(|failure| failure.phase.parse::<Phase>().ok());
     match deploy.status {
         DeployStatus::Superseded => "Look at the newer one in the list of deploys.",
         DeployStatus::Cancelled | DeployStatus::Interrupted => {
@@ -158,12 +169,24 @@ fn next_step(deploy: &Deploy) -> &'static str {
 impl Excerpt {
     /// The end of the failed phase's log.
     async fn of(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Self>, Error> {
-        let failed = deploy.phases.iter().rposition(|timing| timing.status == PhaseStatus::Failed);
-        let (Some(ordinal), DeployStatus::Failed) = (failed, deploy.status) else { return Ok(None) };
+        let failed = deploy
+            .phases
+            .iter()
+            .rposition(|timing| timing.status == PhaseStatus::Failed);
+        let (Some(ordinal), DeployStatus::Failed) = (failed, deploy.status) else {
+            return Ok(None);
+        };
         let (logs, id) = (windlass.logs.clone(), deploy.id);
-        let read = tokio::task::spawn_blocking(move || logs.page(id, ordinal, Place::Last, EXCERPT));
+        let read =
+            tokio::task::spawn_blocking(move || logs.page(id, ordinal, Place::Last, EXCERPT));
         let page = read.await.map_err(Error::defect)??;
-        let rows = ansi::excerpt(&page.text, LineAt { ordinal, line: page.first });
+        let rows = ansi::excerpt(
+            &page.text,
+            LineAt {
+                ordinal,
+                line: page.first,
+            },
+        );
         Ok((!rows.is_empty()).then_some(Self { ordinal, rows }))
     }
 }
@@ -172,7 +195,10 @@ impl Actions {
     /// On a deploy as it stands now, for somebody who may deploy the app or only look.
     pub(super) async fn new(store: &Store, deploy: &Deploy, may: bool) -> Result<Self, Error> {
         let live = store.live_deploy(&deploy.app).await?;
-        let release = store.release_lines(&deploy.app, deploy.id, deploy.id).await?.pop();
+        let release = store
+            .release_lines(&deploy.app, deploy.id, deploy.id)
+            .await?
+            .pop();
         let live = live.as_ref().map(|live| &live.commit);
         Ok(Self {
             path: deploy_path(deploy),
@@ -196,8 +222,11 @@ pub(super) async fn page(
     let (windlass, store) = (&web.windlass, &web.windlass.store);
     let (sections, cursor) = sections(windlass, &deploy, &asked).await?;
     html(&DeployPage {
-        layout: Layout::new(&format!("{} · deploy {}", deploy.app, deploy.id), Some(&who))
-            .in_state(super::State::of(deploy.status)),
+        layout: Layout::new(
+            &format!("{} · deploy {}", deploy.app, deploy.id),
+            Some(&who),
+        )
+        .in_state(super::State::of(deploy.status)),
         head: Head::new(windlass, &deploy).await?,
         timings: Timings::new(store, &deploy).await?,
         changes: Changes::new(store, &deploy).await?,

@@ -43,9 +43,15 @@ pub(super) struct Change {
 
 /// Domains as people write them down: a space, a comma or a line apart.
 pub(super) fn domains(text: &str) -> Result<Vec<DomainName>, String> {
-    let words = text.split([' ', ',', ';', '\n', '\r', '\t']).filter(|word| !word.is_empty());
+    let words = text
+        .split([' ', ',', ';', '\n', '\r', '\t'])
+        .filter(|word| !word.is_empty());
     words
-        .map(|word| word.to_ascii_lowercase().parse().map_err(|error: InvalidName| error.to_string()))
+        .map(|word| {
+            word.to_ascii_lowercase()
+                .parse()
+                .map_err(|error: InvalidName| error.to_string())
+        })
         .collect()
 }
 
@@ -65,9 +71,18 @@ async fn show(
     domain: NewDomain,
     not_removed: Option<String>,
 ) -> Result<Html<String>, Error> {
-    let app = web.windlass.known_app(web.windlass.store.app(app).await?).await?;
+    let app = web
+        .windlass
+        .known_app(web.windlass.store.app(app).await?)
+        .await?;
     let layout = Layout::new(&format!("Domains of {}", app.name), Some(who));
-    html(&DomainsPage { layout, app, admin: who.is_admin(), domain, not_removed })
+    html(&DomainsPage {
+        layout,
+        app,
+        admin: who.is_admin(),
+        domain,
+        not_removed,
+    })
 }
 
 /// Changes an app's domains. What is refused stands beside what was typed.
@@ -80,13 +95,29 @@ pub(super) async fn change(
     let (status, why) = match (domains(&add), domains(&remove)) {
         (Ok(add), Ok(remove)) => match web.windlass.change_domains(&app, &add, &remove).await {
             Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
-            Err(error) if error.kind() == ErrorKind::Refused => (StatusCode::CONFLICT, sentence(&error)),
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                (StatusCode::CONFLICT, sentence(&error))
+            }
             Err(error) => return Err(error.into()),
         },
         (Err(why), _) | (_, Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, why),
     };
-    let (refused, not_removed) = if add.is_empty() { (None, Some(why)) } else { (Some(why), None) };
-    let page = show(&web, &who, &app, NewDomain { typed: add, refused }, not_removed).await?;
+    let (refused, not_removed) = if add.is_empty() {
+        (None, Some(why))
+    } else {
+        (Some(why), None)
+    };
+    let page = show(
+        &web,
+        &who,
+        &app,
+        NewDomain {
+            typed: add,
+            refused,
+        },
+        not_removed,
+    )
+    .await?;
     Ok((status, page).into_response())
 }
 
@@ -98,8 +129,15 @@ mod tests {
     fn domains_may_be_written_as_people_do() {
         let read = domains("shop.example.com, WWW.shop.example.com\r\nb.example.com").unwrap();
         let read: Vec<&str> = read.iter().map(DomainName::as_str).collect();
-        assert_eq!(read, ["shop.example.com", "www.shop.example.com", "b.example.com"]);
-        assert!(domains("https://shop.example.com").unwrap_err().contains("without scheme"));
+        assert_eq!(
+            read,
+            ["shop.example.com", "www.shop.example.com", "b.example.com"]
+        );
+        assert!(
+            domains("https://shop.example.com")
+                .unwrap_err()
+                .contains("without scheme")
+        );
         assert!(domains(" \n").unwrap().is_empty());
     }
 }

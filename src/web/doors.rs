@@ -91,7 +91,11 @@ pub enum Behind {
 
 impl Doors {
     pub(super) fn new(web: Web) -> Self {
-        Self { web, router: Router::new(), table: Vec::new() }
+        Self {
+            web,
+            router: Router::new(),
+            table: Vec::new(),
+        }
     }
 
     /// Something to look at.
@@ -100,16 +104,40 @@ impl Doors {
         H: Handler<T, Web>,
         T: 'static,
     {
-        self.open(Door { method: "GET", path, rule, action: None }, MethodFilter::GET, handler)
+        self.open(
+            Door {
+                method: "GET",
+                path,
+                rule,
+                action: None,
+            },
+            MethodFilter::GET,
+            handler,
+        )
     }
 
     /// Something that changes what there is. `action` is its word in the audit log.
-    pub(super) fn form<H, T>(self, rule: Rule, action: &'static str, path: &'static str, handler: H) -> Self
+    pub(super) fn form<H, T>(
+        self,
+        rule: Rule,
+        action: &'static str,
+        path: &'static str,
+        handler: H,
+    ) -> Self
     where
         H: Handler<T, Web>,
         T: 'static,
     {
-        self.open(Door { method: "POST", path, rule, action: Some(action) }, MethodFilter::POST, handler)
+        self.open(
+            Door {
+                method: "POST",
+                path,
+                rule,
+                action: Some(action),
+            },
+            MethodFilter::POST,
+            handler,
+        )
     }
 
     /// What stands for a request of the control socket.
@@ -119,10 +147,19 @@ impl Doors {
             "DELETE" => MethodFilter::DELETE,
             _ => MethodFilter::GET,
         };
-        let door = Door { method: endpoint.method, path: endpoint.path, rule: Rule::Request, action: None };
-        self.open(door, method, move |web, who, params, query, headers, body| {
-            api::ask(endpoint, web, who, params, query, headers, body)
-        })
+        let door = Door {
+            method: endpoint.method,
+            path: endpoint.path,
+            rule: Rule::Request,
+            action: None,
+        };
+        self.open(
+            door,
+            method,
+            move |web, who, params, query, headers, body| {
+                api::ask(endpoint, web, who, params, query, headers, body)
+            },
+        )
     }
 
     /// What git sends to. It changes nothing by itself: a push is in the audit log once its hook tells.
@@ -131,7 +168,16 @@ impl Doors {
         H: Handler<T, Web>,
         T: 'static,
     {
-        self.open(Door { method: "POST", path, rule, action: None }, MethodFilter::POST, handler)
+        self.open(
+            Door {
+                method: "POST",
+                path,
+                rule,
+                action: None,
+            },
+            MethodFilter::POST,
+            handler,
+        )
     }
 
     fn open<H, T>(mut self, door: Door, method: MethodFilter, handler: H) -> Self
@@ -140,8 +186,12 @@ impl Doors {
         T: 'static,
     {
         let of_app = matches!(door.rule, Rule::View | Rule::Deploy | Rule::Service);
-        assert!(!of_app || door.path.contains("{app}"), "{door:?} has no app in its path");
-        let guarded = on(method, handler).route_layer(from_fn_with_state((self.web.clone(), door), guard));
+        assert!(
+            !of_app || door.path.contains("{app}"),
+            "{door:?} has no app in its path"
+        );
+        let guarded =
+            on(method, handler).route_layer(from_fn_with_state((self.web.clone(), door), guard));
         // What git sends may take its time, and has limits of its own.
         let guarded = match door.is_gits() {
             true => guarded,
@@ -164,7 +214,11 @@ pub(super) struct Who(pub(super) Principal);
 impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts.extensions.get::<Who>().cloned().ok_or_else(|| Error::defect("a page outside the guard"))
+        parts
+            .extensions
+            .get::<Who>()
+            .cloned()
+            .ok_or_else(|| Error::defect("a page outside the guard"))
     }
 }
 
@@ -176,7 +230,9 @@ impl Who {
 
     /// Whether this one may deploy an app.
     pub(super) fn may_deploy(&self, app: &AppName) -> bool {
-        self.0.may(&Needs::App(Right::Deploy, app.clone()), None).is_ok()
+        self.0
+            .may(&Needs::App(Right::Deploy, app.clone()), None)
+            .is_ok()
     }
 
     /// Whether this one is an administrator.
@@ -202,7 +258,10 @@ fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
         Some(Behind::Caddy) => {
             let claimed = headers.get_all("x-forwarded-for").iter().next_back();
             let last = claimed.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-            From(last.map(|address| address.trim().chars().take(45).collect()).unwrap_or_default())
+            From(
+                last.map(|address| address.trim().chars().take(45).collect())
+                    .unwrap_or_default(),
+            )
         }
         _ => From(
             extensions
@@ -260,7 +319,10 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
         true => Plain(error).into_response(),
         false => error.at(&path),
     };
-    let found = match (parts.headers.get(AUTHORIZATION), session::token(&parts.headers)) {
+    let found = match (
+        parts.headers.get(AUTHORIZATION),
+        session::token(&parts.headers),
+    ) {
         (Some(header), _) if door.takes_tokens() => {
             let secret = token(header).unwrap_or_default();
             known(web.windlass.access.token(&secret, &address).await)
@@ -270,18 +332,27 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
         _ => Ok(None),
     };
     let who = found.map_err(|error| refused(Error::of(error)))?;
-    let Some(who) = who else { return Err(not_known(&parts)) };
+    let Some(who) = who else {
+        return Err(not_known(&parts));
+    };
     let needs = match door.rule {
         Rule::Public => Needs::Nothing,
         Rule::User | Rule::Request => Needs::User,
         Rule::Admin => Needs::Admin,
         Rule::View => Needs::App(Right::View, app(&mut parts).await.map_err(refused)?),
         Rule::Deploy => Needs::App(Right::Deploy, app(&mut parts).await.map_err(refused)?),
-        Rule::Service => Needs::App(git::right(parts.uri.query()), app(&mut parts).await.map_err(refused)?),
+        Rule::Service => Needs::App(
+            git::right(parts.uri.query()),
+            app(&mut parts).await.map_err(refused)?,
+        ),
     };
     let detail = parts.uri.path().to_owned();
     let action = door.action.map(|name| Action { name, detail });
-    let allowed = web.windlass.access.authorise(&who, &needs, action.as_ref()).await;
+    let allowed = web
+        .windlass
+        .access
+        .authorise(&who, &needs, action.as_ref())
+        .await;
     allowed.map_err(|error| refused(Error::of(error)))?;
     parts.extensions.insert(Who(who));
     parts.extensions.insert(About(needs));
@@ -309,8 +380,13 @@ fn known(found: Result<Principal, AccessError>) -> Result<Option<Principal>, Acc
 
 /// The app of the path. What can be no app's name is simply not found.
 async fn app(parts: &mut Parts) -> Result<AppName, Error> {
-    let params = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| Error::NotFound)?;
-    let (_, name) = params.iter().find(|(name, _)| *name == "app").ok_or(Error::NotFound)?;
+    let params = RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|_| Error::NotFound)?;
+    let (_, name) = params
+        .iter()
+        .find(|(name, _)| *name == "app")
+        .ok_or(Error::NotFound)?;
     if parts.uri.path().starts_with("/git/") {
         return git::app(name);
     }
@@ -321,7 +397,10 @@ async fn app(parts: &mut Parts) -> Result<AppName, Error> {
 /// to the log-in page, and back afterwards where that makes sense.
 fn not_known(parts: &Parts) -> Response {
     if parts.uri.path().starts_with("/git/") {
-        let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Windlass: any user name, and a token as password\"")];
+        let ask = [(
+            WWW_AUTHENTICATE,
+            "Basic realm=\"Windlass: any user name, and a token as password\"",
+        )];
         let text = "A token is wanted as the password: windlass token create makes one.\n";
         return (StatusCode::UNAUTHORIZED, ask, text).into_response();
     }
@@ -342,7 +421,13 @@ mod tests {
         assert_eq!(of("Bearer wlt_1").as_deref(), Some("wlt_1"));
         assert_eq!(of("bearer  wlt_1 ").as_deref(), Some("wlt_1"));
         assert_eq!(of(&basic("ann:wlt_1:2")).as_deref(), Some("wlt_1:2"));
-        for bad in ["wlt_1", "Basic wlt_1", "Basic ", "Digest wlt_1", &basic("wlt_1")] {
+        for bad in [
+            "wlt_1",
+            "Basic wlt_1",
+            "Basic ",
+            "Digest wlt_1",
+            &basic("wlt_1"),
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
     }
@@ -350,7 +435,10 @@ mod tests {
     #[test]
     fn the_clients_address_is_what_caddy_says_and_nobody_else() {
         let mut headers = HeaderMap::new();
-        headers.append("x-forwarded-for", "198.51.100.9, 192.0.2.7".parse().unwrap());
+        headers.append(
+            "x-forwarded-for",
+            "198.51.100.9, 192.0.2.7".parse().unwrap(),
+        );
         let mut extensions = axum::http::Extensions::new();
         extensions.insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))));
         extensions.insert(Behind::Nothing);

@@ -82,13 +82,22 @@ async fn show(web: &Web, who: &Who, app: AppName, typed: Typed) -> Result<EnvPag
         Some(live) => store.release(live.id).await?,
         None => None,
     };
-    let pending = live.as_ref().map(|release| differing(&env, &release.env)).unwrap_or_default();
-    let row =
-        |(name, _): (&str, &str)| Row { name: name.to_owned(), pending: pending.iter().any(|p| p == name) };
+    let pending = live
+        .as_ref()
+        .map(|release| differing(&env, &release.env))
+        .unwrap_or_default();
+    let row = |(name, _): (&str, &str)| Row {
+        name: name.to_owned(),
+        pending: pending.iter().any(|p| p == name),
+    };
     Ok(EnvPage {
         layout: Layout::new(&format!("Environment of {app}"), Some(who)),
         rows: env.iter().map(row).collect(),
-        gone: pending.iter().filter(|name| env.get(name).is_none()).cloned().collect(),
+        gone: pending
+            .iter()
+            .filter(|name| env.get(name).is_none())
+            .cloned()
+            .collect(),
         pending: pending.len(),
         live: live.is_some(),
         may: who.may_deploy(&app),
@@ -109,7 +118,16 @@ pub(super) async fn set(
     web.windlass.store.app(&app).await?;
     let Ok(Form(setting)) = form else {
         let wrong = format!("A form takes 16 KiB. More at once: windlass env set {app} - < FILE");
-        return refuse(&web, &who, app, Typed { wrong: Some(wrong), ..Typed::default() }).await;
+        return refuse(
+            &web,
+            &who,
+            app,
+            Typed {
+                wrong: Some(wrong),
+                ..Typed::default()
+            },
+        )
+        .await;
     };
     match setting.read() {
         Ok(env) => {
@@ -117,7 +135,11 @@ pub(super) async fn set(
             Ok(back(&app))
         }
         Err(wrong) => {
-            let typed = Typed { wrong: Some(wrong), lines: names(&setting.lines), name: setting.name };
+            let typed = Typed {
+                wrong: Some(wrong),
+                lines: names(&setting.lines),
+                name: setting.name,
+            };
             refuse(&web, &who, app, typed).await
         }
     }
@@ -155,7 +177,8 @@ impl Setting {
         let mut env = Environment::default();
         // A form ends its lines as a typewriter does; no program expects that.
         let value = self.value.replace("\r\n", "\n");
-        env.set(self.name.trim(), &value).map_err(|error| error.to_string())?;
+        env.set(self.name.trim(), &value)
+            .map_err(|error| error.to_string())?;
         Ok(env)
     }
 }
@@ -179,10 +202,16 @@ mod tests {
     use crate::domain::Environment;
 
     async fn ask(world: &World, method: &str, path: &str, body: &str) -> (u16, String) {
-        let request = Request::builder().method(method).uri(path).header("cookie", world.cookie().await);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("cookie", world.cookie().await);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        let response =
-            world.router().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let response = world
+            .router()
+            .oneshot(request.body(Body::from(body.to_owned())).unwrap())
+            .await
+            .unwrap();
         let status = response.status().as_u16();
         let text = to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(text.to_vec()).unwrap())
@@ -194,10 +223,18 @@ mod tests {
         world.create_app("shop").await;
         let app = "shop".parse().unwrap();
         let set = |body: &'static str| ask(&world, "POST", "/apps/shop/env", body);
-        assert_eq!(set("lines=A%3Ds3cret-one%0D%0A%23+remark%0D%0AB%3Ds3cret-two").await.0, 303);
+        assert_eq!(
+            set("lines=A%3Ds3cret-one%0D%0A%23+remark%0D%0AB%3Ds3cret-two")
+                .await
+                .0,
+            303
+        );
         assert_eq!(set("name=C&value=s3cret%0D%0Athree").await.0, 303);
         let env = world.windlass.store.env(&app).await.unwrap();
-        assert_eq!(env.assignments(), ["A=s3cret-one", "B=s3cret-two", "C=s3cret\nthree"]);
+        assert_eq!(
+            env.assignments(),
+            ["A=s3cret-one", "B=s3cret-two", "C=s3cret\nthree"]
+        );
 
         let id = world.start("shop", "first", "Ada").await;
         world.go_live(id).await;
@@ -210,14 +247,25 @@ mod tests {
         );
         assert!(!page.contains("s3cret"), "{page}");
 
-        for wrong in ["lines=A%3Ds3cret-five%0D%0As3cret-six", "name=1A&value=s3cret-seven", "lines=+&name="]
-        {
+        for wrong in [
+            "lines=A%3Ds3cret-five%0D%0As3cret-six",
+            "name=1A&value=s3cret-seven",
+            "lines=+&name=",
+        ] {
             let (status, page) = set(wrong).await;
-            assert!(status == 422 && page.contains("role=\"alert\"") && !page.contains("s3cret"), "{page}");
+            assert!(
+                status == 422 && page.contains("role=\"alert\"") && !page.contains("s3cret"),
+                "{page}"
+            );
         }
         let (_, page) = set("lines=A%3Ds3cret-five%0D%0As3cret-six").await;
         assert!(page.contains("A=\n") && page.contains("line 2"), "{page}");
-        assert_eq!(ask(&world, "POST", "/apps/shop/env/remove", "name=A").await.0, 303);
+        assert_eq!(
+            ask(&world, "POST", "/apps/shop/env/remove", "name=A")
+                .await
+                .0,
+            303
+        );
         assert_eq!(world.windlass.store.env(&app).await.unwrap().get("A"), None);
         let large = format!("lines=A%3D{}", "x".repeat(20_000));
         let (status, page) = ask(&world, "POST", "/apps/shop/env", &large).await;

@@ -61,39 +61,63 @@ impl Error {
 
     /// As whoever asks at this path reads it.
     pub(super) fn at(self, path: &str) -> Response {
-        if path.starts_with("/api/") { self.problem() } else { self.into_response() }
+        if path.starts_with("/api/") {
+            self.problem()
+        } else {
+            self.into_response()
+        }
     }
 
     /// For programs: problem details (RFC 9457).
     pub(super) fn problem(self) -> Response {
         self.log();
         let (status, title, detail) = self.parts();
-        let body =
-            json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-        (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        (
+            status,
+            [(CONTENT_TYPE, "application/problem+json")],
+            body.to_string(),
+        )
+            .into_response()
     }
 
     fn parts(&self) -> (StatusCode, &'static str, String) {
         const NOT_HERE: (StatusCode, &str) = (StatusCode::NOT_FOUND, "Not here");
         let broken = || {
-            let message = "Nothing was changed by this page. The server's own log says what happened.";
-            (StatusCode::INTERNAL_SERVER_ERROR, "Something on this server failed", message.to_owned())
+            let message =
+                "Nothing was changed by this page. The server's own log says what happened.";
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something on this server failed",
+                message.to_owned(),
+            )
         };
         match self {
             Error::Windlass(error) => match error.kind() {
-                ErrorKind::NobodyKnown => (StatusCode::UNAUTHORIZED, "Nobody is known", sentence(error)),
+                ErrorKind::NobodyKnown => {
+                    (StatusCode::UNAUTHORIZED, "Nobody is known", sentence(error))
+                }
                 ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "Not allowed", sentence(error)),
-                ErrorKind::Busy => (StatusCode::TOO_MANY_REQUESTS, "Too many at once", sentence(error)),
+                ErrorKind::Busy => (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many at once",
+                    sentence(error),
+                ),
                 ErrorKind::NotFound => (NOT_HERE.0, NOT_HERE.1, sentence(error)),
                 ErrorKind::Refused => (StatusCode::CONFLICT, "Not possible now", sentence(error)),
                 ErrorKind::Broken => broken(),
             },
-            Error::NotFound => (NOT_HERE.0, NOT_HERE.1, "There is no page at this address.".to_owned()),
+            Error::NotFound => (
+                NOT_HERE.0,
+                NOT_HERE.1,
+                "There is no page at this address.".to_owned(),
+            ),
             Error::Bad(why) => (StatusCode::BAD_REQUEST, "Not understood", why.clone()),
             Error::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "Refused",
-                "This request came from another site. Open the dashboard and ask again there.".to_owned(),
+                "This request came from another site. Open the dashboard and ask again there."
+                    .to_owned(),
             ),
             Error::Defect(_) => broken(),
         }
@@ -126,8 +150,16 @@ impl IntoResponse for Plain {
 pub(super) fn sentence(error: &deploy::Error) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
-    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
-    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    let first: String = chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    let stop = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
     format!("{first}{}{stop}", chars.as_str())
 }
 
@@ -135,7 +167,12 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         self.log();
         let (status, title, message) = self.parts();
-        let page = ErrorPage { layout: Layout::new(title, None), code: status.as_u16(), title, message };
+        let page = ErrorPage {
+            layout: Layout::new(title, None),
+            code: status.as_u16(),
+            title,
+            message,
+        };
         match html(&page) {
             Ok(page) => (status, page).into_response(),
             // Not by way of this page again.
@@ -160,9 +197,14 @@ mod tests {
         assert_eq!(broken.0, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!broken.2.contains("users"));
         let refused = Error::from(deploy::Error::Refused("deploy 3 has ended".into())).parts();
-        assert_eq!((refused.0, refused.2.as_str()), (StatusCode::CONFLICT, "Deploy 3 has ended."));
         assert_eq!(
-            Error::from(StoreError::NoDeploy(crate::domain::DeployId(9))).parts().0,
+            (refused.0, refused.2.as_str()),
+            (StatusCode::CONFLICT, "Deploy 3 has ended.")
+        );
+        assert_eq!(
+            Error::from(StoreError::NoDeploy(crate::domain::DeployId(9)))
+                .parts()
+                .0,
             StatusCode::NOT_FOUND
         );
     }

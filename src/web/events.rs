@@ -81,12 +81,20 @@ pub(super) async fn stream(
 ) -> Result<Response, Error> {
     let deploy = path.deploy(&web).await?;
     let Query(From { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
-    let last: Option<Cursor> = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let last: Option<Cursor> = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok()?.parse().ok());
     let at = within(&web.windlass, &deploy, last.or(from).unwrap_or_default())?.into();
-    let viewer = web.feeds.watch(&web.windlass, deploy.id, who.may_deploy(&deploy.app), at);
-    let events = stream::unfold(viewer, move |viewer| next(viewer, deploy.id)).take_until(web.stream_end());
+    let viewer = web
+        .feeds
+        .watch(&web.windlass, deploy.id, who.may_deploy(&deploy.app), at);
+    let events =
+        stream::unfold(viewer, move |viewer| next(viewer, deploy.id)).take_until(web.stream_end());
     let kind = HeaderValue::from_static("text/event-stream");
-    let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
     Ok((headers, Body::from_stream(events)).into_response())
 }
 
@@ -94,10 +102,16 @@ pub(super) async fn stream(
 fn within(windlass: &Windlass, deploy: &Deploy, cursor: Cursor) -> Result<Cursor, Error> {
     let last = deploy.phases.len();
     if cursor.ordinal >= last {
-        return Ok(Cursor { ordinal: last, offset: 0 });
+        return Ok(Cursor {
+            ordinal: last,
+            offset: 0,
+        });
     }
     let size = windlass.logs.size(deploy.id, cursor.ordinal)?;
-    Ok(Cursor { offset: cursor.offset.min(size), ..cursor })
+    Ok(Cursor {
+        offset: cursor.offset.min(size),
+        ..cursor
+    })
 }
 
 /// What is sent next; nothing when the deploy has ended or something broke.
@@ -105,7 +119,11 @@ async fn next(mut viewer: Viewer, id: DeployId) -> Option<(Result<Bytes, Infalli
     match viewer.next().await {
         Ok(bytes) => bytes.map(|bytes| (Ok(bytes), viewer)),
         Err(error) => {
-            tracing::error!(deploy = id.0, ?error, "the event stream of deploy {id} failed: {error:?}");
+            tracing::error!(
+                deploy = id.0,
+                ?error,
+                "the event stream of deploy {id} failed: {error:?}"
+            );
             None
         }
     }
@@ -125,16 +143,33 @@ pub(super) async fn render(
 ) -> Result<Rendered, Error> {
     let store = &windlass.store;
     let bytes = match progress {
-        Progress::Lines { next, text } => {
-            wire("lines", Some(next), &LinesEvent { ordinal: next.ordinal, first, lines: ansi::told(&text) })?
-        }
+        Progress::Lines { next, text } => wire(
+            "lines",
+            Some(next),
+            &LinesEvent {
+                ordinal: next.ordinal,
+                first,
+                lines: ansi::told(&text),
+            },
+        )?,
         Progress::Started { ordinal, .. } => {
             let deploy = store.deploy(id).await?;
-            let timing = deploy.phases.get(ordinal).ok_or_else(|| Error::defect("a phase without a row"))?;
+            let timing = deploy
+                .phases
+                .get(ordinal)
+                .ok_or_else(|| Error::defect("a phase without a row"))?;
             let section = (timing.status != PhaseStatus::Skipped)
-                .then(|| Section::empty(&deploy, ordinal, timing).render().map_err(Error::defect))
+                .then(|| {
+                    Section::empty(&deploy, ordinal, timing)
+                        .render()
+                        .map_err(Error::defect)
+                })
                 .transpose()?;
-            wire("phase", None, &phase(windlass, &deploy, ordinal, timing, section).await?)?
+            wire(
+                "phase",
+                None,
+                &phase(windlass, &deploy, ordinal, timing, section).await?,
+            )?
         }
         Progress::Ended { ordinal, timing } => {
             let deploy = store.deploy(id).await?;
@@ -143,12 +178,21 @@ pub(super) async fn render(
             if ordinal < 2 {
                 ended.changes = Some(changes(windlass, &deploy).await?);
             }
-            wire("phase", Some(Cursor { ordinal: ordinal + 1, offset: 0 }), &ended)?
+            wire(
+                "phase",
+                Some(Cursor {
+                    ordinal: ordinal + 1,
+                    offset: 0,
+                }),
+                &ended,
+            )?
         }
         Progress::Finished(deploy) => {
             let head = Head::new(windlass, &deploy).await?;
-            let (timings, actions) =
-                (Timings::new(store, &deploy).await?, Actions::new(store, &deploy, may).await?);
+            let (timings, actions) = (
+                Timings::new(store, &deploy).await?,
+                Actions::new(store, &deploy, may).await?,
+            );
             let finished = FinishedEvent {
                 status: deploy.status.as_str(),
                 head: head.render().map_err(Error::defect)?,
@@ -163,7 +207,10 @@ pub(super) async fn render(
 }
 
 async fn changes(windlass: &Windlass, deploy: &Deploy) -> Result<String, Error> {
-    Changes::new(&windlass.store, deploy).await?.render().map_err(Error::defect)
+    Changes::new(&windlass.store, deploy)
+        .await?
+        .render()
+        .map_err(Error::defect)
 }
 
 async fn phase(
@@ -178,9 +225,17 @@ async fn phase(
         name: timing.phase.to_string(),
         status: timing.status.as_str(),
         duration: timing.duration_ms.map(|ms| Took::fixed(ms).text),
-        head: Head::new(windlass, deploy).await?.render().map_err(Error::defect)?,
-        timings: Timings::new(&windlass.store, deploy).await?.render().map_err(Error::defect)?,
-        summary: Summary::new(deploy, timing).render().map_err(Error::defect)?,
+        head: Head::new(windlass, deploy)
+            .await?
+            .render()
+            .map_err(Error::defect)?,
+        timings: Timings::new(&windlass.store, deploy)
+            .await?
+            .render()
+            .map_err(Error::defect)?,
+        summary: Summary::new(deploy, timing)
+            .render()
+            .map_err(Error::defect)?,
         section,
         changes: None,
     })

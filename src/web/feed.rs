@@ -61,7 +61,14 @@ struct SkipEvent {
 }
 
 fn skipped(to: Cursor, lines: u64) -> Result<Bytes, Error> {
-    wire("skip", Some(to), &SkipEvent { ordinal: to.ordinal, first: lines + 1 })
+    wire(
+        "skip",
+        Some(to),
+        &SkipEvent {
+            ordinal: to.ordinal,
+            first: lines + 1,
+        },
+    )
 }
 
 /// An event as it goes over the wire.
@@ -89,9 +96,19 @@ impl Reader {
     async fn new(windlass: Windlass, id: DeployId, may: bool, at: Reached) -> Result<Self, Error> {
         let logs = windlass.logs.clone();
         let count = move || logs.lines_before(id, at.cursor());
-        let lines = tokio::task::spawn_blocking(count).await.map_err(Error::defect)??;
+        let lines = tokio::task::spawn_blocking(count)
+            .await
+            .map_err(Error::defect)??;
         let follower = windlass.follow_after(id, at);
-        Ok(Self { windlass, id, may, follower, at, lines, far: true })
+        Ok(Self {
+            windlass,
+            id,
+            may,
+            follower,
+            at,
+            lines,
+            far: true,
+        })
     }
 
     /// The next event, when there is one; `None` after the last.
@@ -128,31 +145,57 @@ impl Reader {
             return Ok(None);
         }
         let (from, lines) = (self.at, self.lines);
-        self.at = Reached { offset: to.offset, ..from };
+        self.at = Reached {
+            offset: to.offset,
+            ..from
+        };
         self.lines = logs.lines_before(self.id, to)?;
-        Ok(Some(Told { from, lines, to: self.at, bytes: skipped(to, self.lines)? }))
+        Ok(Some(Told {
+            from,
+            lines,
+            to: self.at,
+            bytes: skipped(to, self.lines)?,
+        }))
     }
 
     async fn told(&mut self, progress: Progress) -> Result<Told, Error> {
         let (from, lines) = (self.at, self.lines);
         match &progress {
             Progress::Started { ordinal, .. } => {
-                self.at = Reached { ordinal: *ordinal, announced: true, offset: 0 };
+                self.at = Reached {
+                    ordinal: *ordinal,
+                    announced: true,
+                    offset: 0,
+                };
                 self.lines = 0;
             }
             Progress::Lines { next, text } => {
-                self.at = Reached { ordinal: next.ordinal, announced: true, offset: next.offset };
+                self.at = Reached {
+                    ordinal: next.ordinal,
+                    announced: true,
+                    offset: next.offset,
+                };
                 self.lines += text.lines().count() as u64;
                 self.far = text.len() > 32 * 1024;
             }
             Progress::Ended { ordinal, .. } => {
-                self.at = Reached { ordinal: ordinal + 1, announced: false, offset: 0 };
+                self.at = Reached {
+                    ordinal: ordinal + 1,
+                    announced: false,
+                    offset: 0,
+                };
                 (self.lines, self.far) = (0, true);
             }
             Progress::Finished(_) => self.at = Reached::END,
         }
-        let Rendered(bytes) = render(&self.windlass, self.id, self.may, progress, lines + 1).await?;
-        Ok(Told { from, lines, to: self.at, bytes })
+        let Rendered(bytes) =
+            render(&self.windlass, self.id, self.may, progress, lines + 1).await?;
+        Ok(Told {
+            from,
+            lines,
+            to: self.at,
+            bytes,
+        })
     }
 }
 
@@ -200,9 +243,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Feed {
     fn begin(windlass: Windlass, id: DeployId, may: bool, at: Reached) -> Arc<Self> {
-        let ring = Ring { told: VecDeque::new(), size: 0, reached: at, ended: false };
-        let feed =
-            Arc::new(Self { ring: Mutex::new(ring), tick: watch::Sender::new(()), task: Mutex::default() });
+        let ring = Ring {
+            told: VecDeque::new(),
+            size: 0,
+            reached: at,
+            ended: false,
+        };
+        let feed = Arc::new(Self {
+            ring: Mutex::new(ring),
+            tick: watch::Sender::new(()),
+            task: Mutex::default(),
+        });
         let task = tokio::spawn(feed_on(windlass, id, may, at, Arc::downgrade(&feed)));
         *lock(&feed.task) = Some(task.abort_handle());
         feed
@@ -251,7 +302,9 @@ async fn feed_on(windlass: Windlass, id: DeployId, may: bool, at: Reached, feed:
     let ended = async {
         let mut reader = Reader::new(windlass, id, may, at).await?;
         while let Some(told) = reader.next().await? {
-            let Some(feed) = feed.upgrade() else { return Ok(()) };
+            let Some(feed) = feed.upgrade() else {
+                return Ok(());
+            };
             feed.push(told);
             let viewers = feed.tick.receiver_count();
             drop(feed);
@@ -260,7 +313,11 @@ async fn feed_on(windlass: Windlass, id: DeployId, may: bool, at: Reached, feed:
         Ok::<_, Error>(())
     };
     if let Err(error) = ended.await {
-        tracing::error!(deploy = id.0, ?error, "the event stream of deploy {id} failed: {error:?}");
+        tracing::error!(
+            deploy = id.0,
+            ?error,
+            "the event stream of deploy {id} failed: {error:?}"
+        );
     }
     if let Some(feed) = feed.upgrade() {
         feed.end();
@@ -283,17 +340,34 @@ pub(super) struct Viewer {
 
 impl Feeds {
     /// Lets somebody watch a deploy from `at` on; `may` says whether they may deploy it.
-    pub(super) fn watch(&self, windlass: &Windlass, id: DeployId, may: bool, at: Reached) -> Viewer {
+    pub(super) fn watch(
+        &self,
+        windlass: &Windlass,
+        id: DeployId,
+        may: bool,
+        at: Reached,
+    ) -> Viewer {
         let mut feeds = lock(&self.0);
         feeds.retain(|_, feed| feed.strong_count() > 0);
         let known = feeds.get(&(id, may)).and_then(Weak::upgrade);
-        let feed = known.filter(|feed| !lock(&feed.ring).ended).unwrap_or_else(|| {
-            let feed = Feed::begin(windlass.clone(), id, may, at);
-            feeds.insert((id, may), Arc::downgrade(&feed));
-            feed
-        });
+        let feed = known
+            .filter(|feed| !lock(&feed.ring).ended)
+            .unwrap_or_else(|| {
+                let feed = Feed::begin(windlass.clone(), id, may, at);
+                feeds.insert((id, may), Arc::downgrade(&feed));
+                feed
+            });
         let tick = feed.tick.subscribe();
-        Viewer { windlass: windlass.clone(), id, may, feed, tick, at, met: false, own: None }
+        Viewer {
+            windlass: windlass.clone(),
+            id,
+            may,
+            feed,
+            tick,
+            at,
+            met: false,
+            own: None,
+        }
     }
 }
 
@@ -317,7 +391,10 @@ impl Viewer {
                 self.at = told.to;
                 return Ok(Some(told.bytes));
             }
-            if tokio::time::timeout(SILENCE, self.tick.changed()).await.is_err() {
+            if tokio::time::timeout(SILENCE, self.tick.changed())
+                .await
+                .is_err()
+            {
                 return Ok(Some(STILL_HERE));
             }
         }
@@ -332,7 +409,12 @@ impl Viewer {
             return self.read_up_to(place).await;
         }
         let bytes = skipped(place, first.lines)?;
-        Ok(Some(Told { from: self.at, lines: first.lines, to: first.from, bytes }))
+        Ok(Some(Told {
+            from: self.at,
+            lines: first.lines,
+            to: first.from,
+            bytes,
+        }))
     }
 
     async fn read_up_to(&mut self, place: Cursor) -> Result<Option<Told>, Error> {
@@ -357,13 +439,24 @@ mod tests {
     /// The numbers of the lines that an event holds, and what it is.
     fn parse(bytes: &Bytes) -> (String, Vec<u64>) {
         let text = std::str::from_utf8(bytes).unwrap();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap_or_default()
+        };
         let name = field("event: ").to_owned();
         let data: serde_json::Value = serde_json::from_str(field("data: ")).unwrap_or_default();
         let first = data["first"].as_u64().unwrap_or(0);
         let lines = data["lines"].as_array().into_iter().flatten().enumerate();
         let number = |(n, line): (usize, &serde_json::Value)| {
-            let told = line.as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+            let told = line
+                .as_str()
+                .unwrap()
+                .rsplit(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap();
             assert_eq!(first + n as u64, told, "its number is the line's");
             told
         };
@@ -392,7 +485,10 @@ mod tests {
         let mut viewers = Vec::new();
         let mut join = |from: Cursor, pause| {
             let viewer = feeds.watch(&world.windlass, id, true, from.into());
-            viewers.push((from, tokio::spawn(all(viewer, Duration::from_millis(pause)))));
+            viewers.push((
+                from,
+                tokio::spawn(all(viewer, Duration::from_millis(pause))),
+            ));
         };
         let mut places = vec![Cursor::default()];
         for n in 1..=4000u64 {
@@ -402,7 +498,10 @@ mod tests {
                 join(Cursor::default(), n % 3);
                 join(places[n as usize / 800], 0);
                 tokio::time::sleep(Duration::from_millis(15)).await;
-                places.push(Cursor { ordinal: 0, offset: world.windlass.logs.size(id, 0).unwrap() });
+                places.push(Cursor {
+                    ordinal: 0,
+                    offset: world.windlass.logs.size(id, 0).unwrap(),
+                });
             }
         }
         world.end(id, 0, PhaseStatus::Ok, 4000).await;
@@ -410,14 +509,21 @@ mod tests {
         let ring_of = |feeds: &Feeds| lock(&feeds.0).len();
         assert_eq!(ring_of(&feeds), 1, "one feed for all");
         for (from, viewer) in viewers {
-            let (lines, names) =
-                tokio::time::timeout(Duration::from_secs(20), viewer).await.unwrap().unwrap();
+            let (lines, names) = tokio::time::timeout(Duration::from_secs(20), viewer)
+                .await
+                .unwrap()
+                .unwrap();
             let first = world.windlass.logs.lines_before(id, from).unwrap() + 1;
             assert_eq!(lines, (first..=4000).collect::<Vec<_>>(), "from {from}");
             assert_eq!(names.last().map(String::as_str), Some("finished"));
             assert_eq!(names.iter().filter(|name| *name == "skip").count(), 0);
         }
-        drop(feeds.watch(&world.windlass, DeployId(99), true, Cursor::default().into()));
+        drop(feeds.watch(
+            &world.windlass,
+            DeployId(99),
+            true,
+            Cursor::default().into(),
+        ));
         assert_eq!(ring_of(&feeds), 1, "feeds without viewers are forgotten");
     }
 
@@ -434,7 +540,10 @@ mod tests {
         let watching = tokio::spawn(all(viewer, Duration::ZERO));
         world.end(id, 0, PhaseStatus::Ok, 10).await;
         world.fail(id, "build", "no", 10).await;
-        let (lines, names) = tokio::time::timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
+        let (lines, names) = tokio::time::timeout(Duration::from_secs(20), watching)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(names.contains(&"skip".to_owned()), "{names:?}");
         // What was read before it showed how much there is, then the last ones.
         let gaps = lines.windows(2).filter(|two| two[1] != two[0] + 1).count();
@@ -455,14 +564,19 @@ mod tests {
         let quick = feeds.watch(&world.windlass, id, true, slow.at);
         let quick = tokio::spawn(all(quick, Duration::ZERO));
         for step in 0..60u64 {
-            let some: String = (1..=1000).map(|n| format!("line {}\n", 1 + step * 1000 + n)).collect();
+            let some: String = (1..=1000)
+                .map(|n| format!("line {}\n", 1 + step * 1000 + n))
+                .collect();
             log.output(some.as_bytes());
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         assert!(lock(&slow.feed.ring).size <= KEPT + 128 * 1024);
         world.end(id, 0, PhaseStatus::Ok, 10).await;
         world.fail(id, "build", "no", 10).await;
-        let (lines, _) = tokio::time::timeout(Duration::from_secs(20), quick).await.unwrap().unwrap();
+        let (lines, _) = tokio::time::timeout(Duration::from_secs(20), quick)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(lines, (2..=60_001).collect::<Vec<_>>());
         let (lines, names) = all(slow, Duration::ZERO).await;
         assert_eq!(names[0], "skip");

@@ -47,12 +47,19 @@ const END: &[u8] = b"0000";
 
 /// The app that a path names: `shop` or `shop.git`.
 pub(super) fn app(name: &str) -> Result<AppName, Error> {
-    name.strip_suffix(".git").unwrap_or(name).parse().map_err(|_| Error::NotFound)
+    name.strip_suffix(".git")
+        .unwrap_or(name)
+        .parse()
+        .map_err(|_| Error::NotFound)
 }
 
 /// What a request for the list of branches is about to do.
 pub(super) fn right(query: Option<&str>) -> Right {
-    if query == Some(PUSH) { Right::Deploy } else { Right::View }
+    if query == Some(PUSH) {
+        Right::Deploy
+    } else {
+        Right::View
+    }
 }
 
 /// All three routes.
@@ -66,15 +73,29 @@ pub(super) async fn serve(
     let app = app(&path).map_err(Plain)?;
     let service = Service::of(&request).map_err(Plain)?;
     if service == Service::List(FETCH) {
-        let fetch = Action { name: "fetch", detail: String::new() };
+        let fetch = Action {
+            name: "fetch",
+            detail: String::new(),
+        };
         let needs = Needs::App(Right::View, app.clone());
-        let noted = web.windlass.access.authorise(&who.0, &needs, Some(&fetch)).await;
+        let noted = web
+            .windlass
+            .access
+            .authorise(&who.0, &needs, Some(&fetch))
+            .await;
         noted.map_err(|error| Plain(Error::of(error)))?;
     }
-    web.windlass.store.app(&app).await.map_err(|error| Plain(error.into()))?;
+    web.windlass
+        .store
+        .app(&app)
+        .await
+        .map_err(|error| Plain(error.into()))?;
     // In a task of its own, which goes on when the client, and with it this one, is gone.
     let answer = tokio::spawn(answer(web, who, address, app, service, request)).await;
-    answer.map_err(io::Error::other).flatten().map_err(|error| Plain(Error::defect(error)))
+    answer
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|error| Plain(Error::defect(error)))
 }
 
 /// What git is asked for.
@@ -88,8 +109,16 @@ enum Service {
 
 impl Service {
     fn of(request: &Request) -> Result<Self, Error> {
-        let sends = |what: &str| request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == what);
-        match (request.uri().path().rsplit('/').next(), request.uri().query()) {
+        let sends = |what: &str| {
+            request
+                .headers()
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind == what)
+        };
+        match (
+            request.uri().path().rsplit('/').next(),
+            request.uri().query(),
+        ) {
             (Some("refs"), Some(PUSH)) => Ok(Service::List(PUSH)),
             (Some("refs"), Some(FETCH)) => Ok(Service::List(FETCH)),
             (Some("git-upload-pack"), _) if sends("application/x-git-upload-pack-request") => {
@@ -121,9 +150,19 @@ async fn answer(
     request: Request,
 ) -> io::Result<Response> {
     let (parts, body) = request.into_parts();
-    let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let text = |name: HeaderName| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+    };
     let call = HttpCall {
-        method: if parts.method == Method::GET { "GET" } else { "POST" },
+        method: if parts.method == Method::GET {
+            "GET"
+        } else {
+            "POST"
+        },
         path: service.path(),
         query: parts.uri.query().unwrap_or_default(),
         content_type: text(CONTENT_TYPE),
@@ -138,7 +177,8 @@ async fn answer(
         git.env("WINDLASS_TOKEN", id.to_string());
     }
     git.env_remove("WINDLASS_KEY").env("WINDLASS_FROM", address);
-    git.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    git.stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
     let mut child = git.stderr(std::process::Stdio::null()).spawn()?;
     crate::deploy::bound_git(child.id());
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -154,7 +194,12 @@ async fn answer(
 
     let (to_client, pieces) = mpsc::channel(4);
     let broken_off = to_client.clone();
-    let relay = Relay { child, from_git, to_client: Some(to_client), held: Held::of(service) };
+    let relay = Relay {
+        child,
+        from_git,
+        to_client: Some(to_client),
+        held: Held::of(service),
+    };
     let limit = web.windlass.config.deploy_timeout.0 + SLACK;
     let shutdown = web.shutdown.clone();
     tokio::spawn(async move {
@@ -166,7 +211,12 @@ async fn answer(
             }
         }
     });
-    Ok((status, headers, Body::from_stream(ReceiverStream::new(pieces))).into_response())
+    Ok((
+        status,
+        headers,
+        Body::from_stream(ReceiverStream::new(pieces)),
+    )
+        .into_response())
 }
 
 /// Gives git what comes, and what comes after git has had enough to nobody: a client that is answered
@@ -195,11 +245,14 @@ async fn head(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<(StatusCode,
             return Err(io::Error::other("git http-backend gave no answer"));
         };
         let line = line.trim_end_matches('\r');
-        let Some((name, value)) = line.split_once(": ") else { return Ok((status, headers)) };
+        let Some((name, value)) = line.split_once(": ") else {
+            return Ok((status, headers));
+        };
         if name.eq_ignore_ascii_case("status") {
             let code = value.split(' ').next().and_then(|code| code.parse().ok());
             status = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        } else if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value))
+        } else if let (Ok(name), Ok(value)) =
+            (name.parse::<HeaderName>(), HeaderValue::from_str(value))
             && [CONTENT_TYPE, CACHE_CONTROL].contains(&name)
         {
             headers.insert(name, value);
@@ -239,8 +292,13 @@ impl<R: AsyncBufRead + Unpin> Relay<R> {
     }
 
     async fn send(&mut self, piece: io::Result<Bytes>) {
-        let Some(client) = &self.to_client else { return };
-        if !matches!(tokio::time::timeout(STALLED, client.send(piece)).await, Ok(Ok(()))) {
+        let Some(client) = &self.to_client else {
+            return;
+        };
+        if !matches!(
+            tokio::time::timeout(STALLED, client.send(piece)).await,
+            Ok(Ok(()))
+        ) {
             self.to_client = None;
         }
     }
@@ -259,8 +317,15 @@ struct Held {
 
 impl Held {
     fn of(service: Service) -> Self {
-        let most = if service == Service::Push { END.len() } else { 0 };
-        Self { most, ..Self::default() }
+        let most = if service == Service::Push {
+            END.len()
+        } else {
+            0
+        };
+        Self {
+            most,
+            ..Self::default()
+        }
     }
 
     /// All but the last bytes so far.
@@ -313,7 +378,11 @@ mod tests {
         let (before, rest) = failed.split_at(whole.len() - 4);
         assert_eq!(before, "000a\u{2}hello");
         let length = usize::from_str_radix(&rest[..4], 16).unwrap();
-        assert!(rest[4..].starts_with('\u{3}') && rest.len() == length + 4 && rest.ends_with("live0000"));
+        assert!(
+            rest[4..].starts_with('\u{3}')
+                && rest.len() == length + 4
+                && rest.ends_with("live0000")
+        );
         // Without bands, and with an answer that broke off.
         for other in [&b"0030unpack ok0000"[..], b"000a\x02hel", b""] {
             assert_eq!(told(&[other], false).unwrap().as_bytes(), other);
@@ -323,9 +392,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_head_of_an_answer_is_read_and_no_more_of_it() {
-        let mut answer = &b"Status: 403 Forbidden\r\nContent-Type: text/plain\r\nX-Other: 1\r\n\r\nbody"[..];
+        let mut answer =
+            &b"Status: 403 Forbidden\r\nContent-Type: text/plain\r\nX-Other: 1\r\n\r\nbody"[..];
         let (status, headers) = head(&mut answer).await.unwrap();
-        assert_eq!((status, headers.len(), answer), (StatusCode::FORBIDDEN, 1, &b"body"[..]));
+        assert_eq!(
+            (status, headers.len(), answer),
+            (StatusCode::FORBIDDEN, 1, &b"body"[..])
+        );
         let mut plain = &b"Content-Type: a/b\n\n"[..];
         assert_eq!(head(&mut plain).await.unwrap().0, StatusCode::OK);
         assert!(head(&mut &b"Content-Type: a/b\n"[..]).await.is_err());

@@ -23,10 +23,16 @@ use super::{DeployPath, Web, ansi, deploy_path};
 
 /// What a page shows of the phase of interest, and what is loaded at once as one scrolls: two of the
 /// longest lines at least.
-const WINDOW: PageSize = PageSize { lines: 500, bytes: 33 * 1024 };
+const WINDOW: PageSize = PageSize {
+    lines: 500,
+    bytes: 33 * 1024,
+};
 
 /// What it shows of the others: their last words.
-const GLANCE: PageSize = PageSize { lines: 100, bytes: 17 * 1024 };
+const GLANCE: PageSize = PageSize {
+    lines: 100,
+    bytes: 17 * 1024,
+};
 
 /// The most that a page shows of all phases, in bytes. Lines that hardly compress go over the wire in
 /// about their own size, and a page is to be light whatever they hold.
@@ -82,7 +88,8 @@ impl Asked {
     fn place(&self) -> Option<(usize, Place)> {
         let line = self.line.map(|at| (at.ordinal, Place::Around(at.line)));
         let from = self.from.map(|at| (at.ordinal, Place::From(at.line)));
-        line.or(from).or(self.before.map(|at| (at.ordinal, Place::Before(at.line))))
+        line.or(from)
+            .or(self.before.map(|at| (at.ordinal, Place::Before(at.line))))
     }
 }
 
@@ -144,12 +151,19 @@ fn interesting(timing: &PhaseTiming) -> bool {
 impl Section {
     /// One that has no lines yet.
     pub(super) fn empty(deploy: &Deploy, ordinal: usize, timing: &PhaseTiming) -> Self {
-        let page = Page { first: 1, next: 1, ..Page::default() };
+        let page = Page {
+            first: 1,
+            next: 1,
+            ..Page::default()
+        };
         Self::new(deploy, ordinal, timing, page, interesting(timing))
     }
 
     fn new(deploy: &Deploy, ordinal: usize, timing: &PhaseTiming, page: Page, open: bool) -> Self {
-        let first = LineAt { ordinal, line: page.first };
+        let first = LineAt {
+            ordinal,
+            line: page.first,
+        };
         Self {
             ordinal,
             summary: Summary::new(deploy, timing),
@@ -157,7 +171,10 @@ impl Section {
             path: deploy_path(deploy),
             rows: ansi::rows(&page.text, first),
             earlier: first,
-            later: LineAt { ordinal, line: page.next },
+            later: LineAt {
+                ordinal,
+                line: page.next,
+            },
             page,
         }
     }
@@ -177,15 +194,28 @@ pub(super) async fn sections(
     asked: &Asked,
 ) -> Result<(Vec<Section>, Cursor), Error> {
     let (logs, id, place) = (windlass.logs.clone(), deploy.id, asked.place());
-    let is_asked = move |ordinal| place.filter(|(of, _)| *of == ordinal).map(|(_, place)| place);
+    let is_asked = move |ordinal| {
+        place
+            .filter(|(of, _)| *of == ordinal)
+            .map(|(_, place)| place)
+    };
     let quiet = !asked.q.is_empty();
     let open = move |ordinal, timing: &PhaseTiming| match place {
         Some((of, _)) => of == ordinal,
         None => interesting(timing) && !quiet,
     };
-    let opened: Vec<bool> = deploy.phases.iter().enumerate().map(|(n, timing)| open(n, timing)).collect();
+    let opened: Vec<bool> = deploy
+        .phases
+        .iter()
+        .enumerate()
+        .map(|(n, timing)| open(n, timing))
+        .collect();
     // Why it failed stands above the log as well.
-    let excerpt = if deploy.status == DeployStatus::Failed { EXCERPT.bytes } else { 0 };
+    let excerpt = if deploy.status == DeployStatus::Failed {
+        EXCERPT.bytes
+    } else {
+        0
+    };
     let read = move || {
         let mut room = ROOM - excerpt;
         let mut pages = vec![Page::default(); opened.len()];
@@ -200,18 +230,32 @@ pub(super) async fn sections(
         }
         Ok::<_, std::io::Error>(pages)
     };
-    let pages = tokio::task::spawn_blocking(read).await.map_err(Error::defect)??;
+    let pages = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(Error::defect)??;
     let mut cursor = Cursor::default();
     let mut sections = Vec::new();
     for ((ordinal, timing), page) in deploy.phases.iter().enumerate().zip(pages) {
         // The rows were read before the files: a phase that they call ended is here to its end.
         let ended = timing.status != PhaseStatus::Running;
         cursor = match ended {
-            true => Cursor { ordinal: ordinal + 1, offset: 0 },
-            false => Cursor { ordinal, offset: page.end },
+            true => Cursor {
+                ordinal: ordinal + 1,
+                offset: 0,
+            },
+            false => Cursor {
+                ordinal,
+                offset: page.end,
+            },
         };
         if timing.status != PhaseStatus::Skipped {
-            sections.push(Section::new(deploy, ordinal, timing, page, open(ordinal, timing)));
+            sections.push(Section::new(
+                deploy,
+                ordinal,
+                timing,
+                page,
+                open(ordinal, timing),
+            ));
         }
     }
     Ok((sections, cursor))
@@ -227,14 +271,24 @@ pub(super) async fn results(
         return Ok(None);
     }
     let q: String = asked.q.chars().take(LONGEST_QUERY).collect();
-    let (logs, id, count, after) = (windlass.logs.clone(), deploy.id, deploy.phases.len(), asked.after);
+    let (logs, id, count, after) = (
+        windlass.logs.clone(),
+        deploy.id,
+        deploy.phases.len(),
+        asked.after,
+    );
     let _turn = SEARCHES.acquire().await.map_err(Error::defect)?;
     let query = q.clone();
     let search = move || logs.search(id, count, &query, after, HITS);
-    let found = tokio::task::spawn_blocking(search).await.map_err(Error::defect)??;
+    let found = tokio::task::spawn_blocking(search)
+        .await
+        .map_err(Error::defect)??;
     let last = found.hits.last().map(|hit| hit.at);
     let named = |hit: Hit| {
-        let phase = deploy.phases.get(hit.at.ordinal).map(|timing| timing.phase.to_string());
+        let phase = deploy
+            .phases
+            .get(hit.at.ordinal)
+            .map(|timing| timing.phase.to_string());
         (phase.unwrap_or_default(), ansi::anchor(hit.at), hit)
     };
     Ok(Some(Results {
@@ -267,8 +321,20 @@ pub(super) async fn lines(
     let (ordinal, place) = asked.place().unwrap_or((0, Place::Last));
     let (logs, id) = (web.windlass.logs.clone(), deploy.id);
     let read = tokio::task::spawn_blocking(move || logs.page(id, ordinal, place, WINDOW));
-    let Page { text, first, next, total, .. } = read.await.map_err(Error::defect)??;
-    Ok(Json(Lines { first, next, total, lines: ansi::told(&text) }).into_response())
+    let Page {
+        text,
+        first,
+        next,
+        total,
+        ..
+    } = read.await.map_err(Error::defect)??;
+    Ok(Json(Lines {
+        first,
+        next,
+        total,
+        lines: ansi::told(&text),
+    })
+    .into_response())
 }
 
 /// What of the log is wanted as text.
@@ -296,10 +362,24 @@ pub(super) async fn log(
             format!("-{}", timing.phase.to_string().replace(':', "-"))
         }
     };
-    let how = if wanted.download.is_some() { "attachment" } else { "inline" };
-    let file = format!("{how}; filename=\"{}-{}{phase}.log\"", deploy.app, deploy.id);
-    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()), (CONTENT_DISPOSITION, file)];
-    Ok((headers, Body::from_stream(log_text(web.windlass, deploy, wanted.phase))).into_response())
+    let how = if wanted.download.is_some() {
+        "attachment"
+    } else {
+        "inline"
+    };
+    let file = format!(
+        "{how}; filename=\"{}-{}{phase}.log\"",
+        deploy.app, deploy.id
+    );
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (CONTENT_DISPOSITION, file),
+    ];
+    Ok((
+        headers,
+        Body::from_stream(log_text(web.windlass, deploy, wanted.phase)),
+    )
+        .into_response())
 }
 
 /// The whole log, each phase under its name; or one phase's lines and nothing else.
@@ -308,11 +388,16 @@ fn log_text(
     deploy: Deploy,
     only: Option<usize>,
 ) -> impl Stream<Item = std::io::Result<String>> {
-    let begin = Cursor { ordinal: only.unwrap_or(0), offset: 0 };
+    let begin = Cursor {
+        ordinal: only.unwrap_or(0),
+        offset: 0,
+    };
     stream::try_unfold((begin, only.is_none()), move |(cursor, title)| {
         let (windlass, deploy) = (windlass.clone(), deploy.clone());
         async move {
-            let Some(timing) = deploy.phases.get(cursor.ordinal) else { return Ok(None) };
+            let Some(timing) = deploy.phases.get(cursor.ordinal) else {
+                return Ok(None);
+            };
             if title {
                 let head = format!("== {} ({})\n", timing.phase, timing.status.as_str());
                 return Ok(Some((head, (cursor, false))));
@@ -326,7 +411,10 @@ fn log_text(
             if only.is_some() {
                 return Ok(None);
             }
-            let next = Cursor { ordinal: cursor.ordinal + 1, offset: 0 };
+            let next = Cursor {
+                ordinal: cursor.ordinal + 1,
+                offset: 0,
+            };
             Ok(Some(("\n".to_owned(), (next, true))))
         }
     })
@@ -347,7 +435,9 @@ mod tests {
         world.begin(id, 0, "checkout").await.say("resolved");
         world.end(id, 0, super::PhaseStatus::Ok, 10).await;
         let log = world.begin(id, 1, "build").await;
-        let printed: String = (1..=lines).map(|n| format!("\x1b[32mline\x1b[0m {n} <b>\n")).collect();
+        let printed: String = (1..=lines)
+            .map(|n| format!("\x1b[32mline\x1b[0m {n} <b>\n"))
+            .collect();
         log.output(printed.as_bytes());
         (world, id, format!("/apps/shop/deploys/{id}"))
     }
@@ -357,7 +447,9 @@ mod tests {
         let (world, _, path) = long(20_000).await;
         let page = text(world.get(&path).await).await;
         assert_eq!(row_texts(&page).len(), 501);
-        assert!(page.contains("id=\"p1-L20000\"") && page.contains("href=\"?before=1.19501#phase-1\""));
+        assert!(
+            page.contains("id=\"p1-L20000\"") && page.contains("href=\"?before=1.19501#phase-1\"")
+        );
         assert!(page.contains("data-first=\"19501\" data-next=\"20001\" data-total=\"20000\""));
 
         let page = text(world.get(&format!("{path}?line=1.7000")).await).await;
@@ -365,8 +457,18 @@ mod tests {
         assert_eq!(rows.len(), 501);
         assert!(page.contains("<a id=\"p1-L7000\" href=\"?line=1.7000#p1-L7000\""));
         assert!(page.contains("id=\"phase-1\" open"));
-        assert!(!page.contains("http-equiv=\"refresh\""), "what one reads stays");
-        let from = page.split_once("data-from=\"").unwrap().1.split('"').next().unwrap().to_owned();
+        assert!(
+            !page.contains("http-equiv=\"refresh\""),
+            "what one reads stays"
+        );
+        let from = page
+            .split_once("data-from=\"")
+            .unwrap()
+            .1
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
         let end = text(world.get(&path).await).await;
         assert!(
             end.contains(&format!("data-from=\"{from}\"")),
@@ -383,13 +485,27 @@ mod tests {
         ] {
             let page = text(world.get(&format!("{path}/lines?{query}")).await).await;
             let page: serde_json::Value = serde_json::from_str(&page).unwrap();
-            assert_eq!((&page["first"], &page["next"]), (&first.into(), &next.into()), "{query}");
-            assert_eq!(page["lines"].as_array().unwrap().len() as u64, next - first, "{query}");
+            assert_eq!(
+                (&page["first"], &page["next"]),
+                (&first.into(), &next.into()),
+                "{query}"
+            );
+            assert_eq!(
+                page["lines"].as_array().unwrap().len() as u64,
+                next - first,
+                "{query}"
+            );
             let whole = text(world.get(&format!("{path}?{query}")).await).await;
             let named = format!("data-first=\"{first}\" data-next=\"{next}\"");
             assert!(query == "from=7.1" || whole.contains(&named), "{query}");
         }
-        for nonsense in ["line=x", "line=1", "from=-1.2", "before=1.99999999999999999999", "after=.."] {
+        for nonsense in [
+            "line=x",
+            "line=1",
+            "from=-1.2",
+            "before=1.99999999999999999999",
+            "after=..",
+        ] {
             for at in [path.clone(), format!("{path}/lines")] {
                 let refused = world.get(&format!("{at}?{nonsense}")).await;
                 assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{nonsense}");
@@ -407,13 +523,33 @@ mod tests {
         assert!(page.contains("value=\"LINE 1234 &#60;b\""));
 
         let page = text(world.get(&format!("{path}?q=line+1")).await).await;
-        assert!(page.contains("100 lines with “line 1” and 11011 more."), "{page}");
-        let next = page.split_once("?q=line%201&amp;after=").unwrap().1.split('#').next().unwrap();
+        assert!(
+            page.contains("100 lines with “line 1” and 11011 more."),
+            "{page}"
+        );
+        let next = page
+            .split_once("?q=line%201&amp;after=")
+            .unwrap()
+            .1
+            .split('#')
+            .next()
+            .unwrap();
         let page = text(world.get(&format!("{path}?q=line+1&after={next}")).await).await;
-        assert!(page.contains("The next 100 lines with “line 1” and 10911 more."), "{page}");
+        assert!(
+            page.contains("The next 100 lines with “line 1” and 10911 more."),
+            "{page}"
+        );
 
-        let nothing = text(world.get(&format!("{path}?q=%22%3E%3Cscript%3Ealert")).await).await;
-        assert!(nothing.contains("No line has “&#34;&#62;&#60;script&#62;alert” in it."), "{nothing}");
+        let nothing = text(
+            world
+                .get(&format!("{path}?q=%22%3E%3Cscript%3Ealert"))
+                .await,
+        )
+        .await;
+        assert!(
+            nothing.contains("No line has “&#34;&#62;&#60;script&#62;alert” in it."),
+            "{nothing}"
+        );
         let long = text(world.get(&format!("{path}?q={}", "x".repeat(5000))).await).await;
         assert!(long.contains(&format!("“{}”", "x".repeat(200))));
     }
@@ -432,10 +568,19 @@ mod tests {
         let page = text(world.get(&format!("/apps/shop/deploys/{id}")).await).await;
         let (top, below) = page.split_once("id=\"sections\"").unwrap();
         assert!(top.contains("data-state=\"failed\"") && top.contains("It failed in gate:check"));
-        assert!(top.contains("tabindex=\"0\">`check` ended with exit status 3</pre>"), "{top}");
-        assert_eq!(row_texts(top).first().map(String::as_str), Some("line 26 &lt;b&gt;"));
+        assert!(
+            top.contains("tabindex=\"0\">`check` ended with exit status 3</pre>"),
+            "{top}"
+        );
+        assert_eq!(
+            row_texts(top).first().map(String::as_str),
+            Some("line 26 &lt;b&gt;")
+        );
         assert!(top.contains("<a href=\"?line=0.39#p0-L39\"") && !top.contains("id=\"p0-L39\""));
-        assert!(below.contains("id=\"p0-L39\""), "an anchor stands in a page once");
+        assert!(
+            below.contains("id=\"p0-L39\""),
+            "an anchor stands in a page once"
+        );
         assert!(top.contains("Nothing was live before"));
     }
 
@@ -444,17 +589,32 @@ mod tests {
         let (world, id, path) = long(3000).await;
         let ask = async |query: &str| {
             let response = world.get(&format!("{path}/log{query}")).await;
-            let how = response.headers()["content-disposition"].to_str().unwrap().to_owned();
+            let how = response.headers()["content-disposition"]
+                .to_str()
+                .unwrap()
+                .to_owned();
             (how, text(response).await)
         };
         let (how, build) = ask("?phase=1&download=1").await;
         assert_eq!(how, format!("attachment; filename=\"shop-{id}-build.log\""));
-        assert!(build.lines().count() == 3000 && build.lines().all(|line| line.contains("  line ")));
+        assert!(
+            build.lines().count() == 3000 && build.lines().all(|line| line.contains("  line "))
+        );
         let (how, all) = ask("").await;
         assert_eq!(how, format!("inline; filename=\"shop-{id}.log\""));
-        assert_eq!(all.lines().filter(|line| line.contains("  line ")).count(), 3000);
+        assert_eq!(
+            all.lines().filter(|line| line.contains("  line ")).count(),
+            3000
+        );
         for (query, status) in [("?phase=9", 404), ("?phase=x", 400)] {
-            assert_eq!(world.get(&format!("{path}/log{query}")).await.status().as_u16(), status);
+            assert_eq!(
+                world
+                    .get(&format!("{path}/log{query}"))
+                    .await
+                    .status()
+                    .as_u16(),
+                status
+            );
         }
     }
 }

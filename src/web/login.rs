@@ -49,7 +49,13 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers)
-        && web.windlass.access.session(token, &address).await.map_err(Error::of)?.is_some()
+        && web
+            .windlass
+            .access
+            .session(token, &address)
+            .await
+            .map_err(Error::of)?
+            .is_some()
     {
         return Ok(Redirect::to(local(&next)).into_response());
     }
@@ -62,11 +68,26 @@ pub(super) async fn submit(
     State(web): State<Web>,
     From(address): From,
     headers: HeaderMap,
-    Form(Credentials { name, password, code, next }): Form<Credentials>,
+    Form(Credentials {
+        name,
+        password,
+        code,
+        next,
+    }): Form<Credentials>,
 ) -> Result<Response, Error> {
     let access = &web.windlass.access;
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned();
-    let log_in = LogIn { name: name.clone(), password, code, address, agent };
+    let agent = headers
+        .get(USER_AGENT)
+        .and_then(|agent| agent.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let log_in = LogIn {
+        name: name.clone(),
+        password,
+        code,
+        address,
+        agent,
+    };
     let Opened::Session(token) = access.log_in(log_in).await.map_err(Error::of)? else {
         tracing::info!("a log-in failed");
         let page = form(name, next, true)?;
@@ -83,14 +104,28 @@ pub(super) async fn submit(
 /// Logs out.
 pub(super) async fn logout(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers) {
-        web.windlass.access.log_out(token).await.map_err(Error::of)?;
+        web.windlass
+            .access
+            .log_out(token)
+            .await
+            .map_err(Error::of)?;
     }
-    Ok(([(session::SET, session::closing(&headers)?)], Redirect::to("/login")).into_response())
+    Ok((
+        [(session::SET, session::closing(&headers)?)],
+        Redirect::to("/login"),
+    )
+        .into_response())
 }
 
 fn form(name: String, next: String, failed: bool) -> Result<Response, Error> {
     let next = local(&next).to_owned();
-    Ok(html(&LoginPage { layout: Layout::new("Log in", None), name, next, failed })?.into_response())
+    Ok(html(&LoginPage {
+        layout: Layout::new("Log in", None),
+        name,
+        next,
+        failed,
+    })?
+    .into_response())
 }
 
 /// `next` if it is a path on this site, else the front page.
@@ -100,7 +135,11 @@ fn form(name: String, next: String, failed: bool) -> Result<Response, Error> {
 fn local(next: &str) -> &str {
     let plain = next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     let path = next.starts_with('/') && !next.starts_with("//");
-    if plain && path && !next.starts_with("/login") { next } else { "/" }
+    if plain && path && !next.starts_with("/login") {
+        next
+    } else {
+        "/"
+    }
 }
 
 #[cfg(test)]
@@ -109,9 +148,14 @@ mod tests {
 
     #[test]
     fn no_address_of_another_site_is_gone_to() {
-        for bad in
-            ["", "https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "evil"]
-        {
+        for bad in [
+            "",
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "evil",
+        ] {
             assert_eq!(local(bad), "/", "{bad:?}");
         }
         assert_eq!(local("/apps/shop?before=5"), "/apps/shop?before=5");

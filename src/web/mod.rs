@@ -42,7 +42,9 @@ use std::time::Duration;
 use askama::Template;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response as HttpResponse};
 use axum::middleware::map_response;
@@ -82,7 +84,11 @@ impl Web {
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
 /// is cancelled.
 pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
-    let web = Web { windlass, shutdown, feeds: feed::Feeds::default() };
+    let web = Web {
+        windlass,
+        shutdown,
+        feeds: feed::Feeds::default(),
+    };
     table(web.clone())
         .router()
         .fallback(error::not_found)
@@ -96,7 +102,9 @@ pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -
 /// Every route, with what it asks for.
 fn table(web: Web) -> Doors {
     use Rule::{Admin, Deploy, Public, Service, User, View};
-    let api = api::ENDPOINTS.iter().fold(Doors::new(web), |doors, endpoint| doors.endpoint(*endpoint));
+    let api = api::ENDPOINTS
+        .iter()
+        .fold(Doors::new(web), |doors, endpoint| doors.endpoint(*endpoint));
     api.page(Public, "/api/v1/openapi.json", api::openapi)
         .page(Public, "/login", login::page)
         .form(Public, "log_in", "/login", login::submit)
@@ -130,16 +138,46 @@ fn table(web: Web) -> Doors {
         .page(View, "/apps/{app}/deploys/{id}/log", log::log)
         .page(User, "/account", account::page)
         .form(User, "password", "/account/password", account::password)
-        .form(User, "session_end", "/account/sessions/end", account::end_session)
+        .form(
+            User,
+            "session_end",
+            "/account/sessions/end",
+            account::end_session,
+        )
         .page(User, "/account/second-factor", account::begin_second_factor)
-        .form(User, "second_factor_on", "/account/second-factor", account::confirm_second_factor)
-        .form(User, "second_factor_off", "/account/second-factor/remove", account::remove_second_factor)
+        .form(
+            User,
+            "second_factor_on",
+            "/account/second-factor",
+            account::confirm_second_factor,
+        )
+        .form(
+            User,
+            "second_factor_off",
+            "/account/second-factor/remove",
+            account::remove_second_factor,
+        )
         .form(User, "key_add", "/account/keys", account::add_key)
-        .form(User, "key_remove", "/account/keys/remove", account::remove_key)
+        .form(
+            User,
+            "key_remove",
+            "/account/keys/remove",
+            account::remove_key,
+        )
         .form(User, "token_create", "/account/tokens", account::make_token)
-        .form(User, "token_revoke", "/account/tokens/revoke", account::revoke_token)
+        .form(
+            User,
+            "token_revoke",
+            "/account/tokens/revoke",
+            account::revoke_token,
+        )
         .page(Admin, "/audit", audit::page)
-        .form(Deploy, "cancel", "/apps/{app}/deploys/{id}/cancel", deploy::cancel)
+        .form(
+            Deploy,
+            "cancel",
+            "/apps/{app}/deploys/{id}/cancel",
+            deploy::cancel,
+        )
         .page(Service, "/git/{app}/info/refs", git::serve)
         .service(View, "/git/{app}/git-upload-pack", git::serve)
         .service(Deploy, "/git/{app}/git-receive-pack", git::serve)
@@ -158,7 +196,9 @@ async fn safe_headers<B>(mut response: HttpResponse<B>) -> HttpResponse<B> {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -214,7 +254,9 @@ impl State {
             DeployStatus::Queued | DeployStatus::Running => State::Running,
             DeployStatus::Failed | DeployStatus::Interrupted => State::Failed,
             DeployStatus::Live => State::Live,
-            DeployStatus::Retired | DeployStatus::Superseded | DeployStatus::Cancelled => State::Calm,
+            DeployStatus::Retired | DeployStatus::Superseded | DeployStatus::Cancelled => {
+                State::Calm
+            }
         }
     }
 }
@@ -251,21 +293,32 @@ impl Layout {
 
     /// Kept current by the events at `path`. `from` was read before what the page shows.
     fn live(self, path: String, from: Edition, says: String) -> Self {
-        Self { live: Some(Live { path, from, says }), ..self }
+        Self {
+            live: Some(Live { path, from, says }),
+            ..self
+        }
     }
 
     /// An app's page, whose newest deploy is this one. What is further back in its list stays as it is.
     fn of_app(self, app: &AppName, newest: Option<&Deploy>, first: bool, from: Edition) -> Self {
         let Some(deploy) = newest.filter(|_| first) else {
-            return if first { self.live(format!("/apps/{app}/events"), from, String::new()) } else { self };
+            return if first {
+                self.live(format!("/apps/{app}/events"), from, String::new())
+            } else {
+                self
+            };
         };
         let says = format!("deploy {} is {}", deploy.id, deploy.status);
-        self.in_state(State::of(deploy.status)).live(format!("/apps/{app}/events"), from, says)
+        self.in_state(State::of(deploy.status))
+            .live(format!("/apps/{app}/events"), from, says)
     }
 
     /// The icon of its state.
     fn icon(&self) -> &'static str {
-        let own = self.icons.iter().find(|(state, _)| *state == self.state.as_str());
+        let own = self
+            .icons
+            .iter()
+            .find(|(state, _)| *state == self.state.as_str());
         own.map_or(self.icons[0].1, |(_, file)| file)
     }
 }
@@ -280,7 +333,9 @@ struct AppPath(AppName);
 impl<S: Send + Sync> FromRequestParts<S> for AppPath {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path(app) = Path::from_request_parts(parts, state).await.map_err(|_| Error::NotFound)?;
+        let Path(app) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::NotFound)?;
         Ok(Self(app))
     }
 }
@@ -294,7 +349,9 @@ struct DeployPath {
 impl<S: Send + Sync> FromRequestParts<S> for DeployPath {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path((app, id)) = Path::from_request_parts(parts, state).await.map_err(|_| Error::NotFound)?;
+        let Path((app, id)) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::NotFound)?;
         Ok(Self { app, id })
     }
 }
@@ -303,7 +360,11 @@ impl DeployPath {
     /// The deploy at this path: one that is another app's is not here.
     async fn deploy(&self, web: &Web) -> Result<Deploy, Error> {
         let deploy = web.windlass.store.deploy(self.id).await?;
-        if deploy.app == self.app { Ok(deploy) } else { Err(Error::NotFound) }
+        if deploy.app == self.app {
+            Ok(deploy)
+        } else {
+            Err(Error::NotFound)
+        }
     }
 }
 

@@ -51,7 +51,13 @@ pub(super) struct NewApp {
 impl Typed {
     /// Nothing yet.
     pub(super) fn new(windlass: &Windlass) -> Self {
-        Self::with(windlass, NewApp { name: String::new(), domains: String::new() })
+        Self::with(
+            windlass,
+            NewApp {
+                name: String::new(),
+                domains: String::new(),
+            },
+        )
     }
 
     fn with(windlass: &Windlass, NewApp { name, domains }: NewApp) -> Self {
@@ -59,18 +65,31 @@ impl Typed {
         let (before, after) = remote.rsplit_once("shop").unwrap_or((&remote, ""));
         let remote = (before.to_owned(), after.to_owned());
         let local = windlass.config.ssh_host.is_none();
-        Self { name, domains, name_refused: None, domains_refused: None, remote, local }
+        Self {
+            name,
+            domains,
+            name_refused: None,
+            domains_refused: None,
+            remote,
+            local,
+        }
     }
 
     /// What the commands show as the app's name.
     pub(super) fn shown(&self) -> &str {
-        if self.name.parse::<AppName>().is_ok() { &self.name } else { "shop" }
+        if self.name.parse::<AppName>().is_ok() {
+            &self.name
+        } else {
+            "shop"
+        }
     }
 
     /// What the form asks for, or what of it makes no sense.
     fn read(&mut self) -> Option<(AppName, Vec<DomainName>)> {
         let name = self.name.trim().to_owned();
-        let name = name.parse::<AppName>().map_err(|error| self.name_refused = Some(error.to_string()));
+        let name = name
+            .parse::<AppName>()
+            .map_err(|error| self.name_refused = Some(error.to_string()));
         let domains = domains(&self.domains).map_err(|error| self.domains_refused = Some(error));
         Some((name.ok()?, domains.ok()?))
     }
@@ -82,7 +101,10 @@ pub(super) async fn page(State(web): State<Web>, who: Who) -> Result<Html<String
 }
 
 fn show(who: &Who, typed: Typed) -> Result<Html<String>, Error> {
-    html(&NewAppPage { layout: Layout::new("New app", Some(who)), typed })
+    html(&NewAppPage {
+        layout: Layout::new("New app", Some(who)),
+        typed,
+    })
 }
 
 /// Creates an app; its page then says how to push. What is refused stands beside what was typed.
@@ -100,7 +122,9 @@ pub(super) async fn create(
         Err(error) if error.kind() == ErrorKind::Refused => {
             let said = Some(sentence(&error));
             match error {
-                deploy::Error::Store(crate::store::StoreError::AppExists(_)) => typed.name_refused = said,
+                deploy::Error::Store(crate::store::StoreError::AppExists(_)) => {
+                    typed.name_refused = said
+                }
                 _ => typed.domains_refused = said,
             }
             Ok((StatusCode::CONFLICT, show(&who, typed)?).into_response())

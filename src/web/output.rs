@@ -89,25 +89,42 @@ pub(super) async fn page(
     let since = match which.since.as_str() {
         "" => None,
         age => {
-            let age: HumanDuration =
-                age.parse().map_err(|error| Error::bad(format!("since= takes a time: {error}")))?;
+            let age: HumanDuration = age
+                .parse()
+                .map_err(|error| Error::bad(format!("since= takes a time: {error}")))?;
             Some(nanos_ago(age.0.as_millis() as u64))
         }
     };
-    let query = AppLogQuery { text: q.clone(), since, before, count: PAGE.0, bytes: PAGE.1 };
+    let query = AppLogQuery {
+        text: q.clone(),
+        since,
+        before,
+        count: PAGE.0,
+        bytes: PAGE.1,
+    };
     let log = web.windlass.app_log(&app, query).await?;
     let link = |more: &str| {
-        let mut link = format!("/apps/{app}/logs?q={}&since={}", encoded(&q), encoded(&which.since));
+        let mut link = format!(
+            "/apps/{app}/logs?q={}&since={}",
+            encoded(&q),
+            encoded(&which.since)
+        );
         link.push_str(more);
         link
     };
-    let events =
-        before.is_none().then(|| (format!("/apps/{app}/logs/events?q={}", encoded(&q)), log.end.clone()));
+    let events = before.is_none().then(|| {
+        (
+            format!("/apps/{app}/logs/events?q={}", encoded(&q)),
+            log.end.clone(),
+        )
+    });
     html(&OutputPage {
         layout: Layout::new(&format!("Log of {app}"), Some(&who)),
         rows: rows(&log.lines, DeployId(0), &q, &app),
         count: log.lines.len(),
-        ages: AGES.map(|(age, words)| (age, words, age == which.since)).into(),
+        ages: AGES
+            .map(|(age, words)| (age, words, age == which.since))
+            .into(),
         older: log.older.map(|place| link(&format!("&before={place}"))),
         newest: link(""),
         events,
@@ -125,7 +142,9 @@ fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                out.push(char::from(byte))
+            }
             _ => drop(write!(out, "%{byte:02X}")),
         }
     }
@@ -145,10 +164,19 @@ fn rows(lines: &[AppLine], mut release: DeployId, q: &str, app: &AppName) -> Str
                 day = ansi::line_html(day)
             );
         }
-        let at: String =
-            line.at.chars().skip(11).take(8).filter(|c| c.is_ascii_digit() || *c == ':').collect();
+        let at: String = line
+            .at
+            .chars()
+            .skip(11)
+            .take(8)
+            .filter(|c| c.is_ascii_digit() || *c == ':')
+            .collect();
         let class = if line.stderr { " class=\"err\"" } else { "" };
-        let _ = write!(html, "<div data-t=\"{at}\"{class}>{}</div>", marked(&line.text, q));
+        let _ = write!(
+            html,
+            "<div data-t=\"{at}\"{class}>{}</div>",
+            marked(&line.text, q)
+        );
     }
     html
 }
@@ -156,8 +184,12 @@ fn rows(lines: &[AppLine], mut release: DeployId, q: &str, app: &AppName) -> Str
 /// A line as HTML, with what was looked for marked, where its colours do not cross it.
 fn marked(line: &str, q: &str) -> String {
     let lower = line.to_ascii_lowercase();
-    let found = (!q.is_empty()).then(|| lower.find(&q.to_ascii_lowercase())).flatten();
-    let Some(at) = found else { return ansi::line_html(line) };
+    let found = (!q.is_empty())
+        .then(|| lower.find(&q.to_ascii_lowercase()))
+        .flatten();
+    let Some(at) = found else {
+        return ansi::line_html(line);
+    };
     // What stands in colours stays whole.
     if bare(line) != line {
         return ansi::line_html(line);
@@ -165,7 +197,12 @@ fn marked(line: &str, q: &str) -> String {
     let (before, rest) = line.split_at(at);
     let (found, after) = rest.split_at(q.len().min(rest.len()));
     let part = ansi::line_html;
-    format!("{}<mark>{}</mark>{}", part(before), part(found), part(after))
+    format!(
+        "{}<mark>{}</mark>{}",
+        part(before),
+        part(found),
+        part(after)
+    )
 }
 
 /// The stream of what comes.
@@ -182,11 +219,18 @@ pub(super) async fn stream(
         .map(str::parse)
         .transpose()
         .map_err(|_| Error::bad("from= takes a place in the log"))?;
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let last = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok()?.parse().ok());
     let q = wanted(&q);
     let at = match last.or(from) {
         Some(at) => at,
-        None => web.windlass.app_log(&app, AppLogQuery::default()).await?.end,
+        None => {
+            web.windlass
+                .app_log(&app, AppLogQuery::default())
+                .await?
+                .end
+        }
     };
     let release = at.last;
     let follower = web.windlass.follow_app_log(&app, at, &q);
@@ -215,7 +259,10 @@ async fn next(
     };
     let last = lines.last().map_or(release, |line| line.deploy);
     let data = serde_json::to_string(&rows(&lines, release, q, app)).ok()?;
-    let event = Event::default().event("lines").id(at.to_string()).data(data);
+    let event = Event::default()
+        .event("lines")
+        .id(at.to_string())
+        .data(data);
     Some((Ok(event), Some((follower, last))))
 }
 
@@ -234,15 +281,23 @@ mod tests {
 
     #[test]
     fn rows_mark_releases_streams_and_what_was_looked_for_and_nothing_is_markup() {
-        let lines =
-            [line(1, "fine"), line(2, "<b>No such Table</b>"), line(2, "\u{1b}[31mno such table\u{1b}[0m")];
+        let lines = [
+            line(1, "fine"),
+            line(2, "<b>No such Table</b>"),
+            line(2, "\u{1b}[31mno such table\u{1b}[0m"),
+        ];
         let html = rows(&lines, DeployId(1), "no such", &"shop".parse().unwrap());
         assert_eq!(html.matches("class=\"mark\"").count(), 1);
         assert!(
-            html.contains("<div data-t=\"10:20:30\" class=\"err\">&lt;b&gt;<mark>No such</mark> Table"),
+            html.contains(
+                "<div data-t=\"10:20:30\" class=\"err\">&lt;b&gt;<mark>No such</mark> Table"
+            ),
             "{html}"
         );
-        assert!(html.contains("<span class=\"f1\">no such table</span>") && !html.contains("<b>"), "{html}");
+        assert!(
+            html.contains("<span class=\"f1\">no such table</span>") && !html.contains("<b>"),
+            "{html}"
+        );
         assert_eq!(encoded("a b&c<ü"), "a%20b%26c%3C%C3%BC");
         // Letters that grow when they are made small do not move the mark off its word.
         for odd in ["İİİ no such", "ſ no such x", "no suc"] {

@@ -77,16 +77,25 @@ pub(super) async fn page(
 ) -> Result<Html<String>, Error> {
     let Query(To { to, moved }) = to.map_err(|_| Error::bad("to= takes the number of a deploy"))?;
     let outlook = web.windlass.outlook_to(&app, DeployId(to)).await?;
-    html(&RevertPage { moved, ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), outlook) })
+    html(&RevertPage {
+        moved,
+        ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), outlook)
+    })
 }
 
 impl RevertPage {
     fn new(layout: Layout, outlook: Outlook) -> Self {
         let mut migrations: Vec<Applied> = Vec::new();
         for migration in outlook.migrations.applied {
-            match migrations.last_mut().filter(|last| last.deploy == migration.deploy) {
+            match migrations
+                .last_mut()
+                .filter(|last| last.deploy == migration.deploy)
+            {
                 Some(last) => last.names.push(migration.name),
-                None => migrations.push(Applied { deploy: migration.deploy, names: vec![migration.name] }),
+                None => migrations.push(Applied {
+                    deploy: migration.deploy,
+                    names: vec![migration.name],
+                }),
             }
         }
         let version = |deploy: &crate::domain::Deploy| Version {
@@ -129,7 +138,11 @@ pub(super) async fn submit(
         return Ok(Redirect::to(&deploy_path(&deploy)).into_response());
     };
     // Whoever confirmed had something else before them.
-    let live = windlass.store.live_deploy(&app).await?.map(|live| live.id.0);
+    let live = windlass
+        .store
+        .live_deploy(&app)
+        .await?
+        .map(|live| live.id.0);
     if wanted.from.is_some() && wanted.from != live && live != Some(to) {
         return Ok(Redirect::to(&format!("/apps/{app}/revert?to={to}&moved=true")).into_response());
     }
@@ -152,12 +165,23 @@ mod tests {
             world.finish(id, 1000).await;
         }
         let store = &world.windlass.store;
-        let (to, live) = (store.deploy(DeployId(1)).await.unwrap(), store.deploy(DeployId(2)).await.unwrap());
-        let line = CommitLine { id: live.commit.clone(), subject: HOSTILE.into(), author: HOSTILE.into() };
+        let (to, live) = (
+            store.deploy(DeployId(1)).await.unwrap(),
+            store.deploy(DeployId(2)).await.unwrap(),
+        );
+        let line = CommitLine {
+            id: live.commit.clone(),
+            subject: HOSTILE.into(),
+            author: HOSTILE.into(),
+        };
         Outlook {
             live,
             to,
-            leaving: Commits { list: vec![line], more: 3, unknown: false },
+            leaving: Commits {
+                list: vec![line],
+                more: 3,
+                unknown: false,
+            },
             coming: Commits::default(),
             image_kept: true,
             usual_ms: Some(4200),
@@ -168,7 +192,9 @@ mod tests {
     }
 
     fn page(outlook: Outlook) -> String {
-        RevertPage::new(Layout::new("x", Some(&known("admin"))), outlook).render().unwrap()
+        RevertPage::new(Layout::new("x", Some(&known("admin"))), outlook)
+            .render()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -177,23 +203,45 @@ mod tests {
         world.create_app("shop").await;
         let calm = outlook(&world).await;
         let shown = page(calm.clone());
-        for said in
-            ["and 3 more", "4.2s", "TOKEN", "No migration was applied since", "name=\"to\" value=\"1\""]
-        {
+        for said in [
+            "and 3 more",
+            "4.2s",
+            "TOKEN",
+            "No migration was applied since",
+            "name=\"to\" value=\"1\"",
+        ] {
             assert!(shown.contains(said), "{said} in {shown}");
         }
-        assert!(!shown.contains("<script>alert") && !shown.contains("class=\"note bad\""), "{shown}");
+        assert!(
+            !shown.contains("<script>alert") && !shown.contains("class=\"note bad\""),
+            "{shown}"
+        );
 
-        let applied = vec![Migration { deploy: DeployId(2), name: "shop.0002_price".into() }];
+        let applied = vec![Migration {
+            deploy: DeployId(2),
+            name: "shop.0002_price".into(),
+        }];
         let warned = page(Outlook {
-            migrations: MigrationsSince { applied, unknown: vec![DeployId(2)] },
+            migrations: MigrationsSince {
+                applied,
+                unknown: vec![DeployId(2)],
+            },
             image_kept: false,
             environment: OutlookEnvironment::Today,
             usual_ms: None,
-            leaving: Commits { unknown: true, ..Commits::default() },
+            leaving: Commits {
+                unknown: true,
+                ..Commits::default()
+            },
             ..calm
         });
-        for said in ["class=\"note bad\"", "shop.0002_price", "built again", "set today", "cannot be told"] {
+        for said in [
+            "class=\"note bad\"",
+            "shop.0002_price",
+            "built again",
+            "set today",
+            "cannot be told",
+        ] {
             assert!(warned.contains(said), "{said} in {warned}");
         }
     }

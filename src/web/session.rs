@@ -35,21 +35,35 @@ pub(super) fn to_login(back: bool, uri: &Uri) -> Redirect {
 
 fn encode(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 fn cookie(token: &str, seconds: i64, headers: &HeaderMap) -> Result<HeaderValue, Error> {
     // Caddy says how the browser came; without Caddy it is http on a local port. Whoever forges
     // this header changes no cookie but his own.
-    let https = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let https = headers
+        .get("x-forwarded-proto")
+        .is_some_and(|proto| proto == "https");
     let secure = if https { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    let cookie =
+        format!("{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&cookie).map_err(Error::defect)
 }
 
 /// What the cookie of a request holds.
 pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     cookies
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
@@ -64,16 +78,32 @@ mod tests {
 
     #[test]
     fn the_way_back_survives_the_query() {
-        let response = to_login(true, &Uri::from_static("/apps/shop?before=5&x=%0a")).into_response();
-        assert_eq!(response.headers()["location"], "/login?next=/apps/shop%3Fbefore%3D5%26x%3D%250a");
+        let response =
+            to_login(true, &Uri::from_static("/apps/shop?before=5&x=%0a")).into_response();
+        assert_eq!(
+            response.headers()["location"],
+            "/login?next=/apps/shop%3Fbefore%3D5%26x%3D%250a"
+        );
     }
 
     #[test]
     fn a_cookie_is_secure_behind_https() {
         let mut headers = HeaderMap::new();
-        assert!(!opening("t", &headers).unwrap().to_str().unwrap().contains("Secure"));
+        assert!(
+            !opening("t", &headers)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .contains("Secure")
+        );
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        assert!(opening("t", &headers).unwrap().to_str().unwrap().ends_with("; Secure"));
+        assert!(
+            opening("t", &headers)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .ends_with("; Secure")
+        );
     }
 
     proptest::proptest! {

@@ -37,29 +37,49 @@ impl Spark {
         if history.len() < 2 {
             return None;
         }
-        let longest = history.iter().filter_map(|o| o.duration_ms).max().unwrap_or_default().max(1);
+        let longest = history
+            .iter()
+            .filter_map(|o| o.duration_ms)
+            .max()
+            .unwrap_or_default()
+            .max(1);
         let mut paths: Vec<(&'static str, String)> = Vec::new();
         for (n, outcome) in history.iter().enumerate() {
             let class = kind(outcome.status);
             let high = (outcome.duration_ms.unwrap_or_default() * HIGH / longest).max(2);
-            let at = paths.iter().position(|(known, _)| *known == class).unwrap_or_else(|| {
-                paths.push((class, String::new()));
-                paths.len() - 1
-            });
+            let at = paths
+                .iter()
+                .position(|(known, _)| *known == class)
+                .unwrap_or_else(|| {
+                    paths.push((class, String::new()));
+                    paths.len() - 1
+                });
             let x = n * STEP;
             let _ = write!(paths[at].1, "M{x} 24v-{high}h5v{high}z");
             if class == "pf" {
                 let _ = write!(paths[at].1, "m1-{}h3v-3h-3z", high + 1);
             }
         }
-        Some(Self { label: told(history), width: history.len() * STEP - 1, paths })
+        Some(Self {
+            label: told(history),
+            width: history.len() * STEP - 1,
+            paths,
+        })
     }
 }
 
 fn told(history: &[Outcome]) -> String {
     let count = |class: &str| history.iter().filter(|o| kind(o.status) == class).count();
-    let mut label = format!("The last {} deploys: {} went live", history.len(), count("p3"));
-    for (class, word) in [("pf", "failed"), ("p5", "gave way or were cancelled"), ("p1", "under way")] {
+    let mut label = format!(
+        "The last {} deploys: {} went live",
+        history.len(),
+        count("p3")
+    );
+    for (class, word) in [
+        ("pf", "failed"),
+        ("p5", "gave way or were cancelled"),
+        ("p1", "under way"),
+    ] {
         if count(class) > 0 {
             let _ = write!(label, ", {} {word}", count(class));
         }
@@ -68,7 +88,11 @@ fn told(history: &[Outcome]) -> String {
     let mut took: Vec<u64> = went_live.filter_map(|o| o.duration_ms).collect();
     took.sort_unstable();
     if let Some(median) = took.get(took.len() / 2) {
-        let _ = write!(label, "; the median took {}", show(Duration::from_millis(*median)));
+        let _ = write!(
+            label,
+            "; the median took {}",
+            show(Duration::from_millis(*median))
+        );
     }
     label
 }
@@ -90,7 +114,11 @@ mod tests {
         ];
         let history: Vec<Outcome> = (1..)
             .zip(deploys)
-            .map(|(id, (status, duration_ms))| Outcome { id: DeployId(id), status, duration_ms })
+            .map(|(id, (status, duration_ms))| Outcome {
+                id: DeployId(id),
+                status,
+                duration_ms,
+            })
             .collect();
         let spark = Spark::of(&history).unwrap();
         assert_eq!(
@@ -98,8 +126,14 @@ mod tests {
             "The last 5 deploys: 2 went live, 1 failed, 1 gave way or were cancelled, 1 under way; the median took 9.0s"
         );
         assert_eq!(spark.width, 29);
-        assert_eq!(spark.paths[0], ("p3", "M0 24v-18h5v18zM18 24v-16h5v16z".to_owned()));
-        assert_eq!(spark.paths[1], ("pf", "M6 24v-9h5v9zm1-10h3v-3h-3z".to_owned()));
+        assert_eq!(
+            spark.paths[0],
+            ("p3", "M0 24v-18h5v18zM18 24v-16h5v16z".to_owned())
+        );
+        assert_eq!(
+            spark.paths[1],
+            ("pf", "M6 24v-9h5v9zm1-10h3v-3h-3z".to_owned())
+        );
         assert!(Spark::of(&history[..1]).is_none() && Spark::of(&[]).is_none());
     }
 }

@@ -12,8 +12,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::{Config, Home};
 use crate::domain::{
-    DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal, Release, Role,
-    Scope, Stopwatch, Trigger, UserName, Via,
+    DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal, Release,
+    Role, Scope, Stopwatch, Trigger, UserName, Via,
 };
 use crate::logs::{PhaseWriter, Redactor};
 use crate::store::tests::scratch;
@@ -21,7 +21,10 @@ use crate::store::{NewDeploy, NewSession, NewToken};
 
 /// Somebody who may do everything.
 pub(super) fn known(name: &str) -> Who {
-    Who(Principal { via: Via::Session, ..Principal::local(name.into()) })
+    Who(Principal {
+        via: Via::Session,
+        ..Principal::local(name.into())
+    })
 }
 
 /// A small installation that the tests fill themselves.
@@ -36,11 +39,19 @@ impl World {
         let (dir, store) = scratch().await;
         let home = Home::new(dir.path()).unwrap();
         let windlass = Windlass::new(home, Config::default(), store, "0a1b2c").unwrap();
-        Self { windlass, shutdown: CancellationToken::new(), _dir: dir }
+        Self {
+            windlass,
+            shutdown: CancellationToken::new(),
+            _dir: dir,
+        }
     }
 
     pub(super) fn router(&self) -> Router {
-        router(self.windlass.clone(), self.shutdown.clone(), Behind::Nothing)
+        router(
+            self.windlass.clone(),
+            self.shutdown.clone(),
+            Behind::Nothing,
+        )
     }
 
     /// A session of `admin`, as the cookie header that a browser would send.
@@ -54,11 +65,20 @@ impl World {
         let user: UserName = name.parse().unwrap();
         if store.user(&user).await.is_err() {
             let apps: Vec<AppName> = apps.iter().map(|app| app.parse().unwrap()).collect();
-            store.add_user(&user, "no password", role, &apps).await.unwrap();
+            store
+                .add_user(&user, "no password", role, &apps)
+                .await
+                .unwrap();
         }
         let token = format!("{:064x}", rand::random::<u128>());
         let (token_hash, id) = (crate::access::hashed(&token), token[32..44].to_owned());
-        let new = NewSession { user: name, token_hash, id, address: "", agent: "" };
+        let new = NewSession {
+            user: name,
+            token_hash,
+            id,
+            address: "",
+            agent: "",
+        };
         store.open_session(&new).await.unwrap();
         let set = session::opening(&token, &Default::default()).unwrap();
         set.to_str().unwrap().split(';').next().unwrap().to_owned()
@@ -66,9 +86,19 @@ impl World {
 
     /// A token of a user who is there, as the header that a program would send.
     async fn token_of(&self, name: &str) -> String {
-        let (secret, user) = (format!("wlt_{:032x}", rand::random::<u128>()), name.parse().unwrap());
+        let (secret, user) = (
+            format!("wlt_{:032x}", rand::random::<u128>()),
+            name.parse().unwrap(),
+        );
         let hash = crate::access::hashed(&secret);
-        let new = NewToken { user: &user, name: "ci", hash, scope: Scope::Admin, apps: None, expires: None };
+        let new = NewToken {
+            user: &user,
+            name: "ci",
+            hash,
+            scope: Scope::Admin,
+            apps: None,
+            expires: None,
+        };
         self.windlass.store.add_token(&new).await.unwrap();
         format!("Bearer {secret}")
     }
@@ -77,17 +107,28 @@ impl World {
         let subnets = self.windlass.store.apps().await.unwrap().len();
         let subnet = format!("10.213.{subnets}.0/26").parse().unwrap();
         let domains = [format!("{name}.example.com").parse().unwrap()];
-        self.windlass.store.create_app(&name.parse().unwrap(), &domains, subnet).await.unwrap();
+        self.windlass
+            .store
+            .create_app(&name.parse().unwrap(), &domains, subnet)
+            .await
+            .unwrap();
         self.windlass.news.for_everybody();
     }
 
     /// A deploy that has started.
     pub(super) async fn start(&self, app: &str, subject: &str, author: &str) -> DeployId {
         let store = &self.windlass.store;
-        let seed: u64 = subject.bytes().fold(7, |hash, b| hash * 31 % 1_000_003 + u64::from(b));
+        let seed: u64 = subject
+            .bytes()
+            .fold(7, |hash, b| hash * 31 % 1_000_003 + u64::from(b));
         let new = NewDeploy {
             app: app.parse().unwrap(),
-            commit: format!("{:040x}", u128::from(seed) * 0x9E37_79B9_7F4A_7C15_F39C_0C5D).parse().unwrap(),
+            commit: format!(
+                "{:040x}",
+                u128::from(seed) * 0x9E37_79B9_7F4A_7C15_F39C_0C5D
+            )
+            .parse()
+            .unwrap(),
             subject: subject.into(),
             author: author.into(),
             trigger: Trigger::Push,
@@ -95,7 +136,10 @@ impl World {
             source: None,
         };
         let (id, _) = store.queue_deploy(&new).await.unwrap();
-        store.change_deploy(id, DeployEvent::Start, None, None).await.unwrap();
+        store
+            .change_deploy(id, DeployEvent::Start, None, None)
+            .await
+            .unwrap();
         self.windlass.changed(&new.app, id);
         id
     }
@@ -103,15 +147,26 @@ impl World {
     /// A phase that has begun.
     pub(super) async fn begin(&self, id: DeployId, ordinal: usize, phase: &str) -> PhaseWriter {
         let phase: Phase = phase.parse().unwrap();
-        self.windlass.store.begin_phase(id, ordinal, &phase).await.unwrap();
-        let writer =
-            self.windlass.logs.write(id, ordinal, &phase, Stopwatch::start(), Redactor::default()).unwrap();
+        self.windlass
+            .store
+            .begin_phase(id, ordinal, &phase)
+            .await
+            .unwrap();
+        let writer = self
+            .windlass
+            .logs
+            .write(id, ordinal, &phase, Stopwatch::start(), Redactor::default())
+            .unwrap();
         self.windlass.logs.changed(id);
         writer
     }
 
     pub(super) async fn end(&self, id: DeployId, ordinal: usize, status: PhaseStatus, ms: u64) {
-        self.windlass.store.end_phase(id, ordinal, status, ms).await.unwrap();
+        self.windlass
+            .store
+            .end_phase(id, ordinal, status, ms)
+            .await
+            .unwrap();
         self.windlass.logs.changed(id);
     }
 
@@ -137,21 +192,36 @@ impl World {
     }
 
     pub(super) async fn fail(&self, id: DeployId, phase: &str, message: &str, ms: u64) {
-        let failure = Failure { phase: phase.into(), message: message.into() };
+        let failure = Failure {
+            phase: phase.into(),
+            message: message.into(),
+        };
         let store = &self.windlass.store;
-        store.change_deploy(id, DeployEvent::Fail, Some(&failure), Some(ms)).await.unwrap();
+        store
+            .change_deploy(id, DeployEvent::Fail, Some(&failure), Some(ms))
+            .await
+            .unwrap();
         self.windlass.news.for_everybody();
         self.windlass.logs.changed(id);
     }
 
     pub(super) async fn get(&self, path: &str) -> Response<Body> {
         let request = Request::get(path).header("cookie", self.cookie().await);
-        self.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        self.router()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap()
     }
 }
 
 pub(super) async fn text(response: Response<Body>) -> String {
-    String::from_utf8(to_bytes(response.into_body(), 10 << 20).await.unwrap().to_vec()).unwrap()
+    String::from_utf8(
+        to_bytes(response.into_body(), 10 << 20)
+            .await
+            .unwrap()
+            .to_vec(),
+    )
+    .unwrap()
 }
 
 /// What server-sent events came: their names, ids and data.
@@ -163,14 +233,22 @@ pub(super) struct Told {
 }
 
 /// Reads events until `enough` or the end of the stream.
-pub(super) async fn events(response: Response<Body>, mut enough: impl FnMut(&Told) -> bool) -> Vec<Told> {
+pub(super) async fn events(
+    response: Response<Body>,
+    mut enough: impl FnMut(&Told) -> bool,
+) -> Vec<Told> {
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = response.into_body().into_data_stream();
     let (mut text, mut all) = (String::new(), Vec::new());
     while let Some(piece) = body.next().await {
         text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
         while let Some((event, rest)) = text.split_once("\n\n") {
-            let field = |name: &str| event.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned);
+            let field = |name: &str| {
+                event
+                    .lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .map(str::to_owned)
+            };
             let (event, rest) = (
                 field("event: ").map(|name| Told {
                     name,
@@ -193,13 +271,31 @@ pub(super) async fn events(response: Response<Body>, mut enough: impl FnMut(&Tol
 /// The texts of log rows, in order.
 pub(super) fn row_texts(html: &str) -> Vec<String> {
     let rows = html.split("<div data-t=\"").skip(1);
-    rows.map(|row| row.split_once("</a>").unwrap().1.split_once("</div>").unwrap().0.to_owned()).collect()
+    rows.map(|row| {
+        row.split_once("</a>")
+            .unwrap()
+            .1
+            .split_once("</div>")
+            .unwrap()
+            .0
+            .to_owned()
+    })
+    .collect()
 }
 
 pub(super) fn texts_of(all: &[Told]) -> Vec<String> {
     let lines = all.iter().filter(|told| told.name == "lines");
     let texts = lines.flat_map(|told| told.data["lines"].as_array().unwrap());
-    texts.map(|line| line.as_str().unwrap().split_once('\t').unwrap().1.to_owned()).collect()
+    texts
+        .map(|line| {
+            line.as_str()
+                .unwrap()
+                .split_once('\t')
+                .unwrap()
+                .1
+                .to_owned()
+        })
+        .collect()
 }
 
 const HOSTILE: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
@@ -208,26 +304,53 @@ fn assert_harmless(page: &str) {
     for raw in ["<script>alert", "<img src=x"] {
         assert!(!page.contains(raw), "{raw} in {page}");
     }
-    assert!(page.contains("&lt;script&gt;") || page.contains("&#60;script&#62;"), "{page}");
-    assert!(!page.contains(" style=") && !page.contains("<style"), "inline style in {page}");
+    assert!(
+        page.contains("&lt;script&gt;") || page.contains("&#60;script&#62;"),
+        "{page}"
+    );
+    assert!(
+        !page.contains(" style=") && !page.contains("<style"),
+        "inline style in {page}"
+    );
 }
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_session() {
     let world = World::new().await;
-    let pages = ["/apps/shop", "/apps/shop/deploys/1", "/apps/shop/deploys/1/events"];
+    let pages = [
+        "/apps/shop",
+        "/apps/shop/deploys/1",
+        "/apps/shop/deploys/1/events",
+    ];
     for path in pages {
-        let response = world.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let response = world
+            .router()
+            .oneshot(Request::get(path).body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
-        assert_eq!(response.headers()["location"], format!("/login?next={path}").as_str());
+        assert_eq!(
+            response.headers()["location"],
+            format!("/login?next={path}").as_str()
+        );
     }
     for path in ["/nowhere", "/static", "/apps"] {
-        let response = world.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let response = world
+            .router()
+            .oneshot(Request::get(path).body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
-    for path in ["/logout", "/apps/shop/revert", "/apps/shop/deploys/1/cancel"] {
-        let request =
-            Request::post(path).header("cookie", "windlass_session=00").body(Body::empty()).unwrap();
+    for path in [
+        "/logout",
+        "/apps/shop/revert",
+        "/apps/shop/deploys/1/cancel",
+    ] {
+        let request = Request::post(path)
+            .header("cookie", "windlass_session=00")
+            .body(Body::empty())
+            .unwrap();
         let response = world.router().oneshot(request).await.unwrap();
         assert_eq!(
             (response.status(), &response.headers()["location"]),
@@ -235,15 +358,29 @@ async fn nobody_gets_in_without_a_session() {
         );
     }
     let style = format!("/static/{}", assets::style());
-    let response = world.router().oneshot(Request::get(style).body(Body::empty()).unwrap()).await.unwrap();
+    let response = world
+        .router()
+        .oneshot(Request::get(style).body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+    assert!(
+        response.headers()["cache-control"]
+            .to_str()
+            .unwrap()
+            .contains("immutable")
+    );
 }
 
 async fn log_in(world: &World, password: &str, next: &str) -> Response<Body> {
     let form = format!("name=admin&password={password}&next={next}");
-    let request = Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
-    world.router().oneshot(request.body(Body::from(form)).unwrap()).await.unwrap()
+    let request =
+        Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
+    world
+        .router()
+        .oneshot(request.body(Body::from(form)).unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -253,29 +390,53 @@ async fn a_password_opens_a_session_and_logging_out_ends_it() {
     let wrong = log_in(&world, "guess", "/apps/shop").await;
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
     assert!(!wrong.headers().contains_key("set-cookie"));
-    assert!(text(wrong).await.contains("value=\"/apps/shop\""), "the way back is kept");
+    assert!(
+        text(wrong).await.contains("value=\"/apps/shop\""),
+        "the way back is kept"
+    );
 
     let right = log_in(&world, &password, "/apps/shop?before=3").await;
     assert_eq!(
         (right.status(), &right.headers()["location"]),
-        (StatusCode::SEE_OTHER, &HeaderValue::from_static("/apps/shop?before=3"))
+        (
+            StatusCode::SEE_OTHER,
+            &HeaderValue::from_static("/apps/shop?before=3")
+        )
     );
     let set = right.headers()["set-cookie"].to_str().unwrap().to_owned();
-    assert!(set.contains("; HttpOnly; SameSite=Lax") && set.contains("; Path=/; Max-Age="), "{set}");
+    assert!(
+        set.contains("; HttpOnly; SameSite=Lax") && set.contains("; Path=/; Max-Age="),
+        "{set}"
+    );
     let cookie = set.split(';').next().unwrap();
     let ask = |method: Method, path: &str| {
-        let request = Request::builder().method(method).uri(path).header("cookie", cookie);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("cookie", cookie);
         world.router().oneshot(request.body(Body::empty()).unwrap())
     };
-    assert_eq!(ask(Method::GET, "/").await.unwrap().status(), StatusCode::OK);
-    assert_eq!(ask(Method::GET, "/login?next=//evil").await.unwrap().headers()["location"], "/");
+    assert_eq!(
+        ask(Method::GET, "/").await.unwrap().status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        ask(Method::GET, "/login?next=//evil")
+            .await
+            .unwrap()
+            .headers()["location"],
+        "/"
+    );
     assert!(
         ask(Method::POST, "/logout").await.unwrap().headers()["set-cookie"]
             .to_str()
             .unwrap()
             .contains("Max-Age=0")
     );
-    assert_eq!(ask(Method::GET, "/").await.unwrap().status(), StatusCode::SEE_OTHER);
+    assert_eq!(
+        ask(Method::GET, "/").await.unwrap().status(),
+        StatusCode::SEE_OTHER
+    );
 }
 
 #[tokio::test]
@@ -283,8 +444,12 @@ async fn another_site_changes_nothing() {
     let world = World::new().await;
     let cookie = world.cookie().await;
     let post = |site: &'static str, origin: &'static str| {
-        let request = Request::post("/logout").header("cookie", &cookie).header("host", "deploy.example.com");
-        let request = request.header("sec-fetch-site", site).header("origin", origin);
+        let request = Request::post("/logout")
+            .header("cookie", &cookie)
+            .header("host", "deploy.example.com");
+        let request = request
+            .header("sec-fetch-site", site)
+            .header("origin", origin);
         world.router().oneshot(request.body(Body::empty()).unwrap())
     };
     for (site, origin) in [
@@ -296,9 +461,16 @@ async fn another_site_changes_nothing() {
         assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{site} {origin}");
         assert!(refused.headers().contains_key("content-security-policy"));
     }
-    assert_eq!(world.get("/nowhere").await.status(), StatusCode::NOT_FOUND, "still logged in");
     assert_eq!(
-        post("same-origin", "https://deploy.example.com").await.unwrap().status(),
+        world.get("/nowhere").await.status(),
+        StatusCode::NOT_FOUND,
+        "still logged in"
+    );
+    assert_eq!(
+        post("same-origin", "https://deploy.example.com")
+            .await
+            .unwrap()
+            .status(),
         StatusCode::SEE_OTHER
     );
 }
@@ -326,10 +498,17 @@ async fn every_answer_carries_the_safe_headers() {
             "{path}"
         );
         assert!(!header("content-security-policy").contains("unsafe"));
-        assert_eq!((header("x-content-type-options"), header("referrer-policy")), ("nosniff", "same-origin"));
+        assert_eq!(
+            (header("x-content-type-options"), header("referrer-policy")),
+            ("nosniff", "same-origin")
+        );
         let kept = header("cache-control");
         assert!(
-            if path == asset { kept.contains("immutable") } else { kept.starts_with("no-") },
+            if path == asset {
+                kept.contains("immutable")
+            } else {
+                kept.starts_with("no-")
+            },
             "{path}: {kept}"
         );
     }
@@ -347,13 +526,26 @@ async fn what_strangers_wrote_stays_text_on_every_page() {
     world.fail(id, "build", HOSTILE, 900).await;
     let page = text(world.get(&path).await).await;
     assert_harmless(&page);
-    assert!(page.contains("It failed in build") && page.contains("nothing serves"), "{page}");
+    assert!(
+        page.contains("It failed in build") && page.contains("nothing serves"),
+        "{page}"
+    );
 
     let told = events(world.get(&format!("{path}/events")).await, |_| false).await;
     assert_eq!(told.last().unwrap().name, "finished");
     for told in told {
-        let values = told.data.as_object().unwrap().values().filter_map(|value| value.as_str());
-        values.for_each(|value| assert!(!value.contains("<script>") && !value.contains("<img"), "{value}"));
+        let values = told
+            .data
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(|value| value.as_str());
+        values.for_each(|value| {
+            assert!(
+                !value.contains("<script>") && !value.contains("<img"),
+                "{value}"
+            )
+        });
     }
 
     for path in ["/apps/shop", "/apps/shop?status=failed", "/"] {
@@ -377,80 +569,148 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
     let failed = world.start("shop", "fourth", "Ada").await;
     world.fail(failed, "build", "no", 5).await;
     let page = text(world.get("/").await).await;
-    for said in
-        ["unknown", "third", "https://shop.example.com", "1 failed last", "fourth", "3 went live, 1 failed"]
-    {
+    for said in [
+        "unknown",
+        "third",
+        "https://shop.example.com",
+        "1 failed last",
+        "fourth",
+        "3 went live, 1 failed",
+    ] {
         assert!(page.contains(said), "{said}: {page}");
     }
     assert!(
-        page.contains("<title>Failed · Apps · Windlass</title>") && page.contains("data-live=\"/events\"")
+        page.contains("<title>Failed · Apps · Windlass</title>")
+            && page.contains("data-live=\"/events\"")
     );
     let page = text(world.get("/apps/shop").await).await;
-    assert_eq!(page.matches("/apps/shop/revert?to=").count(), 2, "every release but the live one");
+    assert_eq!(
+        page.matches("/apps/shop/revert?to=").count(),
+        2,
+        "every release but the live one"
+    );
     assert!(
         page.contains("faint\" href=\"/apps/shop/revert?to=1\""),
         "one of them without its image: {page}"
     );
     assert!(page.contains("aria-label=\"build 1.0s\"") && !page.contains("data-refresh"));
     assert!(
-        page.contains("class=\"chart\"") && page.contains("median 1.0s") && !page.contains("rel=\"next\"")
+        page.contains("class=\"chart\"")
+            && page.contains("median 1.0s")
+            && !page.contains("rel=\"next\"")
     );
     let page = text(world.get("/apps/shop?status=failed").await).await;
-    assert!(page.contains("id=\"d4\"") && !page.contains("id=\"d3\"") && !page.contains("class=\"chart\""));
-    assert_eq!(world.get("/apps/shop?status=x").await.status(), StatusCode::BAD_REQUEST);
+    assert!(
+        page.contains("id=\"d4\"")
+            && !page.contains("id=\"d3\"")
+            && !page.contains("class=\"chart\"")
+    );
+    assert_eq!(
+        world.get("/apps/shop?status=x").await.status(),
+        StatusCode::BAD_REQUEST
+    );
     for n in 0..50 {
         let id = world.start("shop", &format!("more {n}"), "Ada").await;
         world.fail(id, "build", "no", 5).await;
     }
     let page = text(world.get("/apps/shop?status=failed").await).await;
-    assert!(page.contains("?status=failed&#38;before=35\" rel=\"next\""), "{page}");
+    assert!(
+        page.contains("?status=failed&#38;before=35\" rel=\"next\""),
+        "{page}"
+    );
 
     world.create_app("blog").await;
     let page = text(world.get("/apps/blog").await).await;
-    assert!(page.contains("Nothing deployed yet") && page.contains("repos/blog.git"), "{page}");
+    assert!(
+        page.contains("Nothing deployed yet") && page.contains("repos/blog.git"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn an_empty_installation_teaches_and_a_refused_form_keeps_what_was_typed() {
     let world = World::new().await;
     let page = text(world.get("/").await).await;
-    for said in
-        ["name=\"domains\"", "git push prod main", "windlass app create", "/repos/<span", "href=\"/account\""]
-    {
+    for said in [
+        "name=\"domains\"",
+        "git push prod main",
+        "windlass app create",
+        "/repos/<span",
+        "href=\"/account\"",
+    ] {
         assert!(page.contains(said), "{said}: {page}");
     }
     let admin = world.cookie().await;
     let viewer = world.cookie_of("viewer", Role::Viewer, &[]).await;
     let seen = ask_as(&world, Some(("cookie", &viewer)), "GET", "/", "").await;
-    assert!(!text(seen).await.contains("action=\"/new\""), "who may not create is offered no form");
+    assert!(
+        !text(seen).await.contains("action=\"/new\""),
+        "who may not create is offered no form"
+    );
 
     world.create_app("blog").await;
     for (body, status, said) in [
         ("name=My+Shop&domains=%3Cb%3E", 422, "use 1 to 40 of a-z"),
-        ("name=my-shop&domains=https%3A%2F%2Fx", 422, "without scheme or port"),
+        (
+            "name=my-shop&domains=https%3A%2F%2Fx",
+            422,
+            "without scheme or port",
+        ),
     ] {
         let answer = ask_as(&world, Some(("cookie", &admin)), "POST", "/new", body).await;
         assert_eq!(answer.status(), status, "{body}");
         let page = text(answer).await;
-        assert!(page.contains(said) && page.contains("aria-invalid"), "{page}");
-        assert!(page.contains("value=\"My Shop\"") || page.contains("value=\"my-shop\""), "{page}");
+        assert!(
+            page.contains(said) && page.contains("aria-invalid"),
+            "{page}"
+        );
+        assert!(
+            page.contains("value=\"My Shop\"") || page.contains("value=\"my-shop\""),
+            "{page}"
+        );
         assert!(!page.contains("<b>"));
     }
 
-    let domains =
-        async |body| ask_as(&world, Some(("cookie", &admin)), "POST", "/apps/blog/domains", body).await;
+    let domains = async |body| {
+        ask_as(
+            &world,
+            Some(("cookie", &admin)),
+            "POST",
+            "/apps/blog/domains",
+            body,
+        )
+        .await
+    };
     for (body, status, said) in [
-        ("add=%3Cb%3E", 422, "aria-describedby=\"add-domain-refused\""),
+        (
+            "add=%3Cb%3E",
+            422,
+            "aria-describedby=\"add-domain-refused\"",
+        ),
         ("add=https%3A%2F%2Fx", 422, "value=\"https://x\""),
-        ("remove=nowhere.test", 409, "does not answer to nowhere.test"),
+        (
+            "remove=nowhere.test",
+            409,
+            "does not answer to nowhere.test",
+        ),
     ] {
         let answer = domains(body).await;
         assert_eq!(answer.status(), status, "{body}");
         let page = text(answer).await;
-        assert!(page.contains(said) && page.contains("blog.example.com") && !page.contains("<b>"), "{page}");
+        assert!(
+            page.contains(said) && page.contains("blog.example.com") && !page.contains("<b>"),
+            "{page}"
+        );
     }
-    assert_eq!(domains("add=www.blog.test").await.status(), StatusCode::SEE_OTHER);
-    assert!(text(world.get("/apps/blog/domains").await).await.contains("Remove www.blog.test"));
+    assert_eq!(
+        domains("add=www.blog.test").await.status(),
+        StatusCode::SEE_OTHER
+    );
+    assert!(
+        text(world.get("/apps/blog/domains").await)
+            .await
+            .contains("Remove www.blog.test")
+    );
 }
 
 #[tokio::test]
@@ -467,16 +727,32 @@ async fn names_are_searched_filtered_and_paged() {
         rows(&first) == 20 && first.contains("href=\"/?page=2\"") && first.contains("20 of 25"),
         "{first}"
     );
-    assert!(first.contains("1 deploying") && first.contains("under way") && first.contains("Running · Apps"));
+    assert!(
+        first.contains("1 deploying")
+            && first.contains("under way")
+            && first.contains("Running · Apps")
+    );
     assert_eq!(rows(&page("/?page=2").await), 5);
-    assert_eq!(rows(&page("/?page=99").await), 5, "beyond the end is the end");
+    assert_eq!(
+        rows(&page("/?page=99").await),
+        5,
+        "beyond the end is the end"
+    );
     assert_eq!(rows(&page("/?q=P-1").await), 10);
     assert_eq!(rows(&page("/?show=deploying").await), 1);
     assert_eq!(rows(&page("/?show=down&q=app").await), 0);
-    assert_eq!(world.get("/?show=up").await.status(), StatusCode::BAD_REQUEST);
-    let only = world.cookie_of("ann", Role::Viewer, &["app-03", "app-04"]).await;
+    assert_eq!(
+        world.get("/?show=up").await.status(),
+        StatusCode::BAD_REQUEST
+    );
+    let only = world
+        .cookie_of("ann", Role::Viewer, &["app-03", "app-04"])
+        .await;
     let seen = text(ask_as(&world, Some(("cookie", &only)), "GET", "/?q=app", "").await).await;
-    assert!(rows(&seen) == 2 && !seen.contains("app-07") && !seen.contains("deploying"), "{seen}");
+    assert!(
+        rows(&seen) == 2 && !seen.contains("app-07") && !seen.contains("deploying"),
+        "{seen}"
+    );
 }
 
 #[tokio::test]
@@ -485,21 +761,37 @@ async fn an_open_page_is_told_to_look_again_once_for_all_that_happened() {
     world.create_app("shop").await;
     world.create_app("blog").await;
     let page = text(world.get("/apps/shop").await).await;
-    let edition = page.split_once("data-edition=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let edition = page
+        .split_once("data-edition=\"")
+        .unwrap()
+        .1
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
     let path = |from: &str| format!("/apps/shop/events?from={from}");
-    let soon = |response| tokio::time::timeout(Duration::from_millis(250), events(response, |_| true));
+    let soon =
+        |response| tokio::time::timeout(Duration::from_millis(250), events(response, |_| true));
 
     let nothing = soon(world.get(&path(&edition)).await).await;
-    assert!(nothing.is_err(), "a page that is as things are is told nothing");
+    assert!(
+        nothing.is_err(),
+        "a page that is as things are is told nothing"
+    );
     world.windlass.news.of(&"blog".parse().unwrap());
-    assert!(soon(world.get(&path(&edition)).await).await.is_err(), "nor of another app");
+    assert!(
+        soon(world.get(&path(&edition)).await).await.is_err(),
+        "nor of another app"
+    );
     world.start("shop", "first", "Ada").await;
     let told = soon(world.get(&path(&edition)).await).await.unwrap();
     assert_eq!((told.len(), told[0].name.as_str()), (1, "changed"));
     let now = told[0].id.clone().unwrap();
     assert!(soon(world.get(&path(&now)).await).await.is_err());
     for of_another_server in ["1-1", "", "x"] {
-        let told = soon(world.get(&path(of_another_server)).await).await.unwrap();
+        let told = soon(world.get(&path(of_another_server)).await)
+            .await
+            .unwrap();
         assert_eq!(told[0].id.as_ref(), Some(&now), "{of_another_server:?}");
     }
 
@@ -515,8 +807,16 @@ async fn an_open_page_is_told_to_look_again_once_for_all_that_happened() {
     };
     let (told, ()) = tokio::join!(events(stream, |_| false), storm);
     assert!((2..=6).contains(&told.len()), "{} events", told.len());
-    let last = world.windlass.news.edition(|app| app.as_str() == "shop").to_string();
-    assert_eq!(told.last().unwrap().id.as_ref(), Some(&last), "the last state is told");
+    let last = world
+        .windlass
+        .news
+        .edition(|app| app.as_str() == "shop")
+        .to_string();
+    assert_eq!(
+        told.last().unwrap().id.as_ref(),
+        Some(&last),
+        "the last state is told"
+    );
 }
 
 #[tokio::test]
@@ -539,7 +839,13 @@ async fn a_page_and_its_stream_show_each_line_once() {
         "one phase whole and the end of the other"
     );
     assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>"));
-    let from = page.split_once("data-from=\"").unwrap().1.split('"').next().unwrap();
+    let from = page
+        .split_once("data-from=\"")
+        .unwrap()
+        .1
+        .split('"')
+        .next()
+        .unwrap();
 
     // Lines come while the stream is open; it breaks in the middle and is taken up again.
     let first = world.get(&format!("{path}/events?from={from}")).await;
@@ -551,25 +857,47 @@ async fn a_page_and_its_stream_show_each_line_once() {
     world.end(id, 2, PhaseStatus::Ok, 500).await;
     world.go_live(id).await;
     world.finish(id, 5000).await;
-    let request = Request::get(format!("{path}/events?from={from}")).header("last-event-id", resume);
-    let request = request.header("cookie", world.cookie().await).body(Body::empty()).unwrap();
+    let request =
+        Request::get(format!("{path}/events?from={from}")).header("last-event-id", resume);
+    let request = request
+        .header("cookie", world.cookie().await)
+        .body(Body::empty())
+        .unwrap();
     let second = events(world.router().oneshot(request).await.unwrap(), |_| false).await;
 
     let mut all = shown[1..].to_vec();
     all.extend(texts_of(&first));
     all.extend(texts_of(&second));
-    let expected: Vec<String> = (200..9000).map(|n| format!("line {n}")).chain(["healthy".into()]).collect();
+    let expected: Vec<String> = (200..9000)
+        .map(|n| format!("line {n}"))
+        .chain(["healthy".into()])
+        .collect();
     assert_eq!(all.len(), expected.len());
     assert!(all == expected, "neither loss nor repetition");
     let phases = second.iter().filter(|told| told.name == "phase");
-    let phases: Vec<(u64, &str)> =
-        phases.map(|t| (t.data["ordinal"].as_u64().unwrap(), t.data["status"].as_str().unwrap())).collect();
+    let phases: Vec<(u64, &str)> = phases
+        .map(|t| {
+            (
+                t.data["ordinal"].as_u64().unwrap(),
+                t.data["status"].as_str().unwrap(),
+            )
+        })
+        .collect();
     assert_eq!(phases, [(1, "ok"), (2, "ok"), (2, "ok")]);
     let end = second.last().unwrap();
-    assert_eq!((end.name.as_str(), &end.data["status"]), ("finished", &"live".into()));
+    assert_eq!(
+        (end.name.as_str(), &end.data["status"]),
+        ("finished", &"live".into())
+    );
 
     let whole = text(world.get(&format!("{path}/log")).await).await;
-    assert_eq!(whole.lines().filter(|line| line.contains("  line ")).count(), 9000);
+    assert_eq!(
+        whole
+            .lines()
+            .filter(|line| line.contains("  line "))
+            .count(),
+        9000
+    );
     assert!(whole.starts_with("== checkout (ok)\n") && whole.contains("== health (ok)\n"));
 }
 
@@ -585,9 +913,15 @@ async fn a_stream_ends_with_the_server_and_a_deploy_is_only_its_own_apps() {
         "/apps/..%2f/deploys/1".into(),
         "/apps/shop/deploys/x/events".into(),
     ] {
-        assert_eq!(world.get(&path).await.status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(
+            world.get(&path).await.status(),
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
     }
-    let bad = world.get(&format!("/apps/shop/deploys/{id}/events?from=x")).await;
+    let bad = world
+        .get(&format!("/apps/shop/deploys/{id}/events?from=x"))
+        .await;
     assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
     let stream = world.get(&format!("/apps/shop/deploys/{id}/events")).await;
     world.shutdown.cancel();
@@ -631,8 +965,15 @@ async fn ask_as(
         request = request.header(header, value);
     }
     let json = path.starts_with("/api/");
-    let kind = if json { "application/json" } else { "application/x-www-form-urlencoded" };
-    let request = request.header("content-type", kind).body(Body::from(body.to_owned())).unwrap();
+    let kind = if json {
+        "application/json"
+    } else {
+        "application/x-www-form-urlencoded"
+    };
+    let request = request
+        .header("content-type", kind)
+        .body(Body::from(body.to_owned()))
+        .unwrap();
     world.router().oneshot(request).await.unwrap()
 }
 
@@ -650,20 +991,30 @@ async fn every_route_lets_in_whom_its_rule_says() {
     for name in ["outsider", "viewer", "deployer", "admin"] {
         tokens.push(Some(world.token_of(name).await));
     }
-    let web =
-        Web { windlass: world.windlass.clone(), shutdown: world.shutdown.clone(), feeds: Default::default() };
+    let web = Web {
+        windlass: world.windlass.clone(),
+        shutdown: world.shutdown.clone(),
+        feeds: Default::default(),
+    };
     let mut rows = String::new();
     for door in table(web).table {
         // What ends a session is tried by a test of its own.
         if matches!(door.rule, Rule::Public | Rule::Request) || door.path == "/logout" {
             continue;
         }
-        let path = door.path.replace("{app}", "shop").replace("{id}", &id.to_string());
+        let path = door
+            .path
+            .replace("{app}", "shop")
+            .replace("{id}", &id.to_string());
         let mut allowed = [false; 5];
         for n in 0..who.len() {
             // Git has tokens and no cookies.
             let gits = door.path.starts_with("/git/");
-            let (header, known) = if gits { ("authorization", &tokens[n]) } else { ("cookie", &who[n]) };
+            let (header, known) = if gits {
+                ("authorization", &tokens[n])
+            } else {
+                ("cookie", &who[n])
+            };
             let known = known.as_ref().map(|known| (header, known.as_str()));
             let response = ask_as(&world, known, door.method, &path, "id=0").await;
             let expected = match door.rule {
@@ -673,12 +1024,20 @@ async fn every_route_lets_in_whom_its_rule_says() {
                 Rule::Deploy => n > 2,
                 Rule::Admin => n > 3,
             };
-            assert_eq!(came_in(&response), expected, "{door:?} as {n}: {}", response.status());
+            assert_eq!(
+                came_in(&response),
+                expected,
+                "{door:?} as {n}: {}",
+                response.status()
+            );
             allowed[n] = expected;
         }
         rows += &row(door.method, door.path, allowed);
     }
-    assert!(include_str!("../../docs/access.md").contains(&rows), "docs/access.md should have:\n{rows}");
+    assert!(
+        include_str!("../../docs/access.md").contains(&rows),
+        "docs/access.md should have:\n{rows}"
+    );
 }
 
 /// The same for every endpoint of the API, each with fields as they should be, in a world of its own:
@@ -692,15 +1051,27 @@ async fn every_endpoint_lets_in_whom_its_request_says() {
             let (world, id) = with_apps().await;
             let who = everybody(&world).await;
             let admin: UserName = "admin".parse().unwrap();
-            world.windlass.store.add_key(&admin, "laptop", "ssh-ed25519 AAAA", "SHA256:x").await.unwrap();
+            world
+                .windlass
+                .store
+                .add_key(&admin, "laptop", "ssh-ed25519 AAAA", "SHA256:x")
+                .await
+                .unwrap();
             world
                 .windlass
                 .access
                 .make_token(&admin, "ci", crate::domain::Scope::Read, None, None)
                 .await
                 .unwrap();
-            let named = if endpoint.path.contains("/users/") { "viewer" } else { "shop" };
-            let path = endpoint.path.replace("{app}", "shop").replace("{name}", named);
+            let named = if endpoint.path.contains("/users/") {
+                "viewer"
+            } else {
+                "shop"
+            };
+            let path = endpoint
+                .path
+                .replace("{app}", "shop")
+                .replace("{name}", named);
             let path = path.replace("{id}", &id.to_string());
             let known = who[n].as_ref().map(|cookie| ("cookie", cookie.as_str()));
             let response = ask_as(&world, known, endpoint.method, &path, &endpoint.example()).await;
@@ -710,14 +1081,20 @@ async fn every_endpoint_lets_in_whom_its_request_says() {
         }
         rows += &row(endpoint.method, endpoint.path, allowed);
     }
-    assert!(include_str!("../../docs/access.md").contains(&rows), "docs/access.md should have:\n{rows}");
+    assert!(
+        include_str!("../../docs/access.md").contains(&rows),
+        "docs/access.md should have:\n{rows}"
+    );
 }
 
 #[test]
 fn no_query_header_cookie_or_form_breaks_a_page() {
     use proptest::prelude::*;
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (world, cookie) = runtime.block_on(async {
         let world = World::new().await;
         world.create_app("shop").await;
@@ -755,7 +1132,11 @@ fn no_query_header_cookie_or_form_breaks_a_page() {
     let value = "([0-9.+-]{1,25}|[!-~]{0,20}|%[0-9a-f]{2}|&|=){0,4}";
     // A header's value is any of these bytes.
     let bytes = || prop::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60);
-    let runner = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    let runner = ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     proptest!(runner, |(
         page in prop::sample::select(PAGES), key in "before|from|phase|next|page|q|show|since|status|to|x", value in value,
         header in "cookie|last-event-id|range|host|origin|accept-language|x-forwarded-proto", bytes in bytes(),
@@ -783,7 +1164,11 @@ async fn by_git(world: &World, path: &str, authorization: Option<&str>) -> Respo
     if let Some(authorization) = authorization {
         request = request.header("authorization", authorization);
     }
-    world.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    world
+        .router()
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -798,24 +1183,60 @@ async fn git_is_asked_for_a_token_and_told_in_plain_words_what_is_not_allowed() 
     for nobody in [None, Some("Bearer wlt_0"), Some("Basic !"), Some("")] {
         let refused = by_git(&world, &info(fetch), nobody).await;
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{nobody:?}");
-        assert!(refused.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic realm="));
+        assert!(
+            refused.headers()["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .starts_with("Basic realm=")
+        );
     }
-    let request = Request::get(info(fetch)).header("cookie", &cookie).body(Body::empty()).unwrap();
+    let request = Request::get(info(fetch))
+        .header("cookie", &cookie)
+        .body(Body::empty())
+        .unwrap();
     let by_cookie = world.router().oneshot(request).await.unwrap();
-    assert_eq!(by_cookie.status(), StatusCode::UNAUTHORIZED, "a browser's log-in is not git's");
-    let page = Request::get("/apps/shop").header("authorization", &token).body(Body::empty()).unwrap();
+    assert_eq!(
+        by_cookie.status(),
+        StatusCode::UNAUTHORIZED,
+        "a browser's log-in is not git's"
+    );
+    let page = Request::get("/apps/shop")
+        .header("authorization", &token)
+        .body(Body::empty())
+        .unwrap();
     let page = world.router().oneshot(page).await.unwrap();
-    assert_eq!(page.status(), StatusCode::SEE_OTHER, "a token is not a browser's log-in");
+    assert_eq!(
+        page.status(),
+        StatusCode::SEE_OTHER,
+        "a token is not a browser's log-in"
+    );
 
     let refused = by_git(&world, &info(push), Some(&token)).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    assert!(refused.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
-    assert!(text(refused).await.starts_with("Viewer may see shop and not deploy it"));
-    for there_is_none in ["/git/blog/info/refs", "/git/Sh%20op/info/refs", "/git/shop.git.git/info/refs"] {
+    assert!(
+        refused.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    assert!(
+        text(refused)
+            .await
+            .starts_with("Viewer may see shop and not deploy it")
+    );
+    for there_is_none in [
+        "/git/blog/info/refs",
+        "/git/Sh%20op/info/refs",
+        "/git/shop.git.git/info/refs",
+    ] {
         let refused = by_git(&world, &format!("{there_is_none}{fetch}"), Some(&token)).await;
         assert_eq!(refused.status(), StatusCode::NOT_FOUND, "{there_is_none}");
     }
-    for meaningless in ["", "?service=git-upload-archive", "?service=git-upload-pack&x"] {
+    for meaningless in [
+        "",
+        "?service=git-upload-archive",
+        "?service=git-upload-pack&x",
+    ] {
         let refused = by_git(&world, &info(meaningless), Some(&token)).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{meaningless}");
     }

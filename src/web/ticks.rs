@@ -63,15 +63,24 @@ pub(super) async fn of_app(
 
 /// What the one who asks has seen already: the last event, or else the page.
 fn known(from: FromQuery, headers: &HeaderMap) -> Result<Option<Edition>, Error> {
-    let Query(From { from }) = from.map_err(|_| Error::bad("from= takes what a page was made with"))?;
+    let Query(From { from }) =
+        from.map_err(|_| Error::bad("from= takes what a page was made with"))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    Ok(last.or(from.as_deref()).and_then(|edition| edition.parse().ok()))
+    Ok(last
+        .or(from.as_deref())
+        .and_then(|edition| edition.parse().ok()))
 }
 
 fn events(web: Web, reader: Reader, from: Option<Edition>) -> Sse<impl Stream<Item = Told>> {
     let begin = stream::iter([Ok(Event::default().retry(RETRY))]);
-    let begun = Stand { reader, known: from, quiet_until: Instant::now() };
-    let changes = stream::unfold(begun, |mut stand| async move { Some((Ok(stand.next().await?), stand)) });
+    let begun = Stand {
+        reader,
+        known: from,
+        quiet_until: Instant::now(),
+    };
+    let changes = stream::unfold(begun, |mut stand| async move {
+        Some((Ok(stand.next().await?), stand))
+    });
     let changes = changes.take_until(web.stream_end());
     Sse::new(begin.chain(changes)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
 }
@@ -91,6 +100,11 @@ impl Stand {
         let edition = self.reader.edition();
         self.known = Some(edition);
         self.quiet_until = Instant::now() + APART;
-        Some(Event::default().event("changed").id(edition.to_string()).data("{}"))
+        Some(
+            Event::default()
+                .event("changed")
+                .id(edition.to_string())
+                .data("{}"),
+        )
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::domain::duration::show;
-use crate::domain::{AppStatus, BuildStep, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp};
+use crate::domain::{
+    AppStatus, BuildStep, Deploy, DeployStatus, Phase, PhaseStatus, PhaseTiming, Timestamp,
+};
 
 /// A status with an icon and a word: never by its colour alone.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +19,8 @@ pub(super) struct Badge {
 }
 
 const DOT: &str = "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z";
-const RING: &str = "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11zm0 2a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7z";
+const RING: &str =
+    "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11zm0 2a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7z";
 const TICK: &str = "M13.6 4.6 12.2 3.2 6.3 9.1 3.8 6.6 2.4 8l3.9 3.9z";
 const CROSS: &str =
     "M12.5 4.9 11.1 3.5 8 6.6 4.9 3.5 3.5 4.9 6.6 8l-3.1 3.1 1.4 1.4L8 9.4l3.1 3.1 1.4-1.4L9.4 8z";
@@ -31,7 +34,9 @@ impl Badge {
         match step {
             BuildStep { failed: true, .. } => Badge::new("bad", "failed", CROSS),
             BuildStep { cached: true, .. } => Badge::new("past", "cached", RING),
-            BuildStep { duration_ms: None, .. } => Badge::new("past", "cut off", BAR),
+            BuildStep {
+                duration_ms: None, ..
+            } => Badge::new("past", "cut off", BAR),
             _ => Badge::new("good", "ok", TICK),
         }
     }
@@ -127,12 +132,18 @@ impl Took {
 
     /// One that still grows.
     pub(super) fn growing(since: Timestamp) -> Self {
-        Took { text: show(since.age()), since: Some(since.millis()) }
+        Took {
+            text: show(since.age()),
+            since: Some(since.millis()),
+        }
     }
 
     /// A known one.
     pub(super) fn fixed(ms: u64) -> Self {
-        Took { text: show(Duration::from_millis(ms)), since: None }
+        Took {
+            text: show(Duration::from_millis(ms)),
+            since: None,
+        }
     }
 
     /// A deploy's.
@@ -142,7 +153,11 @@ impl Took {
 
     /// A phase's.
     pub(super) fn phase(timing: &PhaseTiming, going: bool) -> Self {
-        Took::new(timing.duration_ms, Some(timing.started_at), going && timing.status == PhaseStatus::Running)
+        Took::new(
+            timing.duration_ms,
+            Some(timing.started_at),
+            going && timing.status == PhaseStatus::Running,
+        )
     }
 }
 
@@ -190,13 +205,21 @@ pub(super) fn phase_group(phase: &Phase) -> &'static str {
 
 /// How long a phase has taken so far, in milliseconds.
 fn millis(timing: &PhaseTiming, going: bool) -> u64 {
-    let so_far = if going { timing.started_at.age().as_millis() as u64 } else { 0 };
+    let so_far = if going {
+        timing.started_at.age().as_millis() as u64
+    } else {
+        0
+    };
     timing.duration_ms.unwrap_or(so_far)
 }
 
 /// How long all phases of a deploy have taken so far, in milliseconds: what a scale must hold.
 pub(super) fn length(deploy: &Deploy) -> u64 {
-    deploy.phases.iter().map(|timing| millis(timing, going(deploy))).sum()
+    deploy
+        .phases
+        .iter()
+        .map(|timing| millis(timing, going(deploy)))
+        .sum()
 }
 
 /// Each phase's piece, one behind the other, on a scale where `scale` milliseconds fill the width.
@@ -211,10 +234,18 @@ pub(super) fn segments(deploy: &Deploy, scale: u64) -> Vec<Segment> {
         let failed = timing.status == PhaseStatus::Failed;
         let skipped = timing.status == PhaseStatus::Skipped;
         Segment {
-            class: if failed { "pf" } else { phase_group(&timing.phase) },
+            class: if failed {
+                "pf"
+            } else {
+                phase_group(&timing.phase)
+            },
             x: format!("{x:.1}"),
             // A little less, so that neighbours stay apart; what took no time is still to be seen.
-            width: if skipped { "0.0".to_owned() } else { format!("{:.1}", (width - 5.0).max(4.0)) },
+            width: if skipped {
+                "0.0".to_owned()
+            } else {
+                format!("{:.1}", (width - 5.0).max(4.0))
+            },
             title: format!(
                 "{} {}{}",
                 timing.phase,
@@ -228,8 +259,15 @@ pub(super) fn segments(deploy: &Deploy, scale: u64) -> Vec<Segment> {
 
 /// A deploy's whole bar.
 pub(super) fn bar(deploy: &Deploy, scale: u64) -> Bar {
-    let segments: Vec<Segment> = segments(deploy, scale).into_iter().filter(|s| s.width != "0.0").collect();
-    let label = segments.iter().map(|s| s.title.as_str()).collect::<Vec<_>>().join(" · ");
+    let segments: Vec<Segment> = segments(deploy, scale)
+        .into_iter()
+        .filter(|s| s.width != "0.0")
+        .collect();
+    let label = segments
+        .iter()
+        .map(|s| s.title.as_str())
+        .collect::<Vec<_>>()
+        .join(" · ");
     Bar { label, segments }
 }
 
@@ -239,10 +277,17 @@ mod tests {
 
     #[test]
     fn an_age_is_told_in_the_largest_unit_that_fits() {
-        let ago =
-            |seconds: i64| When::from(Timestamp::from_millis(Timestamp::now().millis() - seconds * 1000)).ago;
+        let ago = |seconds: i64| {
+            When::from(Timestamp::from_millis(
+                Timestamp::now().millis() - seconds * 1000,
+            ))
+            .ago
+        };
         let told = [ago(1), ago(45), ago(61), ago(7300), ago(90_000)];
-        assert_eq!(told, ["just now", "45 s ago", "1 min ago", "2 h ago", "1 d ago"]);
+        assert_eq!(
+            told,
+            ["just now", "45 s ago", "1 min ago", "2 h ago", "1 d ago"]
+        );
         assert_eq!(When::from(Timestamp::from_millis(0)).ago, "1970-01-01");
     }
 }

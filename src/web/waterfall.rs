@@ -48,14 +48,24 @@ impl Scale {
         let part = |ms: u64| ms as f64 * 1000.0 / self.length as f64;
         let x = part((from - self.begin).max(0) as u64).min(996.0);
         let width = part(ms).max(4.0).min(1000.0 - x);
-        Segment { x: format!("{x:.1}"), width: format!("{width:.1}"), ..segment }
+        Segment {
+            x: format!("{x:.1}"),
+            width: format!("{width:.1}"),
+            ..segment
+        }
     }
 }
 
 /// When a phase ended, or that it goes on.
 fn end(timing: &PhaseTiming, going: bool) -> i64 {
-    let now = if going { Timestamp::now().millis() } else { timing.started_at.millis() };
-    timing.duration_ms.map_or(now, |ms| timing.started_at.millis() + ms as i64)
+    let now = if going {
+        Timestamp::now().millis()
+    } else {
+        timing.started_at.millis()
+    };
+    timing
+        .duration_ms
+        .map_or(now, |ms| timing.started_at.millis() + ms as i64)
 }
 
 impl Timings {
@@ -66,14 +76,29 @@ impl Timings {
 
     fn of(deploy: &Deploy, steps: Option<(usize, Vec<BuildStep>)>) -> Self {
         let going = going(deploy);
-        let begin = deploy.started_at.into_iter().chain(deploy.phases.first().map(|first| first.started_at));
+        let begin = deploy
+            .started_at
+            .into_iter()
+            .chain(deploy.phases.first().map(|first| first.started_at));
         let begin = begin.map(Timestamp::millis).min().unwrap_or(0);
-        let last = deploy.phases.iter().map(|timing| end(timing, going)).max().unwrap_or(begin);
-        let scale = Scale { begin, length: (last - begin).max(1) as u64 };
+        let last = deploy
+            .phases
+            .iter()
+            .map(|timing| end(timing, going))
+            .max()
+            .unwrap_or(begin);
+        let scale = Scale {
+            begin,
+            length: (last - begin).max(1) as u64,
+        };
         let (of, mut steps) = steps.unwrap_or_default();
         let row = |((ordinal, timing), segment): ((usize, &PhaseTiming), Segment)| {
             let from = timing.started_at.millis();
-            let steps = if ordinal == of { std::mem::take(&mut steps) } else { Vec::new() };
+            let steps = if ordinal == of {
+                std::mem::take(&mut steps)
+            } else {
+                Vec::new()
+            };
             let skipped = timing.status == PhaseStatus::Skipped;
             let ms = (end(timing, going) - from).max(0) as u64;
             Row {
@@ -81,21 +106,42 @@ impl Timings {
                 badge: phase_badge(timing.status, going),
                 took: Took::phase(timing, going),
                 timing: timing.clone(),
-                steps: steps.into_iter().map(|step| Step::new(step, scale, (from, ms), &segment)).collect(),
-                segment: if skipped { segment } else { scale.place(segment, from, ms) },
+                steps: steps
+                    .into_iter()
+                    .map(|step| Step::new(step, scale, (from, ms), &segment))
+                    .collect(),
+                segment: if skipped {
+                    segment
+                } else {
+                    scale.place(segment, from, ms)
+                },
             }
         };
         let segments = segments(deploy, scale.length);
-        let rows: Vec<_> = deploy.phases.iter().enumerate().zip(segments).map(row).collect();
+        let rows: Vec<_> = deploy
+            .phases
+            .iter()
+            .enumerate()
+            .zip(segments)
+            .map(row)
+            .collect();
         let growing = rows.iter().any(|row| row.took.since.is_some());
-        Self { rows, length: scale.length, growing }
+        Self {
+            rows,
+            length: scale.length,
+            growing,
+        }
     }
 }
 
 impl Step {
     /// Of a phase that began at an instant and took so many milliseconds.
     fn new(step: BuildStep, scale: Scale, (phase, ms): (i64, u64), like: &Segment) -> Self {
-        let took = step.duration_ms.filter(|_| !step.cached).map(Took::fixed).unwrap_or_default();
+        let took = step
+            .duration_ms
+            .filter(|_| !step.cached)
+            .map(Took::fixed)
+            .unwrap_or_default();
         // One without an end lasted as long as anybody knows.
         let length = step.duration_ms.unwrap_or(ms.saturating_sub(step.began_ms));
         let segment = Segment {
@@ -118,11 +164,13 @@ mod tests {
     use crate::domain::{DeployId, DeployStatus, Trigger};
 
     fn deploy(phases: &[(&str, PhaseStatus, i64, Option<u64>)]) -> Deploy {
-        let phase = |(phase, status, at, duration_ms): &(&str, PhaseStatus, i64, Option<u64>)| PhaseTiming {
-            phase: phase.parse().unwrap(),
-            status: *status,
-            started_at: Timestamp::from_millis(10_000 + at),
-            duration_ms: *duration_ms,
+        let phase = |(phase, status, at, duration_ms): &(&str, PhaseStatus, i64, Option<u64>)| {
+            PhaseTiming {
+                phase: phase.parse().unwrap(),
+                status: *status,
+                started_at: Timestamp::from_millis(10_000 + at),
+                duration_ms: *duration_ms,
+            }
         };
         Deploy {
             id: DeployId(1),
@@ -167,8 +215,12 @@ mod tests {
         let timings = Timings::of(&deploy, Some((1, steps)));
         let at = |segment: &Segment| (segment.x.clone(), segment.width.clone(), segment.class);
         let placed: Vec<_> = timings.rows.iter().map(|row| at(&row.segment)).collect();
-        let expected =
-            [("0.0", "100.0", "p1"), ("200.0", "400.0", "p1"), ("0", "0.0", "p2"), ("600.0", "400.0", "pf")];
+        let expected = [
+            ("0.0", "100.0", "p1"),
+            ("200.0", "400.0", "p1"),
+            ("0", "0.0", "p2"),
+            ("600.0", "400.0", "pf"),
+        ];
         for (n, (placed, expected)) in placed.iter().zip(expected).enumerate() {
             // What was skipped is nowhere.
             if n != 2 {
@@ -176,13 +228,25 @@ mod tests {
             }
         }
         assert_eq!(placed[2].1, "0.0");
-        let steps: Vec<_> = timings.rows[1].steps.iter().map(|s| (at(&s.segment), s.badge.word)).collect();
+        let steps: Vec<_> = timings.rows[1]
+            .steps
+            .iter()
+            .map(|s| (at(&s.segment), s.badge.word))
+            .collect();
         assert_eq!(steps[0], (("200.0".into(), "4.0".into(), "p1"), "cached"));
         assert_eq!(steps[1], (("300.0".into(), "300.0".into(), "pf"), "failed"));
         assert_eq!(steps[2], (("550.0".into(), "50.0".into(), "p1"), "cut off"));
         assert_eq!(timings.rows[1].steps[2].took.text, "");
         let html = timings.render().unwrap();
-        assert!(html.contains("RUN &#60;x&#62;") && !html.contains("<x>"), "{html}");
-        assert!(Timings::of(&self::deploy(&[]), None).render().unwrap().contains("No phase has begun"));
+        assert!(
+            html.contains("RUN &#60;x&#62;") && !html.contains("<x>"),
+            "{html}"
+        );
+        assert!(
+            Timings::of(&self::deploy(&[]), None)
+                .render()
+                .unwrap()
+                .contains("No phase has begun")
+        );
     }
 }

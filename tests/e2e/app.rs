@@ -35,12 +35,22 @@ impl Push {
     /// The last line that came from the server.
     pub fn last(&self) -> &str {
         let said = |line: &&str| line.starts_with("remote: ") && line.len() > "remote: ".len();
-        let last = self.output.lines().rev().map(str::trim_end).find(said).unwrap_or_default();
+        let last = self
+            .output
+            .lines()
+            .rev()
+            .map(str::trim_end)
+            .find(said)
+            .unwrap_or_default();
         last.trim_start_matches("remote: ")
     }
 
     pub fn says(&self, part: &str) -> &Self {
-        assert!(self.output.contains(part), "no {part:?} in:\n{}", self.output);
+        assert!(
+            self.output.contains(part),
+            "no {part:?} in:\n{}",
+            self.output
+        );
         self
     }
 }
@@ -57,9 +67,19 @@ const LONGEST_PUSH: Duration = Duration::from_secs(90);
 impl Pushing {
     /// Waits for its end.
     pub fn end(mut self) -> Push {
-        let status = wait_for("the push ends", LONGEST_PUSH, || self.child.try_wait().unwrap());
-        let output = self.output.take().expect("the push's output").join().unwrap();
-        Push { code: status.code().unwrap_or(-1), output }
+        let status = wait_for("the push ends", LONGEST_PUSH, || {
+            self.child.try_wait().unwrap()
+        });
+        let output = self
+            .output
+            .take()
+            .expect("the push's output")
+            .join()
+            .unwrap();
+        Push {
+            code: status.code().unwrap_or(-1),
+            output,
+        }
     }
 
     /// What Ctrl-C does in a terminal.
@@ -82,7 +102,9 @@ impl<'w> App<'w> {
     /// Creates the app, with the domain `<name>.test`.
     pub fn create(world: &'w World, name: &str) -> Self {
         let app = Self::work_tree(world, name);
-        world.windlass(&["app", "create", name, "--domain", &app.domain]).ok();
+        world
+            .windlass(&["app", "create", name, "--domain", &app.domain])
+            .ok();
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/app");
         app.copy(&fixture);
         app
@@ -91,10 +113,16 @@ impl<'w> App<'w> {
     /// A work tree without files and without an app on the server.
     pub fn work_tree(world: &'w World, name: &str) -> Self {
         let work = world.home.with_file_name(format!("work-{name}"));
-        let app = Self { world, name: name.into(), domain: format!("{name}.test"), work };
+        let app = Self {
+            world,
+            name: name.into(),
+            domain: format!("{name}.test"),
+            work,
+        };
         fs::create_dir(&app.work).unwrap();
         app.git(&["init", "-q", "-b", "main"]).ok();
-        app.git(&["remote", "add", "prod", app.repository().to_str().unwrap()]).ok();
+        app.git(&["remote", "add", "prod", app.repository().to_str().unwrap()])
+            .ok();
         app
     }
 
@@ -129,7 +157,9 @@ impl<'w> App<'w> {
     pub fn git_in(folder: &Path, args: &[&str]) -> Command {
         // A shell's background jobs ignore Ctrl-C, and so would everything below them.
         let mut git = Command::new("env");
-        git.args(["--default-signal=INT", "git"]).current_dir(folder).args(args);
+        git.args(["--default-signal=INT", "git"])
+            .current_dir(folder)
+            .args(args);
         for (name, value) in [
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -152,7 +182,8 @@ impl<'w> App<'w> {
     /// Commits everything, and gives the commit's id.
     pub fn commit(&self, subject: &str) -> String {
         self.git(&["add", "-A"]).ok();
-        self.git(&["commit", "-q", "--allow-empty", "-m", subject]).ok();
+        self.git(&["commit", "-q", "--allow-empty", "-m", subject])
+            .ok();
         self.head()
     }
 
@@ -181,7 +212,10 @@ impl<'w> App<'w> {
         let mut git = Self::git_in(&self.work, &[&["push", "prod"], refs].concat());
         // Both streams through one pipe, in the order in which they are written.
         let (mut reader, writer) = std::io::pipe().unwrap();
-        git.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
+        git.stdin(Stdio::null())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
+            .process_group(0);
         let child = git.spawn().unwrap();
         drop(git);
         let output = std::thread::spawn(move || {
@@ -189,7 +223,10 @@ impl<'w> App<'w> {
             reader.read_to_end(&mut bytes).unwrap();
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        Pushing { child, output: Some(output) }
+        Pushing {
+            child,
+            output: Some(output),
+        }
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
@@ -198,7 +235,11 @@ impl<'w> App<'w> {
 
     /// The app's deploys, newest first.
     pub fn deploys(&self) -> Vec<Value> {
-        self.world.json(&["deploys", &self.name]).as_array().unwrap().clone()
+        self.world
+            .json(&["deploys", &self.name])
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     /// The newest deploy.
@@ -208,11 +249,16 @@ impl<'w> App<'w> {
 
     /// Waits until a deploy has this phase under way, and gives the deploy's number.
     pub fn wait_for_phase(&self, phase: &str) -> i64 {
-        wait_for(&format!("the phase {phase}"), Duration::from_secs(30), || {
-            let deploy = self.deploys().into_iter().next()?;
-            let last = deploy["phases"].as_array()?.last()?.clone();
-            (last["phase"] == phase && last["status"] == "running").then(|| deploy["id"].as_i64())?
-        })
+        wait_for(
+            &format!("the phase {phase}"),
+            Duration::from_secs(30),
+            || {
+                let deploy = self.deploys().into_iter().next()?;
+                let last = deploy["phases"].as_array()?.last()?.clone();
+                (last["phase"] == phase && last["status"] == "running")
+                    .then(|| deploy["id"].as_i64())?
+            },
+        )
     }
 
     /// Waits until a deploy has ended, and gives it.
@@ -231,33 +277,57 @@ impl<'w> App<'w> {
 
     /// What the deploy branch in the bare repository names.
     pub fn branch(&self) -> Option<String> {
-        let mut git = Self::git_in(&self.repository(), &["rev-parse", "--verify", "-q", "refs/heads/main"]);
+        let mut git = Self::git_in(
+            &self.repository(),
+            &["rev-parse", "--verify", "-q", "refs/heads/main"],
+        );
         Some(run(&mut git).stdout.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     /// This app's containers.
     pub fn containers(&self) -> Vec<String> {
-        self.world.containers(&format!("windlass.app={}", self.name))
+        self.world
+            .containers(&format!("windlass.app={}", self.name))
     }
 
     /// The container that serves.
     pub fn live_container(&self) -> String {
-        let live = self.containers().into_iter().find(|name| name.ends_with("_live"));
+        let live = self
+            .containers()
+            .into_iter()
+            .find(|name| name.ends_with("_live"));
         live.expect("a live container")
     }
 
     /// Everything agrees that what shows `text` is live, and nothing else of the app runs.
     pub fn serves(&self, text: &str) {
         let (status, body) = self.get("/");
-        assert!(status == 200 && body.contains(text), "expected {text:?}, got {status}: {body}");
+        assert!(
+            status == 200 && body.contains(text),
+            "expected {text:?}, got {status}: {body}"
+        );
         let live = self.live().expect("a live deploy");
         assert_eq!(live["status"], "live");
-        assert_eq!(self.branch().as_deref(), live["commit"].as_str(), "the branch names what is live");
+        assert_eq!(
+            self.branch().as_deref(),
+            live["commit"].as_str(),
+            "the branch names what is live"
+        );
         let containers = self.containers();
-        assert!(containers.len() == 1 && containers[0].ends_with("_live"), "{containers:?}");
-        let running = self.world.place.docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]]).ok();
+        assert!(
+            containers.len() == 1 && containers[0].ends_with("_live"),
+            "{containers:?}"
+        );
+        let running = self
+            .world
+            .place
+            .docker(&["inspect", "-f", "{{.State.Running}}", &containers[0]])
+            .ok();
         assert_eq!(running.trim(), "true");
-        assert_eq!(self.world.json(&["app", "show", &self.name])["status"], "serving");
+        assert_eq!(
+            self.world.json(&["app", "show", &self.name])["status"],
+            "serving"
+        );
     }
 
     /// Within `limit` everything is as [`App::serves`] wants it.
@@ -286,7 +356,10 @@ impl<'w> App<'w> {
         assert_eq!(self.live(), None);
         assert_eq!(self.branch(), None, "no branch while nothing is live");
         assert_eq!(self.containers(), Vec::<String>::new());
-        assert_eq!(self.world.json(&["app", "show", &self.name])["status"], "empty");
+        assert_eq!(
+            self.world.json(&["app", "show", &self.name])["status"],
+            "empty"
+        );
     }
 
     /// The push went live: the newest deploy, the push's last line, and the page say so.
@@ -295,7 +368,10 @@ impl<'w> App<'w> {
         assert_eq!(deploy["status"], "live", "{deploy:#}\n{}", push.output);
         assert_eq!(deploy["failure"], Value::Null);
         assert_eq!(push.code, 0, "{}", push.output);
-        let url = format!("LIVE  http://{}:{}  deploy {}", self.domain, self.world.port, deploy["id"]);
+        let url = format!(
+            "LIVE  http://{}:{}  deploy {}",
+            self.domain, self.world.port, deploy["id"]
+        );
         assert!(push.last().starts_with(&url), "{}", push.output);
         assert_eq!(deploy["commit"].as_str(), Some(self.head().as_str()));
         self.serves(text);
@@ -311,8 +387,16 @@ impl<'w> App<'w> {
         let message = deploy["failure"]["message"].as_str().unwrap();
         assert!(message.contains(part), "no {part:?} in {message:?}");
         let last_phase = deploy["phases"].as_array().unwrap().last().unwrap();
-        assert_eq!((&last_phase["phase"], &last_phase["status"]), (&phase.into(), &"failed".into()));
-        assert!(push.last().starts_with(&format!("FAILED in {phase}  deploy ")), "{}", push.output);
+        assert_eq!(
+            (&last_phase["phase"], &last_phase["status"]),
+            (&phase.into(), &"failed".into())
+        );
+        assert!(
+            push.last()
+                .starts_with(&format!("FAILED in {phase}  deploy ")),
+            "{}",
+            push.output
+        );
         match still {
             Some(text) => {
                 let live = self.live().expect("a live deploy");
@@ -321,7 +405,11 @@ impl<'w> App<'w> {
                 self.serves(text);
             }
             None => {
-                assert!(push.last().ends_with("nothing is serving"), "{}", push.last());
+                assert!(
+                    push.last().ends_with("nothing is serving"),
+                    "{}",
+                    push.last()
+                );
                 self.serves_nothing();
             }
         }
@@ -332,7 +420,13 @@ impl<'w> App<'w> {
     pub fn phases(deploy: &Value) -> Vec<String> {
         let phases = deploy["phases"].as_array().unwrap().iter();
         phases
-            .map(|p| format!("{}:{}", p["phase"].as_str().unwrap(), p["status"].as_str().unwrap()))
+            .map(|p| {
+                format!(
+                    "{}:{}",
+                    p["phase"].as_str().unwrap(),
+                    p["status"].as_str().unwrap()
+                )
+            })
             .collect()
     }
 }

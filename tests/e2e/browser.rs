@@ -24,8 +24,12 @@ use crate::world::{World, wait_for};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The screens on which a page has to be good: colours, width and height.
-const SCREENS: [(&str, u64, u64); 4] =
-    [("light", 1180, 900), ("dark", 1180, 900), ("light", 390, 844), ("dark", 390, 844)];
+const SCREENS: [(&str, u64, u64); 4] = [
+    ("light", 1180, 900),
+    ("dark", 1180, 900),
+    ("light", 390, 844),
+    ("dark", 390, 844),
+];
 
 /// What axe finds. How large a target is it does not ask by itself.
 const VIOLATIONS: &str =
@@ -33,7 +37,8 @@ const VIOLATIONS: &str =
     rule => rule.id + ': ' + rule.nodes.map(n => n.html.slice(0, 200) + ' ' + n.failureSummary).join('; ')))";
 
 /// What a thumb has to hit and is too small for it. Axe lets it pass where there is room around it.
-const SMALL: &str = "return [...document.querySelectorAll('button, summary, .button')].filter(e => {
+const SMALL: &str =
+    "return [...document.querySelectorAll('button, summary, .button')].filter(e => {
     const { width, height } = e.getBoundingClientRect();
     return e.checkVisibility() && (width < 24 || height < 24);
 }).map(e => e.outerHTML)";
@@ -50,8 +55,11 @@ pub struct Browser {
 impl Browser {
     pub fn start(world: &World, script: bool) -> Self {
         let driver = Driver::start();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let args = [
             "--headless",
             "--no-sandbox",
@@ -66,7 +74,10 @@ impl Browser {
             "--hide-scrollbars",
             "--window-size=1180,900",
             "--host-resolver-rules=MAP *.test 127.0.0.1",
-            &format!("--user-data-dir={}", driver.folder.path().join("profile").display()),
+            &format!(
+                "--user-data-dir={}",
+                driver.folder.path().join("profile").display()
+            ),
         ];
         let scripts = if script { 1 } else { 2 };
         let capabilities = json!({
@@ -80,11 +91,18 @@ impl Browser {
         builder.capabilities(capabilities.as_object().unwrap().clone());
         let address = format!("http://127.0.0.1:{}", driver.port);
         let client = runtime.block_on(builder.connect(&address)).unwrap();
-        Self { client, runtime, _driver: driver, dashboard: format!("http://127.0.0.1:{}", world.listen) }
+        Self {
+            client,
+            runtime,
+            _driver: driver,
+            dashboard: format!("http://127.0.0.1:{}", world.listen),
+        }
     }
 
     pub fn visit(&self, url: &str) {
-        self.runtime.block_on(self.client.goto(url)).unwrap_or_else(|e| panic!("{url}: {e}"));
+        self.runtime
+            .block_on(self.client.goto(url))
+            .unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
     /// Opens a page of the dashboard.
@@ -98,21 +116,32 @@ impl Browser {
 
     /// The page's address, without the dashboard's own.
     pub fn at(&self) -> String {
-        let url = self.runtime.block_on(self.client.current_url()).unwrap().to_string();
+        let url = self
+            .runtime
+            .block_on(self.client.current_url())
+            .unwrap()
+            .to_string();
         url.strip_prefix(&self.dashboard).unwrap_or(&url).to_owned()
     }
 
     /// Waits until the browser is there: what follows a form is loaded after the click returns.
     pub fn arrives(&self, at: &str) {
-        wait_for(&format!("the browser is at {at}"), PATIENCE, || (self.at() == at).then_some(()));
+        wait_for(&format!("the browser is at {at}"), PATIENCE, || {
+            (self.at() == at).then_some(())
+        });
     }
 
     pub fn find(&self, css: &str) -> Option<Element> {
-        self.runtime.block_on(self.client.find(Locator::Css(css))).ok()
+        self.runtime
+            .block_on(self.client.find(Locator::Css(css)))
+            .ok()
     }
 
     pub fn count(&self, css: &str) -> usize {
-        self.runtime.block_on(self.client.find_all(Locator::Css(css))).unwrap().len()
+        self.runtime
+            .block_on(self.client.find_all(Locator::Css(css)))
+            .unwrap()
+            .len()
     }
 
     /// What a person reads in the first element found. None where there is none, or where it was
@@ -123,31 +152,51 @@ impl Browser {
     }
 
     pub fn text(&self, css: &str) -> String {
-        wait_for(&format!("an element {css} at {}", self.at()), PATIENCE, || self.read(css))
+        wait_for(
+            &format!("an element {css} at {}", self.at()),
+            PATIENCE,
+            || self.read(css),
+        )
     }
 
     /// Waits until an element shows a text.
     pub fn shows(&self, css: &str, text: &str) {
-        wait_for(&format!("{css} shows {text:?} at {}", self.at()), PATIENCE, || {
-            self.read(css)?.contains(text).then_some(())
-        });
+        wait_for(
+            &format!("{css} shows {text:?} at {}", self.at()),
+            PATIENCE,
+            || self.read(css)?.contains(text).then_some(()),
+        );
     }
 
     pub fn click(&self, css: &str) {
-        wait_for(&format!("{css} can be clicked at {}", self.at()), PATIENCE, || {
-            self.runtime.block_on(self.find(css)?.click()).ok()
-        });
+        wait_for(
+            &format!("{css} can be clicked at {}", self.at()),
+            PATIENCE,
+            || self.runtime.block_on(self.find(css)?.click()).ok(),
+        );
     }
 
     pub fn click_link(&self, text: &str) {
-        wait_for(&format!("a link {text:?} at {}", self.at()), PATIENCE, || {
-            let click = async { self.client.find(Locator::LinkText(text)).await?.click().await };
-            self.runtime.block_on(click).ok()
-        });
+        wait_for(
+            &format!("a link {text:?} at {}", self.at()),
+            PATIENCE,
+            || {
+                let click = async {
+                    self.client
+                        .find(Locator::LinkText(text))
+                        .await?
+                        .click()
+                        .await
+                };
+                self.runtime.block_on(click).ok()
+            },
+        );
     }
 
     pub fn fill(&self, css: &str, text: &str) {
-        let field = self.find(css).unwrap_or_else(|| panic!("no field {css} at {}", self.at()));
+        let field = self
+            .find(css)
+            .unwrap_or_else(|| panic!("no field {css} at {}", self.at()));
         let fill = async {
             field.clear().await?;
             field.send_keys(text).await
@@ -158,21 +207,29 @@ impl Browser {
     /// Presses these keys together, as [`fantoccini::key::Key`] has them, wherever the focus is.
     pub fn press(&self, keys: &[char]) {
         let down = keys.iter().map(|value| KeyAction::Down { value: *value });
-        let up = keys.iter().rev().map(|value| KeyAction::Up { value: *value });
-        let all = down.chain(up).fold(KeyActions::new("keyboard".into()), KeyActions::then);
-        self.runtime.block_on(self.client.perform_actions(all)).unwrap();
+        let up = keys
+            .iter()
+            .rev()
+            .map(|value| KeyAction::Up { value: *value });
+        let all = down
+            .chain(up)
+            .fold(KeyActions::new("keyboard".into()), KeyActions::then);
+        self.runtime
+            .block_on(self.client.perform_actions(all))
+            .unwrap();
     }
 
     /// What a script in the page returns.
     pub fn run(&self, script: &str) -> Value {
-        self.runtime.block_on(self.client.execute(script, vec![])).unwrap()
+        self.runtime
+            .block_on(self.client.execute(script, vec![]))
+            .unwrap()
     }
 
     /// Lays the page out in a width, as a screen of that height in these colours shows it.
     pub fn look(&self, colours: &str, width: u64, height: u64) {
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": colours }] });
-        let size =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1.5, "mobile": width < 500 });
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1.5, "mobile": width < 500 });
         self.emulate("Emulation.setEmulatedMedia", media);
         self.emulate("Emulation.setDeviceMetricsOverride", size);
     }
@@ -189,20 +246,31 @@ impl Browser {
     }
 
     fn emulate(&self, command: &str, params: Value) {
-        self.issue("goog/cdp/execute", json!({ "cmd": command, "params": params })).unwrap();
+        self.issue(
+            "goog/cdp/execute",
+            json!({ "cmd": command, "params": params }),
+        )
+        .unwrap();
     }
 
     /// The page is no wider than the screen. A phone would make its text smaller until it fits.
     pub fn fits(&self, width: u64) {
-        let wide = self.run("return document.documentElement.scrollWidth").as_u64().unwrap();
-        assert!(wide <= width, "{} is {wide} pixels wide, on a screen of {width}", self.at());
+        let wide = self
+            .run("return document.documentElement.scrollWidth")
+            .as_u64()
+            .unwrap();
+        assert!(
+            wide <= width,
+            "{} is {wide} pixels wide, on a screen of {width}",
+            self.at()
+        );
     }
 
     /// Nothing in the page keeps anybody out, on a desk or on a phone, as far as axe can tell (WCAG 2.2
     /// AA and good practice).
     pub fn axe(&self) {
-        let cache =
-            std::env::var("XDG_CACHE_HOME").unwrap_or(format!("{}/.cache", std::env::var("HOME").unwrap()));
+        let cache = std::env::var("XDG_CACHE_HOME")
+            .unwrap_or(format!("{}/.cache", std::env::var("HOME").unwrap()));
         let path = Path::new(&cache).join("windlass/axe-4.12.1.min.js");
         let axe = fs::read_to_string(&path).expect("axe, which `scripts/setup.sh --tests` fetches");
         self.run(&axe);
@@ -210,7 +278,12 @@ impl Browser {
             self.look(colours, width, height);
             self.fits(width);
             let found = self.later(VIOLATIONS);
-            assert_eq!(found, json!([]), "{} in {colours}, {width} wide: {found:#}", self.at());
+            assert_eq!(
+                found,
+                json!([]),
+                "{} in {colours}, {width} wide: {found:#}",
+                self.at()
+            );
             let small = self.run(SMALL);
             assert_eq!(small, json!([]), "{}, {width} wide: hard to hit", self.at());
         }
@@ -219,8 +292,11 @@ impl Browser {
 
     /// What a promise in the page comes to.
     pub fn later(&self, promise: &str) -> Value {
-        let script = format!("const done = arguments[0]; ({promise}).then(done, error => done('' + error))");
-        self.runtime.block_on(self.client.execute_async(&script, vec![])).unwrap()
+        let script =
+            format!("const done = arguments[0]; ({promise}).then(done, error => done('' + error))");
+        self.runtime
+            .block_on(self.client.execute_async(&script, vec![]))
+            .unwrap()
     }
 
     pub fn log_in(&self, password: &str) {
@@ -240,7 +316,11 @@ impl Browser {
 
     /// A new tab, which is then the one in front.
     pub fn new_tab(&self) -> fantoccini::wd::WindowHandle {
-        let tab = self.runtime.block_on(self.client.new_window(true)).unwrap().handle;
+        let tab = self
+            .runtime
+            .block_on(self.client.new_window(true))
+            .unwrap()
+            .handle;
         self.to_tab(&tab);
         tab
     }
@@ -250,17 +330,24 @@ impl Browser {
     }
 
     pub fn to_tab(&self, tab: &fantoccini::wd::WindowHandle) {
-        self.runtime.block_on(self.client.switch_to_window(tab.clone())).unwrap();
+        self.runtime
+            .block_on(self.client.switch_to_window(tab.clone()))
+            .unwrap();
     }
 
     pub fn issue(&self, path: &'static str, body: Value) -> Result<Value, CmdError> {
-        self.runtime.block_on(self.client.issue_cmd(Own { path, body }))
+        self.runtime
+            .block_on(self.client.issue_cmd(Own { path, body }))
     }
 
     /// What the browser's console says since it was last asked.
     pub fn console(&self) -> Vec<String> {
         let log = self.issue("se/log", json!({ "type": "browser" })).unwrap();
-        log.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        log.as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// No alert is open, and nothing in the page was made of what somebody else wrote.
@@ -282,10 +369,14 @@ impl Drop for Browser {
                 eprintln!("---- the browser is at {at:?} and shows\n{body}\n----");
                 Ok::<_, CmdError>(())
             };
-            let _ = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), seen).await });
+            let _ = self
+                .runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(5), seen).await });
         }
         let close = self.client.clone().close();
-        let _ = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), close).await });
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(5), close).await });
     }
 }
 
@@ -297,8 +388,16 @@ struct Own {
 }
 
 impl WebDriverCompatibleCommand for Own {
-    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as std::str::FromStr>::Err> {
-        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    fn endpoint(
+        &self,
+        base: &Url,
+        session: Option<&str>,
+    ) -> Result<Url, <Url as std::str::FromStr>::Err> {
+        base.join(&format!(
+            "session/{}/{}",
+            session.unwrap_or_default(),
+            self.path
+        ))
     }
 
     fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
@@ -317,17 +416,29 @@ struct Driver {
 impl Driver {
     fn start() -> Self {
         use std::os::unix::process::CommandExt;
-        let folder = tempfile::Builder::new().prefix("wl-browser.").tempdir_in("/tmp").unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("wl-browser.")
+            .tempdir_in("/tmp")
+            .unwrap();
         let path = folder.path().join("driver.log");
         let log = File::create(&path).unwrap();
         let mut command = Command::new("chromedriver");
-        command.arg("--port=0").process_group(0).stdin(Stdio::null());
+        command
+            .arg("--port=0")
+            .process_group(0)
+            .stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         for name in ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
             command.env(name, folder.path());
         }
-        let child = command.spawn().expect("chromedriver, which `scripts/setup.sh --tests` installs");
-        let mut driver = Self { child, port: 0, folder };
+        let child = command
+            .spawn()
+            .expect("chromedriver, which `scripts/setup.sh --tests` installs");
+        let mut driver = Self {
+            child,
+            port: 0,
+            folder,
+        };
         driver.port = wait_for("chromedriver is ready", Duration::from_secs(20), || {
             let said = fs::read_to_string(&path).unwrap();
             let (_, port) = said.split_once("started successfully on port ")?;
@@ -365,7 +476,9 @@ const SCRIPT: &str = "<script>alert(1)</script>";
 /// The password that the server printed at its first start.
 pub fn first_password(world: &World) -> String {
     let log = world.server_log();
-    let (_, password) = log.split_once("with the password ").expect("the first password");
+    let (_, password) = log
+        .split_once("with the password ")
+        .expect("the first password");
     password.split_whitespace().next().unwrap().to_owned()
 }
 
@@ -399,7 +512,11 @@ fn logs_in_and_finds_the_commands<'w>(world: &'w World, browser: &Browser) -> Ap
     browser.log_in(&password);
     browser.shows("h1", "Apps");
     browser.arrives("/");
-    assert!(browser.text("main").contains("windlass app create shop --domain shop.example.com"));
+    assert!(
+        browser
+            .text("main")
+            .contains("windlass app create shop --domain shop.example.com")
+    );
 
     browser.click(".top button");
     browser.shows("h1", "Log in");
@@ -410,7 +527,13 @@ fn logs_in_and_finds_the_commands<'w>(world: &'w World, browser: &Browser) -> Ap
     browser.shows("h1", "shop");
     browser.arrives("/apps/shop"); // the page first asked for
     let commands = browser.text("pre.code");
-    assert_eq!(commands, format!("git remote add prod {}\ngit push prod main", app.repository().display()));
+    assert_eq!(
+        commands,
+        format!(
+            "git remote add prod {}\ngit push prod main",
+            app.repository().display()
+        )
+    );
     app
 }
 
@@ -427,11 +550,19 @@ fn watches_a_deploy(app: &App, browser: &Browser) -> String {
     browser.arrives(&path(id));
     browser.run("window.loadedOnce = true");
     browser.shows("#sections", "counting 2 of 8");
-    assert_eq!(app.world.deploy(id)["status"], "running", "its lines are read while it runs");
+    assert_eq!(
+        app.world.deploy(id)["status"],
+        "running",
+        "its lines are read while it runs"
+    );
     assert_eq!(browser.text("#head .badge"), "running");
     browser.shows("#head .badge", "live");
     browser.shows("#link", "ended: live");
-    assert_eq!(browser.run("return window.loadedOnce"), true, "it was never loaded again");
+    assert_eq!(
+        browser.run("return window.loadedOnce"),
+        true,
+        "it was never loaded again"
+    );
     app.went_live(&push.end(), "one");
     every_line_once(browser, id);
     browser.run("window.loadedOnce = false");
@@ -442,8 +573,15 @@ fn watches_a_deploy(app: &App, browser: &Browser) -> String {
 
 /// The page's log is the deploy's log.
 fn every_line_once(browser: &Browser, id: i64) {
-    let text = browser.run(&format!("return fetch('{}/log').then(answer => answer.text())", path(id)));
-    let lines = text.as_str().unwrap().lines().filter(|line| !line.is_empty() && !line.starts_with("== "));
+    let text = browser.run(&format!(
+        "return fetch('{}/log').then(answer => answer.text())",
+        path(id)
+    ));
+    let lines = text
+        .as_str()
+        .unwrap()
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("== "));
     assert_eq!(browser.lines(), lines.collect::<Vec<_>>(), "deploy {id}");
 }
 
@@ -474,8 +612,14 @@ fn reads_why_a_deploy_failed(app: &App, browser: &Browser) {
 fn tells_the_failure(browser: &Browser) {
     assert_eq!(browser.text("h1"), SCRIPT);
     let note = browser.text(".note.bad");
-    assert!(note.contains("It failed in gate:count") && note.contains("exit status 3"), "{note}");
-    assert!(note.contains("Still serving:") && note.contains("one (deploy 1)"), "{note}");
+    assert!(
+        note.contains("It failed in gate:count") && note.contains("exit status 3"),
+        "{note}"
+    );
+    assert!(
+        note.contains("Still serving:") && note.contains("one (deploy 1)"),
+        "{note}"
+    );
     let log = browser.text("#sections");
     for line in [
         "<img src=x onerror=\"window.hit=1;alert(2)\"><b id=made>bold</b>",
@@ -497,10 +641,17 @@ fn tells_it_on_a_phone(browser: &Browser) {
     browser.fits(width);
     let parts = "['.excerpt .log > div:last-child', '.note.bad > p:last-child']";
     let bottom = "css => document.querySelector(css).getBoundingClientRect().bottom";
-    let seen = browser.run(&format!("return {parts}.map({bottom}).filter(y => y > 0 && y < innerHeight)"));
-    assert_eq!(seen.as_array().unwrap().len(), 2, "only {seen} end on the first screen");
+    let seen = browser.run(&format!(
+        "return {parts}.map({bottom}).filter(y => y > 0 && y < innerHeight)"
+    ));
+    assert_eq!(
+        seen.as_array().unwrap().len(),
+        2,
+        "only {seen} end on the first screen"
+    );
     let bars = "[...document.querySelectorAll('.timings .bar')]";
-    let narrow = format!("return {bars}.filter(bar => bar.getBoundingClientRect().width < 300).length");
+    let narrow =
+        format!("return {bars}.filter(bar => bar.getBoundingClientRect().width < 300).length");
     assert_eq!(browser.run(&narrow), 0);
     browser.look_as_ever();
 }
@@ -579,18 +730,28 @@ fn without_script(app: &App, commit: &str) {
     browser.open("/apps/shop");
     browser.log_in(&first_password(app.world));
     browser.arrives("/apps/shop");
-    let lists: Vec<String> =
-        app.deploys().iter().map(|deploy| deploy["subject"].as_str().unwrap().into()).collect();
+    let lists: Vec<String> = app
+        .deploys()
+        .iter()
+        .map(|deploy| deploy["subject"].as_str().unwrap().into())
+        .collect();
     assert_eq!(browser.count(".deploy"), lists.len());
     for subject in lists {
-        assert!(browser.text(".deploys").contains(&subject), "no {subject:?}");
+        assert!(
+            browser.text(".deploys").contains(&subject),
+            "no {subject:?}"
+        );
     }
     browser.click_link("four");
     browser.click("#phase-2 > summary");
     browser.shows("#phase-2", "counting 8 of 8");
 
     asks_for_revert(app, &browser, commit);
-    assert_eq!(browser.count("noscript meta[http-equiv=refresh]"), 1, "the page loads itself again");
+    assert_eq!(
+        browser.count("noscript meta[http-equiv=refresh]"),
+        1,
+        "the page loads itself again"
+    );
     browser.shows("#head .badge", "live");
     wait_for("the page stops loading itself", PATIENCE, || {
         (browser.count("meta[http-equiv=refresh]") == 0).then_some(())
@@ -605,9 +766,16 @@ fn console_is_clean(browser: &Browser) {
         let refused = line.contains("/login") && line.contains("401");
         refused || line.contains("/events") && line.contains("net::ERR_")
     };
-    let unexpected: Vec<String> = browser.console().into_iter().filter(|line| !expected(line)).collect();
+    let unexpected: Vec<String> = browser
+        .console()
+        .into_iter()
+        .filter(|line| !expected(line))
+        .collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     browser.run("document.body.insertAdjacentHTML('beforeend', '<i style=\"color: red\">x</i>')");
     let said = browser.console().join("\n");
-    assert!(said.contains("Content Security Policy"), "the console tells a breach: {said:?}");
+    assert!(
+        said.contains("Content Security Policy"),
+        "the console tells a breach: {said:?}"
+    );
 }

@@ -19,9 +19,15 @@ fn cancel(world: &World, app: &App, phase: &str) -> Value {
     let asked = Instant::now();
     world.windlass(&["deploy", "cancel", &id.to_string()]).ok();
     let took = asked.elapsed();
-    assert!(took < Duration::from_secs(3), "the cancel in {phase} took {took:?}");
+    assert!(
+        took < Duration::from_secs(3),
+        "the cancel in {phase} took {took:?}"
+    );
     let deploy = world.deploy(id);
-    assert_eq!((&deploy["status"], &deploy["failure"]["phase"]), (&"cancelled".into(), &phase.into()));
+    assert_eq!(
+        (&deploy["status"], &deploy["failure"]["phase"]),
+        (&"cancelled".into(), &phase.into())
+    );
     deploy
 }
 
@@ -41,28 +47,54 @@ fn a_cancel_ends_a_deploy_in_every_phase_and_after_the_swap_it_is_swapped_back()
         let push = app.begin_push(&["main"]);
         cancel(&world, &app, phase);
         let push = push.end();
-        assert!(push.last().starts_with("CANCELLED  deploy "), "{}", push.output);
-        assert!(push.last().ends_with("deploy 1 is still serving"), "{}", push.last());
+        assert!(
+            push.last().starts_with("CANCELLED  deploy "),
+            "{}",
+            push.output
+        );
+        assert!(
+            push.last().ends_with("deploy 1 is still serving"),
+            "{}",
+            push.last()
+        );
         wait_for("only what serves is left", Duration::from_secs(10), || {
             (app.containers().len() == 1 && world.images().len() == 1).then_some(())
         });
         app.serves("one");
     };
-    tried("build", MANIFEST, &dockerfile.replace("EXPOSE", "RUN sleep 60\nEXPOSE"));
+    tried(
+        "build",
+        MANIFEST,
+        &dockerfile.replace("EXPOSE", "RUN sleep 60\nEXPOSE"),
+    );
     tried("gate:hold", &format!("{MANIFEST}\n{STUBBORN}"), dockerfile);
-    app.write("extra.py", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n");
-    tried("health", &MANIFEST.replace("/healthz", "/status/500"), dockerfile);
+    app.write(
+        "extra.py",
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
+    );
+    tried(
+        "health",
+        &MANIFEST.replace("/healthz", "/status/500"),
+        dockerfile,
+    );
     app.write("extra.py", "");
 
     // From the swap on the old one takes over again first.
-    app.write("windlass.toml", &MANIFEST.replace("[verify]", "[verify]\npath = \"/status/500\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("[verify]", "[verify]\npath = \"/status/500\""),
+    );
     app.version("verify");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("verify");
-    wait_for("the swap is seen", Duration::from_secs(10), || app.get("/").1.contains("verify").then_some(()));
+    wait_for("the swap is seen", Duration::from_secs(10), || {
+        app.get("/").1.contains("verify").then_some(())
+    });
     world.windlass(&["deploy", "cancel", &id.to_string()]).ok();
     assert_eq!(world.deploy(id)["status"], "cancelled");
-    push.end().says("swapped back: deploy 1 serves again").says("CANCELLED  deploy ");
+    push.end()
+        .says("swapped back: deploy 1 serves again")
+        .says("CANCELLED  deploy ");
     app.serves("one");
 
     // What is live is no longer to be cancelled, only reverted.
@@ -74,7 +106,10 @@ fn a_cancel_ends_a_deploy_in_every_phase_and_after_the_swap_it_is_swapped_back()
         let slow = scope.spawn(|| app.get("/slow/6"));
         let id = app.wait_for_phase("drain").to_string();
         let late = world.windlass(&["deploy", "cancel", &id]);
-        assert!(late.code == 1 && late.stderr.contains("live already"), "{late:?}");
+        assert!(
+            late.code == 1 && late.stderr.contains("live already"),
+            "{late:?}"
+        );
         app.went_live(&push.end(), "two");
         assert_eq!(slow.join().unwrap().0, 200);
     });
@@ -91,11 +126,19 @@ fn a_deploy_has_its_time_and_waiting_for_other_builds_is_not_part_of_it() {
 
     shop.write("windlass.toml", &format!("{MANIFEST}\n{STUBBORN}"));
     shop.version("holds on");
-    shop.failed(&shop.push(), "gate:hold", "longer than deploy_timeout = 8s", Some("one"));
+    shop.failed(
+        &shop.push(),
+        "gate:hold",
+        "longer than deploy_timeout = 8s",
+        Some("one"),
+    );
 
     // A build that takes longer than its deploy may; and one that waits behind it, and goes live.
     shop.write("windlass.toml", MANIFEST);
-    shop.write("Dockerfile", &dockerfile.replace("EXPOSE", "RUN sleep 60\nEXPOSE"));
+    shop.write(
+        "Dockerfile",
+        &dockerfile.replace("EXPOSE", "RUN sleep 60\nEXPOSE"),
+    );
     shop.version("builds on");
     let long = shop.begin_push(&["main"]);
     shop.wait_for_phase("build");
@@ -104,6 +147,11 @@ fn a_deploy_has_its_time_and_waiting_for_other_builds_is_not_part_of_it() {
     let live = blog.went_live(&push, "waits");
     push.says("waiting for another build to end");
     assert!(live["duration_ms"].as_u64().unwrap() > 8000, "{live:#}");
-    shop.failed(&long.end(), "build", "longer than deploy_timeout = 8s", Some("one"));
+    shop.failed(
+        &long.end(),
+        "build",
+        "longer than deploy_timeout = 8s",
+        Some("one"),
+    );
     assert_eq!(world.containers("windlass.role=gate"), Vec::<String>::new());
 }

@@ -25,7 +25,10 @@ struct Site {
 impl Site {
     fn serve(page: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, ends) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+        let (port, ends) = (
+            listener.local_addr().unwrap().port(),
+            Arc::new(AtomicBool::new(false)),
+        );
         let told = ends.clone();
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -41,7 +44,11 @@ impl Site {
                 );
             }
         });
-        Self { port, ends, thread: Some(thread) }
+        Self {
+            port,
+            ends,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -56,7 +63,10 @@ impl Drop for Site {
 fn code(secret: &str, later: u64) -> String {
     let secret = Secret::try_from_base32(secret).unwrap();
     let totp = Builder::new().with_secret(secret).build_noncompliant();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     totp.generate(now + later).to_string()
 }
 
@@ -77,12 +87,22 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
     browser.open("/login?next=//evil.test/");
     // A cookie that somebody planted is not what one is logged in by.
     let planted = "0".repeat(64);
-    browser.run(&format!("document.cookie = 'windlass_session={planted}; path=/'"));
+    browser.run(&format!(
+        "document.cookie = 'windlass_session={planted}; path=/'"
+    ));
     browser.log_in(&password);
     browser.shows("h1", "Apps");
     browser.arrives("/");
-    assert_eq!(browser.run("return document.cookie"), "", "no script reads the cookie");
-    let page = curl(&world, &["-b", &format!("windlass_session={planted}")], "/apps/shop");
+    assert_eq!(
+        browser.run("return document.cookie"),
+        "",
+        "no script reads the cookie"
+    );
+    let page = curl(
+        &world,
+        &["-b", &format!("windlass_session={planted}")],
+        "/apps/shop",
+    );
     assert_eq!(page.0, 303, "the planted one opens nothing");
 
     // What the browser is told keeps even a script that got into a page from running.
@@ -99,13 +119,20 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
     ] {
         assert!(headers.contains(header), "{header} is not in {headers}");
     }
-    browser.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit=1\">')");
+    browser.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit=1\">')",
+    );
     browser.run(
         "const own = document.createElement('script'); own.text = 'window.hit=2'; document.body.append(own)",
     );
     wait_for("both were refused", Duration::from_secs(10), || {
-        (browser.console().iter().filter(|said| said.contains("Content Security Policy")).count() > 0)
-            .then_some(())
+        (browser
+            .console()
+            .iter()
+            .filter(|said| said.contains("Content Security Policy"))
+            .count()
+            > 0)
+        .then_some(())
     });
     assert_eq!(browser.run("return window.hit === undefined"), true);
 
@@ -123,7 +150,10 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
             browser.at().starts_with("/").then_some(())
         });
         let seen = browser.text("main");
-        assert!(seen.contains("another site") || seen.contains("Log in"), "{seen}");
+        assert!(
+            seen.contains("another site") || seen.contains("Log in"),
+            "{seen}"
+        );
     }
     assert_eq!(deploys(&world), before, "nothing was restarted");
 
@@ -132,7 +162,11 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
     browser.console();
     browser.visit(&format!("http://127.0.0.1:{}/", frame.port));
     wait_for("the frame is refused", Duration::from_secs(10), || {
-        browser.console().iter().any(|said| said.contains("frame-ancestors")).then_some(())
+        browser
+            .console()
+            .iter()
+            .any(|said| said.contains("frame-ancestors"))
+            .then_some(())
     });
     browser.open("/apps/shop");
     browser.shows("h1", "shop");
@@ -142,8 +176,15 @@ fn another_site_neither_acts_nor_frames_nor_plants_a_session() {
 fn a_user_looks_after_their_own_account() {
     let world = World::new();
     world.app("shop");
-    world.windlass(&["user", "add", "ann", "--role", "viewer", "--app", "shop", "--json"]).ok();
-    let password = world.json(&["user", "passwd", "ann"])["password"].as_str().unwrap().to_owned();
+    world
+        .windlass(&[
+            "user", "add", "ann", "--role", "viewer", "--app", "shop", "--json",
+        ])
+        .ok();
+    let password = world.json(&["user", "passwd", "ann"])["password"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let browser = Browser::start(&world, true);
     let log_in = |password: &str, code: &str| {
         browser.open("/login");
@@ -157,7 +198,10 @@ fn a_user_looks_after_their_own_account() {
     browser.open("/audit");
     browser.shows("main", "Not allowed");
     browser.open("/apps/shop");
-    assert_eq!(browser.count("form[action$='/redeploy'], form[action$='/restart']"), 0);
+    assert_eq!(
+        browser.count("form[action$='/redeploy'], form[action$='/restart']"),
+        0
+    );
 
     browser.click_link("ann");
     browser.shows("h1", "ann");
@@ -170,7 +214,12 @@ fn a_user_looks_after_their_own_account() {
     browser.fill("#code", &code(&secret, 0));
     browser.click(".fields button");
     browser.shows(".note", "The second factor is on");
-    let recovery = browser.text(".note pre.code").lines().next().unwrap().to_owned();
+    let recovery = browser
+        .text(".note pre.code")
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
 
     browser.click(".top button");
     log_in(&password, "");
@@ -219,22 +268,49 @@ fn a_user_looks_after_their_own_account() {
     log_in(given["password"].as_str().unwrap(), "");
     browser.shows("h1", "Apps");
     let audit = world.json(&["audit", "--limit", "50"]);
-    let done: Vec<_> =
-        audit.as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
-    for action in
-        ["log_in", "second_factor_on", "key_add", "key_remove", "token_create", "password", "user_passwd"]
-    {
+    let done: Vec<_> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
+    for action in [
+        "log_in",
+        "second_factor_on",
+        "key_add",
+        "key_remove",
+        "token_create",
+        "password",
+        "user_passwd",
+    ] {
         assert!(done.contains(&action), "{action} is not in {done:?}");
     }
-    let refused: Vec<_> = audit.as_array().unwrap().iter().filter(|entry| entry["denied"] == true).collect();
-    assert!(refused.iter().any(|entry| entry["action"] == "log_in"), "{refused:?}");
+    let refused: Vec<_> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["denied"] == true)
+        .collect();
+    assert!(
+        refused.iter().any(|entry| entry["action"] == "log_in"),
+        "{refused:?}"
+    );
     assert!(!audit.to_string().contains(&password) && !audit.to_string().contains(&token));
 }
 
 /// What a page answers to curl: its status and text.
 fn curl(world: &World, more: &[&str], path: &str) -> (u16, String) {
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "--noproxy", "*", "--max-time", "20", "-w", "\n%{http_code}"]).args(more);
+    curl.args([
+        "-sS",
+        "--noproxy",
+        "*",
+        "--max-time",
+        "20",
+        "-w",
+        "\n%{http_code}",
+    ])
+    .args(more);
     let page = run(curl.arg(format!("http://127.0.0.1:{}{path}", world.listen))).ok();
     let (page, status) = page.rsplit_once('\n').unwrap();
     (status.parse().unwrap(), page.to_owned())
@@ -247,7 +323,10 @@ fn api(world: &World, token: &str, method: &str, path: &str, body: &str) -> (u16
         more.extend(["-H", "Content-Type: application/json", "-d", body]);
     }
     let (status, text) = curl(world, &more, &format!("/api/v1{path}"));
-    (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{method} {path}: {e}: {text}")))
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{method} {path}: {e}: {text}")),
+    )
 }
 
 #[test]
@@ -259,9 +338,15 @@ fn programs_come_in_by_token_and_do_what_its_scope_says() {
     app.went_live(&app.push(), "one");
     app.version("two");
     app.went_live(&app.push(), "two");
-    world.windlass(&["user", "add", "ann", "--role", "deployer", "--app", "shop", "--app", "blog"]).ok();
+    world
+        .windlass(&[
+            "user", "add", "ann", "--role", "deployer", "--app", "shop", "--app", "blog",
+        ])
+        .ok();
     let made = |scope: &str| {
-        let words = ["token", "create", "ci", "--user", "ann", "--scope", scope, "--app", "shop"];
+        let words = [
+            "token", "create", "ci", "--user", "ann", "--scope", scope, "--app", "shop",
+        ];
         world.json(&words)["secret"].as_str().unwrap().to_owned()
     };
     let (reads, deploys) = (made("read"), made("deploy"));
@@ -273,11 +358,29 @@ fn programs_come_in_by_token_and_do_what_its_scope_says() {
         "{apps}"
     );
     let shown = api(&world, &reads, "GET", "/apps/shop", "").1;
-    assert_eq!(shown, world.json(&["app", "show", "shop"]), "the command line's shape");
+    assert_eq!(
+        shown,
+        world.json(&["app", "show", "shop"]),
+        "the command line's shape"
+    );
     let (status, problem) = api(&world, &reads, "POST", "/apps/shop/restart", "");
-    assert_eq!((status, &problem["status"]), (403, &json!(403)), "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("may see shop and not deploy it"), "{problem}");
-    assert_eq!(api(&world, &reads, "GET", "/apps/blog", "").0, 404, "not one of the token's apps");
+    assert_eq!(
+        (status, &problem["status"]),
+        (403, &json!(403)),
+        "{problem}"
+    );
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("may see shop and not deploy it"),
+        "{problem}"
+    );
+    assert_eq!(
+        api(&world, &reads, "GET", "/apps/blog", "").0,
+        404,
+        "not one of the token's apps"
+    );
     assert_eq!(api(&world, "wlt_0", "GET", "/apps", "").0, 401);
 
     let (status, deploy) = api(&world, &deploys, "POST", "/apps/shop/revert", "");
@@ -289,11 +392,21 @@ fn programs_come_in_by_token_and_do_what_its_scope_says() {
     let id = deploy["id"].as_i64().unwrap();
     app.wait_for_end(id);
     app.serves("one");
-    assert_eq!(api(&world, &deploys, "GET", &format!("/deploys/{id}"), "").1["commit"], first.as_str());
+    assert_eq!(
+        api(&world, &deploys, "GET", &format!("/deploys/{id}"), "").1["commit"],
+        first.as_str()
+    );
     let mut log: Vec<Value> = Vec::new();
     let mut from = "0.0".to_owned();
     loop {
-        let piece = api(&world, &reads, "GET", &format!("/deploys/1/log?from={from}"), "").1;
+        let piece = api(
+            &world,
+            &reads,
+            "GET",
+            &format!("/deploys/1/log?from={from}"),
+            "",
+        )
+        .1;
         log.extend(piece["lines"].as_array().unwrap().iter().cloned());
         match piece["next"].as_str().unwrap() {
             next if next == from => break,
@@ -301,25 +414,67 @@ fn programs_come_in_by_token_and_do_what_its_scope_says() {
         }
     }
     let printed = world.windlass(&["deploy", "log", "1", "--json"]).ok();
-    let printed: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let printed: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(log, printed, "the command line's lines");
     let vars = r#"{"vars": {"GREETING": "hello there"}}"#;
-    assert_eq!(api(&world, &deploys, "POST", "/apps/shop/env", vars).1["set"], json!(["GREETING"]));
-    assert_eq!(api(&world, &reads, "GET", "/apps/shop/env", "").1, json!({ "GREETING": null }));
-    assert_eq!(api(&world, &reads, "GET", "/apps/shop/env?reveal=true", "").0, 403);
-    let bad = api(&world, &deploys, "POST", "/apps/shop/env", r#"{"vras": {}}"#);
-    assert_eq!((bad.0, bad.1["detail"].as_str().unwrap().contains("vras")), (400, true), "{bad:?}");
-    assert_eq!(api(&world, &deploys, "POST", "/users", r#"{"name": "eve", "role": "admin"}"#).0, 403);
+    assert_eq!(
+        api(&world, &deploys, "POST", "/apps/shop/env", vars).1["set"],
+        json!(["GREETING"])
+    );
+    assert_eq!(
+        api(&world, &reads, "GET", "/apps/shop/env", "").1,
+        json!({ "GREETING": null })
+    );
+    assert_eq!(
+        api(&world, &reads, "GET", "/apps/shop/env?reveal=true", "").0,
+        403
+    );
+    let bad = api(
+        &world,
+        &deploys,
+        "POST",
+        "/apps/shop/env",
+        r#"{"vras": {}}"#,
+    );
+    assert_eq!(
+        (bad.0, bad.1["detail"].as_str().unwrap().contains("vras")),
+        (400, true),
+        "{bad:?}"
+    );
+    assert_eq!(
+        api(
+            &world,
+            &deploys,
+            "POST",
+            "/users",
+            r#"{"name": "eve", "role": "admin"}"#
+        )
+        .0,
+        403
+    );
 
     // What a viewer's own rights become counts at once, and so does the end of a token.
-    world.windlass(&["user", "role", "ann", "viewer", "--app", "shop"]).ok();
-    assert_eq!(api(&world, &deploys, "POST", "/apps/shop/restart", "").0, 403);
+    world
+        .windlass(&["user", "role", "ann", "viewer", "--app", "shop"])
+        .ok();
+    assert_eq!(
+        api(&world, &deploys, "POST", "/apps/shop/restart", "").0,
+        403
+    );
     let id = world.json(&["token", "list"])[0]["id"].to_string();
     world.windlass(&["token", "revoke", &id]).ok();
     assert_eq!(api(&world, &reads, "GET", "/apps", "").0, 401);
     let (status, document) = curl(&world, &[], "/api/v1/openapi.json");
-    assert!(status == 200 && document.contains("\"/api/v1/apps/{app}/revert\""), "{document}");
-    let audit = world.json(&["audit", "--app", "shop", "--limit", "50"]).to_string();
+    assert!(
+        status == 200 && document.contains("\"/api/v1/apps/{app}/revert\""),
+        "{document}"
+    );
+    let audit = world
+        .json(&["audit", "--app", "shop", "--limit", "50"])
+        .to_string();
     assert!(
         audit.contains("\"revert\"") && audit.contains("token ") && !audit.contains("hello there"),
         "{audit}"

@@ -25,7 +25,9 @@ fn admin(world: &World) -> PathBuf {
 
 /// An app with this domain, with the tests' own small web app.
 fn app_at<'w>(world: &'w World, name: &str, domain: &str) -> App<'w> {
-    world.windlass(&["app", "create", name, "--domain", domain]).ok();
+    world
+        .windlass(&["app", "create", name, "--domain", domain])
+        .ok();
     let mut app = App::work_tree(world, name);
     app.domain = domain.into();
     app.copy(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/app"));
@@ -78,7 +80,9 @@ fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
             app.went_live(&push, "first");
         } else {
             app.failed(&push, "swap", "Caddy", None);
-            wait_for("its route is gone", Duration::from_secs(5), || (app.get("/").0 == 404).then_some(()));
+            wait_for("its route is gone", Duration::from_secs(5), || {
+                (app.get("/").0 == 404).then_some(())
+            });
             app.went_live(&app.push(), "first");
         }
         shop.serves("one");
@@ -89,7 +93,8 @@ fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
 /// With a Caddy that reads no port from a file, another port takes two loads.
 #[test]
 fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
-    let world = World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"));
+    let world =
+        World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"));
     let app = world.app("shop");
     app.version("one, on 8000");
     app.went_live(&app.push(), "one, on 8000");
@@ -129,7 +134,10 @@ fn a_caddy_whose_admin_socket_hangs_costs_a_deploy_the_drain_limit_and_no_more()
     let proxy = before_caddy(&world);
     let asking = Asking::begin(&world, &app.domain);
 
-    for (number, fault) in [Fault::Hang, Fault::Stall, Fault::Error, Fault::Lost].into_iter().enumerate() {
+    for (number, fault) in [Fault::Hang, Fault::Stall, Fault::Error, Fault::Lost]
+        .into_iter()
+        .enumerate()
+    {
         let text = format!("version {number}");
         app.version(&text);
         let trap = proxy.trap("", UPSTREAMS, 1, fault);
@@ -153,7 +161,12 @@ fn a_caddy_whose_admin_socket_hangs_costs_a_deploy_the_drain_limit_and_no_more()
 
 fn drained_in(deploy: &serde_json::Value) -> u64 {
     let phases = deploy["phases"].as_array().unwrap();
-    phases.iter().find(|phase| phase["phase"] == "drain").unwrap()["duration_ms"].as_u64().unwrap()
+    phases
+        .iter()
+        .find(|phase| phase["phase"] == "drain")
+        .unwrap()["duration_ms"]
+        .as_u64()
+        .unwrap()
 }
 
 #[test]
@@ -166,9 +179,13 @@ fn a_caddy_that_is_gone_comes_back_though_the_engine_refuses_at_first() {
     let caddy = world.containers("windlass.role=caddy").pop().unwrap();
     // More than there are events to react to.
     let create = "POST /containers/create";
-    let traps: Vec<_> = (1..=8).map(|nth| proxy.trap(&caddy, create, nth, Fault::Error)).collect();
+    let traps: Vec<_> = (1..=8)
+        .map(|nth| proxy.trap(&caddy, create, nth, Fault::Error))
+        .collect();
     docker(&["rm", "-f", &caddy]).ok();
-    wait_for("the site is back", Duration::from_secs(30), || (app.get("/").0 == 200).then_some(()));
+    wait_for("the site is back", Duration::from_secs(30), || {
+        (app.get("/").0 == 200).then_some(())
+    });
     assert!(traps.iter().all(|trap| trap.sprung()));
     app.version("two");
     app.went_live(&app.push(), "two");

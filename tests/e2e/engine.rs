@@ -33,15 +33,19 @@ fn takes_a_while_in(app: &App, phase: &str) {
     match phase {
         "build" => {
             let docker = include_str!("app/Dockerfile");
-            app.write("Dockerfile", &docker.replace("EXPOSE", "RUN sleep 60\nEXPOSE"));
+            app.write(
+                "Dockerfile",
+                &docker.replace("EXPOSE", "RUN sleep 60\nEXPOSE"),
+            );
         }
         "health" => app.manifest_with(
             "min_healthy = \"1s\"\ndeadline = \"8s\"",
             "min_healthy = \"8s\"\ndeadline = \"90s\"",
         ),
-        "verify" => {
-            app.manifest_with("[verify]\ntimeout = \"4s\"", "[verify]\npath = \"/slow/8\"\ntimeout = \"60s\"")
-        }
+        "verify" => app.manifest_with(
+            "[verify]\ntimeout = \"4s\"",
+            "[verify]\npath = \"/slow/8\"\ntimeout = \"60s\"",
+        ),
         _ => {}
     }
 }
@@ -55,7 +59,10 @@ struct Away<'e> {
 
 impl<'e> Away<'e> {
     fn new(engine: &'e OwnEngine) -> Self {
-        Self { engine, starts: RefCell::default() }
+        Self {
+            engine,
+            starts: RefCell::default(),
+        }
     }
 
     fn and_back(&self, asking: &Asking) {
@@ -74,7 +81,12 @@ impl<'e> Away<'e> {
 
     /// Whether a request failed because of the engine's rules.
     fn explains(&self, failure: &Failure) -> bool {
-        failure.refused && self.starts.borrow().iter().any(|start| start.contains(&failure.begun))
+        failure.refused
+            && self
+                .starts
+                .borrow()
+                .iter()
+                .any(|start| start.contains(&failure.begun))
     }
 }
 
@@ -126,7 +138,11 @@ fn restarted_while_containers_go_on() {
         app.wait_for_phase("drain");
         away.and_back(&asking);
         let push = push.end();
-        assert_eq!(slow.join().unwrap().0, 200, "what ran before the swap is finished");
+        assert_eq!(
+            slow.join().unwrap().0,
+            200,
+            "what ran before the swap is finished"
+        );
         app.in_order("three", SOON);
         app.went_live(&push, "three");
     });
@@ -144,7 +160,10 @@ fn killed_hanging_or_without_dns_it_is_missed_by_nobody() {
     engine.kill();
     let before = asking.answered();
     sleep(Duration::from_secs(2));
-    assert!(asking.answered() > before + 10, "killed, it is not in the way");
+    assert!(
+        asking.answered() > before + 10,
+        "killed, it is not in the way"
+    );
     away.back();
     app.in_order("one", SOON);
 
@@ -155,9 +174,16 @@ fn killed_hanging_or_without_dns_it_is_missed_by_nobody() {
         (world.json(&["app", "show", "shop"])["status"] == "unknown").then_some(())
     });
     world.windlass(&["app", "list"]).ok();
-    assert!(began.elapsed() < AT_ONCE, "commands do not hang with it: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < AT_ONCE,
+        "commands do not hang with it: {:?}",
+        began.elapsed()
+    );
     sleep(Duration::from_secs(2));
-    assert!(asking.answered() > before + 10, "hanging, it is not in the way");
+    assert!(
+        asking.answered() > before + 10,
+        "hanging, it is not in the way"
+    );
     drop(frozen);
     app.in_order("one", SOON);
 
@@ -169,7 +195,10 @@ fn killed_hanging_or_without_dns_it_is_missed_by_nobody() {
     deaf("-I");
     let before = asking.answered();
     sleep(Duration::from_secs(2));
-    assert!(asking.answered() > before + 10, "without an answer to any name, the site serves");
+    assert!(
+        asking.answered() > before + 10,
+        "without an answer to any name, the site serves"
+    );
     app.version("two");
     app.went_live(&app.push(), "two");
     deaf("-D");
@@ -195,7 +224,11 @@ fn restarted_with_its_containers() {
     engine.start();
     let push = push.end();
     let deploy = app.wait_for_end(id);
-    let serves = if deploy["status"] == "live" { "two" } else { "one" };
+    let serves = if deploy["status"] == "live" {
+        "two"
+    } else {
+        "one"
+    };
     app.in_order(serves, SOON);
     match serves {
         "two" => drop(app.went_live(&push, "two")),
@@ -204,7 +237,11 @@ fn restarted_with_its_containers() {
                 (&deploy["status"], &deploy["failure"]["phase"]),
                 (&"failed".into(), &"verify".into())
             );
-            assert!(push.last().ends_with("deploy 1 is still serving"), "{}", push.output);
+            assert!(
+                push.last().ends_with("deploy 1 is still serving"),
+                "{}",
+                push.output
+            );
         }
     }
     undo(&app);
@@ -223,28 +260,62 @@ fn while_it_is_away_everything_answers_and_says_so() {
     let quick = |args: &[&str]| {
         let began = Instant::now();
         let output = world.windlass(args);
-        assert!(began.elapsed() < AT_ONCE, "{args:?} took {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < AT_ONCE,
+            "{args:?} took {:?}",
+            began.elapsed()
+        );
         output
     };
     assert!(quick(&["app", "list"]).ok().contains("unknown"));
     assert!(quick(&["app", "show", "shop"]).ok().contains("unknown"));
     assert!(quick(&["deploys", "shop"]).ok().contains("live"));
-    assert!(quick(&["logs", "shop", "--tail", "5"]).ok().contains("one starts"));
-    for refused in [&["app", "create", "other"][..], &["reload", "shop"], &["restart", "shop", "--wait"]] {
+    assert!(
+        quick(&["logs", "shop", "--tail", "5"])
+            .ok()
+            .contains("one starts")
+    );
+    for refused in [
+        &["app", "create", "other"][..],
+        &["reload", "shop"],
+        &["restart", "shop", "--wait"],
+    ] {
         let output = quick(refused);
         assert_eq!(output.code, 1, "{output:?}");
         let said = output.stdout + &output.stderr;
-        assert!(said.contains("Docker engine") && said.contains("cannot be reached"), "{refused:?}: {said}");
+        assert!(
+            said.contains("Docker engine") && said.contains("cannot be reached"),
+            "{refused:?}: {said}"
+        );
     }
     app.version("two");
     let began = Instant::now();
     let push = app.push();
-    assert!(began.elapsed() < AT_ONCE + AT_ONCE, "the push took {:?}", began.elapsed());
-    assert!(push.last().starts_with("FAILED in build"), "{}", push.output);
-    push.says("Docker engine").says("cannot be reached").says("deploy 1 is still serving");
+    assert!(
+        began.elapsed() < AT_ONCE + AT_ONCE,
+        "the push took {:?}",
+        began.elapsed()
+    );
+    assert!(
+        push.last().starts_with("FAILED in build"),
+        "{}",
+        push.output
+    );
+    push.says("Docker engine")
+        .says("cannot be reached")
+        .says("deploy 1 is still serving");
     let mut curl = world.place.command("curl");
     let page = format!("http://127.0.0.1:{}/login", world.listen);
-    let page = run(curl.args(["-sS", "--max-time", "15", "-o", "/dev/null", "-w", "%{http_code}", &page]));
+    let page = run(curl.args([
+        "-sS",
+        "--max-time",
+        "15",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        &page,
+    ]));
     assert_eq!(page.ok(), "200");
 
     // A server that starts now says what it misses, and does not wait for it.
@@ -253,7 +324,11 @@ fn while_it_is_away_everything_answers_and_says_so() {
     world.start();
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     assert!(quick(&["app", "list"]).ok().contains("unknown"));
-    assert!(world.server_log().contains("cannot be reached"), "{}", world.server_log());
+    assert!(
+        world.server_log().contains("cannot be reached"),
+        "{}",
+        world.server_log()
+    );
     assert_eq!(app.get("/").0, 200, "it is not in the path of a request");
 
     engine.start();
@@ -327,7 +402,10 @@ fn after_a_restart_of_the_machine_every_app_serves_again() {
     engine.start();
     world.start();
     let deploy = shop.wait_for_end(id);
-    assert_eq!((&deploy["status"], &deploy["failure"]["phase"]), (&"interrupted".into(), &"verify".into()));
+    assert_eq!(
+        (&deploy["status"], &deploy["failure"]["phase"]),
+        (&"interrupted".into(), &"verify".into())
+    );
     assert!(push.end().last().starts_with("INTERRUPTED  "));
     machine.in_order();
 
@@ -341,9 +419,13 @@ fn after_a_restart_of_the_machine_every_app_serves_again() {
     engine.lose_power();
     world.start();
     engine.start();
-    wait_for("the deploy is taken up", SOON, || (shop.newest()["attempts"] == 2).then_some(()));
+    wait_for("the deploy is taken up", SOON, || {
+        (shop.newest()["attempts"] == 2).then_some(())
+    });
     machine.apps[1].in_order("one", SOON);
-    world.windlass(&["deploy", "cancel", &shop.newest()["id"].to_string()]).ok();
+    world
+        .windlass(&["deploy", "cancel", &shop.newest()["id"].to_string()])
+        .ok();
     push.end();
     machine.in_order();
 }

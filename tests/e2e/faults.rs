@@ -40,7 +40,13 @@ struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Case { by, kind, nth, fault, .. } = self;
+        let Case {
+            by,
+            kind,
+            nth,
+            fault,
+            ..
+        } = self;
         write!(f, "{by:?} {kind} #{nth} {fault:?}")
     }
 }
@@ -87,7 +93,10 @@ stop_grace = "2s"
 
 /// A world whose server reaches the engine through the proxy only, and does not wait long.
 fn world(proxy: &Proxy) -> World {
-    let docker = format!("[docker]\nsocket = {:?}\ntimeout = \"5s\"\n", proxy.socket());
+    let docker = format!(
+        "[docker]\nsocket = {:?}\ntimeout = \"5s\"\n",
+        proxy.socket()
+    );
     let build = "[build]\ntimeout = \"10s\"\nconcurrency = 8\n";
     World::changed(|config| config.replace("[docker]\n", &docker) + build)
 }
@@ -97,7 +106,10 @@ fn quick_app<'w>(world: &'w World, name: &str) -> App<'w> {
     let app = world.app(name);
     app.write("windlass.toml", MANIFEST);
     let dockerfile = include_str!("app/Dockerfile");
-    app.write("Dockerfile", &format!("{dockerfile}HEALTHCHECK --interval=1h CMD true\n"));
+    app.write(
+        "Dockerfile",
+        &format!("{dockerfile}HEALTHCHECK --interval=1h CMD true\n"),
+    );
     for text in ["first", "second"] {
         app.version(text);
         app.went_live(&app.push(), text);
@@ -127,13 +139,26 @@ fn cases(proxy: &Proxy, app: &App, by: By) -> Vec<Case> {
         }
         counts
     };
-    let (one, two) = (count(calls_of(proxy, app, by, "one")), count(calls_of(proxy, app, by, "two")));
+    let (one, two) = (
+        count(calls_of(proxy, app, by, "one")),
+        count(calls_of(proxy, app, by, "two")),
+    );
     let mut cases = Vec::new();
     for ((kind, alone), times) in one {
         let times = times.min(*two.get(&(kind.clone(), alone)).unwrap_or(&0));
-        let faults: &[Fault] = if is_stream(&kind) { &Fault::OF_STREAMS } else { &Fault::ALL };
+        let faults: &[Fault] = if is_stream(&kind) {
+            &Fault::OF_STREAMS
+        } else {
+            &Fault::ALL
+        };
         for nth in 1..=times {
-            let case = |fault: &Fault| Case { by, kind: kind.clone(), nth, fault: *fault, alone };
+            let case = |fault: &Fault| Case {
+                by,
+                kind: kind.clone(),
+                nth,
+                fault: *fault,
+                alone,
+            };
             cases.extend(faults.iter().map(case));
         }
     }
@@ -141,12 +166,17 @@ fn cases(proxy: &Proxy, app: &App, by: By) -> Vec<Case> {
 }
 
 fn every_case(proxy: &Proxy, app: &App) -> Vec<Case> {
-    [By::Push, By::Revert].into_iter().flat_map(|by| cases(proxy, app, by)).collect()
+    [By::Push, By::Revert]
+        .into_iter()
+        .flat_map(|by| cases(proxy, app, by))
+        .collect()
 }
 
 /// Runs a deploy with one fault in it, and holds everything to what has to be true afterwards.
 fn run_case(proxy: &Proxy, app: &App, case: &Case, number: usize) -> Outcome {
-    if case.by == By::Revert && app.world.json(&["app", "show", &app.name])["live"]["trigger"] == "revert" {
+    if case.by == By::Revert
+        && app.world.json(&["app", "show", &app.name])["live"]["trigger"] == "revert"
+    {
         // So that there is a release to go back to: the case before may have reverted to the first.
         app.version(&format!("{} before {number}", app.name));
         let push = app.push();
@@ -171,9 +201,17 @@ fn run_case(proxy: &Proxy, app: &App, case: &Case, number: usize) -> Outcome {
     let status = told_truly(&deploy, code, &last);
     let live = deploy["status"] == "live";
     if matches!(case.fault, Fault::Delay(_)) {
-        assert!(live, "a call that only takes its time fails nothing: {deploy:#}");
+        assert!(
+            live,
+            "a call that only takes its time fails nothing: {deploy:#}"
+        );
     }
-    let text = app.git(&["show", &format!("{}:version.txt", deploy["commit"].as_str().unwrap())]).ok();
+    let text = app
+        .git(&[
+            "show",
+            &format!("{}:version.txt", deploy["commit"].as_str().unwrap()),
+        ])
+        .ok();
     let sprung = trap.sprung();
     in_order(app, if live { &text } else { &before }, &deploy);
     let settled = ended.elapsed();
@@ -183,7 +221,12 @@ fn run_case(proxy: &Proxy, app: &App, case: &Case, number: usize) -> Outcome {
         assert_eq!(app.push().code, 0);
         in_order(app, &text, &app.newest());
     }
-    Outcome { sprung, status, took, settled }
+    Outcome {
+        sprung,
+        status,
+        took,
+        settled,
+    }
 }
 
 /// Asks for a deploy and waits for its end: the exit status, and the last line that is told.
@@ -191,19 +234,30 @@ fn deploy(app: &App, by: By) -> (i32, String) {
     match by {
         By::Push => {
             let push = app.push();
-            assert_eq!(app.newest()["commit"], app.head().as_str(), "{}", push.output);
+            assert_eq!(
+                app.newest()["commit"],
+                app.head().as_str(),
+                "{}",
+                push.output
+            );
             (push.code, push.last().to_owned())
         }
         By::Revert => {
             let done = app.world.windlass(&["revert", &app.name, "--wait"]);
-            (done.code, done.stdout.lines().last().unwrap_or_default().to_owned())
+            (
+                done.code,
+                done.stdout.lines().last().unwrap_or_default().to_owned(),
+            )
         }
     }
 }
 
 /// The deploy has ended, and whoever waited was told how: in short, `live`, or the phase and why.
 fn told_truly(deploy: &Value, code: i32, last: &str) -> String {
-    let failure = (deploy["failure"]["phase"].as_str(), deploy["failure"]["message"].as_str());
+    let failure = (
+        deploy["failure"]["phase"].as_str(),
+        deploy["failure"]["message"].as_str(),
+    );
     let (Some(phase), Some(message)) = failure else {
         assert_eq!(deploy["status"], "live", "{deploy:#}");
         assert!(code == 0 && last.starts_with("LIVE  "), "{code}: {last}");
@@ -224,7 +278,10 @@ fn in_order(app: &App, text: &str, deploy: &Value) {
         if wrong.is_empty() {
             return;
         }
-        assert!(began.elapsed() < SETTLED, "not in order after {SETTLED:?}: {wrong:#?}\n{deploy:#}");
+        assert!(
+            began.elapsed() < SETTLED,
+            "not in order after {SETTLED:?}: {wrong:#?}\n{deploy:#}"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }
@@ -233,25 +290,48 @@ fn disorder(app: &App, text: &str, deploy: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |good: bool, what: String| wrong.extend((!good).then_some(what));
     let (status, body) = app.get("/");
-    expect(status == 200 && body.trim() == text.trim(), format!("{text:?} is asked for, and {body:?} comes"));
+    expect(
+        status == 200 && body.trim() == text.trim(),
+        format!("{text:?} is asked for, and {body:?} comes"),
+    );
     let shown = app.world.json(&["app", "show", &app.name]);
-    expect(shown["status"] == "serving", format!("the app is {}", shown["status"]));
+    expect(
+        shown["status"] == "serving",
+        format!("the app is {}", shown["status"]),
+    );
     let (branch, live) = (app.branch(), shown["live"]["commit"].as_str());
-    expect(branch.as_deref() == live, format!("the branch names {branch:?}, live is {live:?}"));
+    expect(
+        branch.as_deref() == live,
+        format!("the branch names {branch:?}, live is {live:?}"),
+    );
     let containers = app.containers();
-    expect(containers.len() == 1 && containers[0].ends_with("_live"), format!("containers: {containers:?}"));
+    expect(
+        containers.len() == 1 && containers[0].ends_with("_live"),
+        format!("containers: {containers:?}"),
+    );
     let of_live = "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}} {{.Config.Image}}";
     if let Some(name) = containers.iter().find(|name| name.ends_with("_live")) {
         let said = docker(&["inspect", "-f", of_live, name]).stdout;
-        expect(said.starts_with("true unless-stopped "), format!("the live container: {said}"));
+        expect(
+            said.starts_with("true unless-stopped "),
+            format!("the live container: {said}"),
+        );
     }
-    let images: Vec<String> =
-        app.world.images().into_iter().filter(|name| name.contains(&format!("/{}:", app.name))).collect();
+    let images: Vec<String> = app
+        .world
+        .images()
+        .into_iter()
+        .filter(|name| name.contains(&format!("/{}:", app.name)))
+        .collect();
     let failed = format!("/{}:d{}", app.name, deploy["id"]);
     let left = deploy["status"] != "live" && images.iter().any(|image| image.ends_with(&failed));
     expect(images.len() <= 3 && !left, format!("images: {images:?}"));
-    let networks: Vec<String> =
-        app.world.networks().into_iter().filter(|name| name.ends_with(&format!("_{}", app.name))).collect();
+    let networks: Vec<String> = app
+        .world
+        .networks()
+        .into_iter()
+        .filter(|name| name.ends_with(&format!("_{}", app.name)))
+        .collect();
     expect(networks.len() == 1, format!("networks: {networks:?}"));
     wrong
 }
@@ -288,7 +368,10 @@ fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
     );
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
     // How often a state is looked at differs from one deploy to the next.
-    assert!(missed * 10 <= all, "{missed} of {all} cases did not come to their call");
+    assert!(
+        missed * 10 <= all,
+        "{missed} of {all} cases did not come to their call"
+    );
 }
 
 /// Takes one case after the other. After one that failed the app goes on if its next push goes live.
@@ -304,7 +387,12 @@ fn work(
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(case) = cases.get(number) else { break };
         match catch_unwind(AssertUnwindSafe(|| run_case(proxy, app, case, number))) {
-            Ok(Outcome { sprung, status, took, settled }) => {
+            Ok(Outcome {
+                sprung,
+                status,
+                took,
+                settled,
+            }) => {
                 let note = if sprung { "" } else { " (not reached)" };
                 missed.fetch_add(usize::from(!sprung), Ordering::Relaxed);
                 println!("{case}{note} | {status} | {took:.1?} | {settled:.1?}");
@@ -355,15 +443,23 @@ const DRAWN: usize = 12;
 /// `WINDLASS_FAULTS_SEED=<number>` draws the same ones again.
 #[test]
 fn the_most_dangerous_faults_and_some_drawn_by_lot() {
-    let seed = std::env::var("WINDLASS_FAULTS_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seed = std::env::var("WINDLASS_FAULTS_SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("a number"));
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    };
     let seed = seed.unwrap_or_else(now);
     println!("WINDLASS_FAULTS_SEED={seed}");
     let proxy = Proxy::docker();
     let world = world(&proxy);
     let model = quick_app(&world, "model");
-    let (mut cases, mut others): (Vec<Case>, Vec<Case>) =
-        every_case(&proxy, &model).into_iter().partition(is_dangerous);
+    let (mut cases, mut others): (Vec<Case>, Vec<Case>) = every_case(&proxy, &model)
+        .into_iter()
+        .partition(is_dangerous);
     assert_eq!(cases.len(), 33, "each of them is recorded: {cases:#?}");
     others.sort_by_key(|case| lot(seed, case));
     cases.extend(others.into_iter().take(DRAWN));

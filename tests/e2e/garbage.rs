@@ -44,7 +44,9 @@ impl Dice {
 
 /// `WINDLASS_GARBAGE_SEED=<number>` makes the same garbage again.
 fn seed() -> u64 {
-    let seed = std::env::var("WINDLASS_GARBAGE_SEED").ok().map_or(8, |seed| seed.parse().unwrap());
+    let seed = std::env::var("WINDLASS_GARBAGE_SEED")
+        .ok()
+        .map_or(8, |seed| seed.parse().unwrap());
     println!("WINDLASS_GARBAGE_SEED={seed}");
     seed
 }
@@ -52,7 +54,10 @@ fn seed() -> u64 {
 /// The memory that the server holds, in KiB.
 fn memory(world: &World) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", world.server_pid())).unwrap();
-    let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let held = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     held.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -63,13 +68,23 @@ fn unharmed(world: &World, before: u64) {
     let broken = |line: &&str| {
         line.contains("panicked") || line.contains("ERROR") || line.contains("a request failed")
     };
-    assert_eq!(log.lines().filter(broken).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert_eq!(
+        log.lines().filter(broken).collect::<Vec<_>>(),
+        Vec::<&str>::new()
+    );
     let began = Instant::now();
     assert_eq!(world.json(&["app", "list"]).as_array().unwrap().len(), 1);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
     let now = memory(world);
     println!("memory: {before} KiB, then {now} KiB");
-    assert!(now < before + GROWTH, "the server held {before} KiB, and now {now} KiB");
+    assert!(
+        now < before + GROWTH,
+        "the server held {before} KiB, and now {now} KiB"
+    );
 }
 
 const NUMBERS: &[&str] = &[
@@ -155,7 +170,11 @@ fn request(dice: &mut Dice) -> Vec<u8> {
             let mut text = String::new();
             // One in a few comes from nobody, or from a key or token that there is not.
             let callers = ["{\"caller\":{\"local\":\"W\"},"; 6];
-            let others = ["{", "{\"caller\":{\"key\":[N,\"W\"]},", "{\"caller\":{\"token\":[N,\"W\"]},"];
+            let others = [
+                "{",
+                "{\"caller\":{\"key\":[N,\"W\"]},",
+                "{\"caller\":{\"token\":[N,\"W\"]},",
+            ];
             let caller = dice.one(&[&callers[..], &others[..]].concat());
             for c in format!("{caller}{}", &dice.one(REQUESTS)[1..]).chars() {
                 match c {
@@ -183,7 +202,9 @@ fn request(dice: &mut Dice) -> Vec<u8> {
 /// Sends a line and reads the answer to its end.
 fn ask(world: &World, line: &[u8]) -> String {
     let mut socket = UnixStream::connect(world.home.join("run/control.sock")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     // It may close before it has read all of it.
     let _ = socket.write_all(line);
     let _ = socket.shutdown(Shutdown::Write);
@@ -212,7 +233,9 @@ fn garbage_is_answered_and_leaves_the_server_as_it_was() {
         let line = request(&mut dice);
         let answer = ask(&world, &line);
         errors += usize::from(answer.contains("\"is\":\"error\""));
-        let frames = answer.lines().map(serde_json::from_str::<serde_json::Value>);
+        let frames = answer
+            .lines()
+            .map(serde_json::from_str::<serde_json::Value>);
         assert!(frames.into_iter().all(|frame| frame.is_ok()), "{answer}");
     }
     println!("1000 requests, {errors} refused, in {:?}", began.elapsed());
@@ -236,25 +259,49 @@ fn dashboard(world: &World, seed: u64) {
         let one = |part: u64| {
             scope.spawn(move || {
                 let mut dice = Dice(seed ^ part);
-                (0..2500).filter_map(|_| answer(listen, &http(&mut dice, session))).collect::<Vec<_>>()
+                (0..2500)
+                    .filter_map(|_| answer(listen, &http(&mut dice, session)))
+                    .collect::<Vec<_>>()
             })
         };
         let parts: Vec<_> = (0..4).map(one).collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+        parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap())
+            .collect()
     });
     let mut counts = std::collections::BTreeMap::new();
-    statuses.iter().for_each(|status| *counts.entry(*status).or_insert(0) += 1);
+    statuses
+        .iter()
+        .for_each(|status| *counts.entry(*status).or_insert(0) += 1);
     println!("10000 requests in {:?}: {counts:?}", began.elapsed());
-    assert!(statuses.len() > 9000 && statuses.iter().all(|status| *status < 500), "{counts:?}");
-    assert!([200, 400, 404].iter().all(|status| counts.contains_key(status)), "{counts:?}");
+    assert!(
+        statuses.len() > 9000 && statuses.iter().all(|status| *status < 500),
+        "{counts:?}"
+    );
+    assert!(
+        [200, 400, 404]
+            .iter()
+            .all(|status| counts.contains_key(status)),
+        "{counts:?}"
+    );
 }
 
 /// The cookie of a session.
 fn log_in(world: &World) -> String {
     let mut curl = Command::new("curl");
-    curl.args(["-sSi", "--noproxy", "*", "-d", &format!("name=admin&password={}", first_password(world))]);
+    curl.args([
+        "-sSi",
+        "--noproxy",
+        "*",
+        "-d",
+        &format!("name=admin&password={}", first_password(world)),
+    ]);
     let answer = run(curl.arg(format!("http://127.0.0.1:{}/login", world.listen))).stdout;
-    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    let cookie = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .expect("a cookie");
     cookie.split(';').next().unwrap().to_owned()
 }
 
@@ -352,7 +399,8 @@ const HEADERS: &[&str] = &[
     "W: W",
 ];
 const METHODS: &[&str] = &[
-    "GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "W",
+    "GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT",
+    "get", "W",
 ];
 
 /// A request with some of it wrong, often in somebody's session; and whether it has an end, so that an
@@ -407,9 +455,25 @@ fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
     let mut bytes = text.into_bytes();
     if method == "POST" {
         // One log-in in a few is read, as each takes 19 MiB and its time.
-        let form = dice.one(&["name=W&password=W&next=W", "name=%ff%00", "name", "&&&==", "{\"a\":1}", ""]);
-        let form = if path == "/login" && form.contains('W') && dice.below(2) > 0 { "name=x" } else { form };
-        let body = fill(dice, form) + &"x".repeat(if dice.below(10) == 0 { dice.below(40_000) } else { 0 });
+        let form = dice.one(&[
+            "name=W&password=W&next=W",
+            "name=%ff%00",
+            "name",
+            "&&&==",
+            "{\"a\":1}",
+            "",
+        ]);
+        let form = if path == "/login" && form.contains('W') && dice.below(2) > 0 {
+            "name=x"
+        } else {
+            form
+        };
+        let body = fill(dice, form)
+            + &"x".repeat(if dice.below(10) == 0 {
+                dice.below(40_000)
+            } else {
+                0
+            });
         let kind = dice.one(&[
             "application/x-www-form-urlencoded",
             "application/x-www-form-urlencoded",
@@ -417,7 +481,13 @@ fn http(dice: &mut Dice, session: &str) -> (Vec<u8>, bool) {
             "text/plain",
             "multipart/form-data; boundary=x",
         ]);
-        bytes.extend(format!("Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).bytes());
+        bytes.extend(
+            format!(
+                "Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .bytes(),
+        );
     } else {
         bytes.extend(b"\r\n");
     }
@@ -446,5 +516,7 @@ fn answer(listen: u16, (request, whole): &(Vec<u8>, bool)) -> Option<u16> {
         read => read.unwrap_or(0),
     };
     let line = String::from_utf8_lossy(&head[..read]).into_owned();
-    line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).map(|status| status.parse().unwrap())
+    line.strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .map(|status| status.parse().unwrap())
 }

@@ -27,12 +27,21 @@ fn caddy(world: &World) -> String {
 fn candidate(app: &App) -> String {
     let id = app.newest()["id"].to_string();
     let own = format!("_{}_d{id}", app.name);
-    app.containers().into_iter().find(|name| name.ends_with(&own)).expect("a candidate")
+    app.containers()
+        .into_iter()
+        .find(|name| name.ends_with(&own))
+        .expect("a candidate")
 }
 
 /// Ends what runs in the app's live container, as a fault of its own would.
 fn crash(app: &App) {
-    docker(&["exec", &app.live_container(), "python", "-c", "import os; os.kill(-1, 9)"]);
+    docker(&[
+        "exec",
+        &app.live_container(),
+        "python",
+        "-c",
+        "import os; os.kill(-1, 9)",
+    ]);
 }
 
 #[test]
@@ -41,14 +50,24 @@ fn caddy_comes_back_with_every_route() {
     let (shop, blog) = (live(&world, "shop"), live(&world, "blog"));
     let back = |after: &str| {
         wait_for(&format!("both apps answer after {after}"), SOON, || {
-            (shop.get("/") == (200, "one\n".into()) && blog.get("/") == (200, "one\n".into())).then_some(())
+            (shop.get("/") == (200, "one\n".into()) && blog.get("/") == (200, "one\n".into()))
+                .then_some(())
         });
     };
-    for hand in [&["kill"][..], &["stop", "-t", "1"], &["rm", "-f"], &["pause"]] {
+    for hand in [
+        &["kill"][..],
+        &["stop", "-t", "1"],
+        &["rm", "-f"],
+        &["pause"],
+    ] {
         docker(&[hand, &[&caddy(&world)]].concat()).ok();
         back(hand[0]);
     }
-    let network = world.networks().into_iter().find(|name| name.ends_with("_shop")).unwrap();
+    let network = world
+        .networks()
+        .into_iter()
+        .find(|name| name.ends_with("_shop"))
+        .unwrap();
     docker(&["network", "disconnect", "-f", &network, &caddy(&world)]).ok();
     back("disconnect");
     assert!(world.server_runs());
@@ -61,8 +80,14 @@ fn a_deploy_goes_live_though_caddy_is_taken_away_in_any_phase() {
     let patient = MANIFEST.replace("timeout = \"4s\"", "timeout = \"60s\"");
     for (phase, more) in [
         ("build", patient.clone()),
-        ("health", patient.replace("min_healthy = \"1s\"", "min_healthy = \"4s\"")),
-        ("verify", patient.replace("[verify]", "[verify]\npath = \"/slow/2\"")),
+        (
+            "health",
+            patient.replace("min_healthy = \"1s\"", "min_healthy = \"4s\""),
+        ),
+        (
+            "verify",
+            patient.replace("[verify]", "[verify]\npath = \"/slow/2\""),
+        ),
         ("drain", patient.clone()),
     ] {
         app.write("windlass.toml", &more);
@@ -89,11 +114,21 @@ fn whatever_hands_do_to_the_live_container_it_serves_again() {
 
     // Requests follow an address: the name is not in their path.
     let asking = Asking::begin(&world, &app.domain);
-    docker(&["rename", &app.live_container(), &format!("renamed-{}", world.port)]).ok();
+    docker(&[
+        "rename",
+        &app.live_container(),
+        &format!("renamed-{}", world.port),
+    ])
+    .ok();
     app.in_order("one", SOON);
     asking.all_good(10);
 
-    for hand in [&["stop", "-t", "1"][..], &["kill"], &["rm", "-f"], &["pause"]] {
+    for hand in [
+        &["stop", "-t", "1"][..],
+        &["kill"],
+        &["rm", "-f"],
+        &["pause"],
+    ] {
         docker(&[hand, &[&app.live_container()]].concat()).ok();
         app.in_order("one", SOON);
     }
@@ -121,7 +156,11 @@ fn an_app_that_crashes_while_the_server_is_away_is_found_again() {
     app.went_live(&app.push(), "two");
     world.kill_server();
     crash(&app);
-    wait_for("the engine brings it back, and Caddy finds it", SOON, || (app.get("/").0 == 200).then_some(()));
+    wait_for(
+        "the engine brings it back, and Caddy finds it",
+        SOON,
+        || (app.get("/").0 == 200).then_some(()),
+    );
     world.start();
     app.in_order("two", SOON);
 }
@@ -132,18 +171,26 @@ fn a_container_that_is_removed_in_the_middle_of_its_deploy_ends_it_and_the_site_
     let app = live(&world, "shop");
     let asking = Asking::begin(&world, &app.domain);
 
-    app.write("windlass.toml", &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"5s\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"5s\""),
+    );
     app.version("two");
     let push = app.begin_push(&["main"]);
     app.wait_for_phase("health");
     docker(&["rm", "-f", &candidate(&app)]).ok();
     app.failed(&push.end(), "health", "killed by SIGKILL", Some("one"));
 
-    app.write("windlass.toml", &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""),
+    );
     app.version("three");
     let push = app.begin_push(&["main"]);
     app.wait_for_phase("verify");
-    wait_for("the swap is seen", SOON, || app.get("/").1.contains("three").then_some(()));
+    wait_for("the swap is seen", SOON, || {
+        app.get("/").1.contains("three").then_some(())
+    });
     docker(&["rm", "-f", &app.live_container()]).ok();
     app.failed(&push.end(), "verify", "killed by SIGKILL", Some("one"));
 
@@ -154,7 +201,11 @@ fn a_container_that_is_removed_in_the_middle_of_its_deploy_ends_it_and_the_site_
         app.wait_for_phase("health");
         let slow = scope.spawn(|| app.get("/slow/9"));
         app.wait_for_phase("drain");
-        let old = app.containers().into_iter().find(|name| !name.ends_with("_live")).unwrap();
+        let old = app
+            .containers()
+            .into_iter()
+            .find(|name| !name.ends_with("_live"))
+            .unwrap();
         docker(&["rm", "-f", &old]).ok();
         app.went_live(&push.end(), "four");
         // Whoever removes a container cuts off who is in it; Caddy asks once more what is safe to ask.
@@ -168,7 +219,11 @@ fn a_container_that_is_removed_in_the_middle_of_its_deploy_ends_it_and_the_site_
 fn an_app_whose_network_is_taken_away_gets_it_back() {
     let world = World::new();
     let app = live(&world, "shop");
-    let network = world.networks().into_iter().find(|name| name.ends_with("_shop")).unwrap();
+    let network = world
+        .networks()
+        .into_iter()
+        .find(|name| name.ends_with("_shop"))
+        .unwrap();
     let take_away = || {
         for container in [app.live_container(), caddy(&world)] {
             docker(&["network", "disconnect", "-f", &network, &container]);
@@ -194,7 +249,10 @@ struct Clock(std::path::PathBuf);
 impl Clock {
     fn start(world: &World) -> Self {
         let list = run(Command::new("dpkg").args(["-L", "libfaketime"])).ok();
-        let library = list.lines().find(|path| path.ends_with("/libfaketimeMT.so.1")).expect("libfaketime");
+        let library = list
+            .lines()
+            .find(|path| path.ends_with("/libfaketimeMT.so.1"))
+            .expect("libfaketime");
         let clock = Self(world.home.with_file_name("clock"));
         clock.set("+0");
         world.start_with(&[
@@ -221,12 +279,36 @@ fn a_clock_set_back_an_hour_confuses_nothing() {
     let jar = world.home.with_file_name("cookies");
     let curl = |args: &[&str], path: &str| {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}", "-b"]).arg(&jar);
-        run(curl.arg("-c").arg(&jar).args(args).arg(format!("http://127.0.0.1:{}{path}", world.listen))).ok()
+        curl.args([
+            "-sS",
+            "--max-time",
+            "20",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-b",
+        ])
+        .arg(&jar);
+        run(curl
+            .arg("-c")
+            .arg(&jar)
+            .args(args)
+            .arg(format!("http://127.0.0.1:{}{path}", world.listen)))
+        .ok()
     };
     let log = world.server_log();
-    let password = log.split("with the password ").nth(1).unwrap().split_whitespace().next().unwrap();
-    curl(&["-d", &format!("name=admin&password={password}&next=")], "/login");
+    let password = log
+        .split("with the password ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    curl(
+        &["-d", &format!("name=admin&password={password}&next=")],
+        "/login",
+    );
     assert_eq!(curl(&[], "/apps/shop"), "200", "logged in");
 
     let sane = |id: i64| {
@@ -234,7 +316,10 @@ fn a_clock_set_back_an_hour_confuses_nothing() {
         let took = |row: &serde_json::Value| row["duration_ms"].as_i64().expect("a duration");
         let whole = took(&deploy);
         let phases: i64 = deploy["phases"].as_array().unwrap().iter().map(took).sum();
-        assert!((0..120_000).contains(&whole) && phases <= whole + 1000, "{deploy:#}");
+        assert!(
+            (0..120_000).contains(&whole) && phases <= whole + 1000,
+            "{deploy:#}"
+        );
     };
 
     // Between deploys, and then in the middle of one.
@@ -243,7 +328,10 @@ fn a_clock_set_back_an_hour_confuses_nothing() {
     app.version("two");
     app.went_live(&app.push(), "two");
     clock.set("-30m");
-    app.write("windlass.toml", &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"3s\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"3s\""),
+    );
     app.version("three");
     let push = app.begin_push(&["main"]);
     app.wait_for_phase("health");
@@ -255,13 +343,25 @@ fn a_clock_set_back_an_hour_confuses_nothing() {
     app.went_live(&next.end(), "four");
     (1..=4).for_each(sane);
 
-    let ids: Vec<i64> = app.deploys().iter().map(|deploy| deploy["id"].as_i64().unwrap()).collect();
+    let ids: Vec<i64> = app
+        .deploys()
+        .iter()
+        .map(|deploy| deploy["id"].as_i64().unwrap())
+        .collect();
     assert_eq!(ids, [4, 3, 2, 1], "newest first");
-    let retired: Vec<_> = app.deploys().iter().map(|deploy| deploy["status"].clone()).collect();
+    let retired: Vec<_> = app
+        .deploys()
+        .iter()
+        .map(|deploy| deploy["status"].clone())
+        .collect();
     assert_eq!(retired, ["live", "retired", "retired", "retired"]);
     let said = world.windlass(&["logs", "shop", "--since", "10m"]).ok();
     for text in ["one", "two", "three", "four"] {
-        assert_eq!(said.matches(&format!("{text} starts")).count(), 1, "nothing lost, nothing twice: {said}");
+        assert_eq!(
+            said.matches(&format!("{text} starts")).count(),
+            1,
+            "nothing lost, nothing twice: {said}"
+        );
     }
     assert_eq!(curl(&[], "/apps/shop/deploys/4"), "200");
 

@@ -12,25 +12,40 @@ use crate::world::{World, wait_for};
 const SOON: Duration = Duration::from_secs(3);
 
 /// A gate that takes a while, so that a deploy is seen under way.
-const SLOW: &str = "[[gates]]\nname = \"slow\"\nrun = [\"python\", \"-c\", \"import time; time.sleep(4)\"]\n";
+const SLOW: &str =
+    "[[gates]]\nname = \"slow\"\nrun = [\"python\", \"-c\", \"import time; time.sleep(4)\"]\n";
 
 impl Browser {
     fn title(&self) -> String {
-        self.run("return document.title").as_str().unwrap().to_owned()
+        self.run("return document.title")
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Title and icon tell that state, soon.
     fn tells(&self, state: &str, page: &str) {
         let title = format!("{state} · {page} · Windlass");
-        wait_for(&format!("the title {title:?}, not {:?}", self.title()), SOON, || {
-            (self.title() == title).then_some(())
-        });
+        wait_for(
+            &format!("the title {title:?}, not {:?}", self.title()),
+            SOON,
+            || (self.title() == title).then_some(()),
+        );
         let icon = self.run("return document.getElementById('icon').getAttribute('href')");
-        assert!(icon.as_str().unwrap().contains(&format!("icon-{}-", state.to_lowercase())), "{icon}");
+        assert!(
+            icon.as_str()
+                .unwrap()
+                .contains(&format!("icon-{}-", state.to_lowercase())),
+            "{icon}"
+        );
     }
 
     fn was_never_loaded_again(&self) {
-        assert_eq!(self.run("return window.loadedOnce"), true, "the page was loaded again");
+        assert_eq!(
+            self.run("return window.loadedOnce"),
+            true,
+            "the page was loaded again"
+        );
     }
 }
 
@@ -56,7 +71,10 @@ fn the_first_app_is_made_on_the_page_and_every_open_page_follows_its_deploys() {
     assert!(one.text("pre.code").contains("/repos/Shop!.git"));
     one.click(".fields button");
     one.shows("#app-name-refused", "a-z, 0-9 and '-'");
-    assert_eq!(one.run("return document.getElementById('app-name').value"), json!("Shop!"));
+    assert_eq!(
+        one.run("return document.getElementById('app-name').value"),
+        json!("Shop!")
+    );
     one.axe();
     one.pictured("new-refused");
     one.fill("#app-name", "shop");
@@ -99,7 +117,9 @@ fn the_first_app_is_made_on_the_page_and_every_open_page_follows_its_deploys() {
 fn follows_a_restart(app: &App, browser: &Browser) {
     // A page with enough apps has a search field.
     for n in 0..20 {
-        app.world.windlass(&["app", "create", &format!("other-{n:02}")]).ok();
+        app.world
+            .windlass(&["app", "create", &format!("other-{n:02}")])
+            .ok();
     }
     browser.shows(".pager", "20 of 21");
     browser.fill("#q", "half typ");
@@ -114,7 +134,11 @@ fn follows_a_restart(app: &App, browser: &Browser) {
     println!("home caught up {:?} after the push ended", began.elapsed());
     browser.tells("Failed", "Apps");
     let typed = browser.run("return [document.activeElement.id, document.activeElement.value]");
-    assert_eq!(typed, json!(["q", "half typ"]), "what is half typed stays, and so does the focus");
+    assert_eq!(
+        typed,
+        json!(["q", "half typ"]),
+        "what is half typed stays, and so does the focus"
+    );
 }
 
 fn no_page_is_lost_on_a_narrow_screen(browser: &Browser) {
@@ -149,34 +173,55 @@ fn no_page_is_lost_on_a_narrow_screen(browser: &Browser) {
 fn domains_of_an_app_change_without_a_deploy() {
     let world = World::new();
     let app = world.app("shop");
-    world.windlass(&["app", "create", "blog", "--domain", "blog.test"]).ok();
+    world
+        .windlass(&["app", "create", "blog", "--domain", "blog.test"])
+        .ok();
     app.version("one");
     app.went_live(&app.push(), "one");
     let domains = |more: &[&str]| world.windlass(&[&["app", "domains", "shop"], more].concat());
 
     assert_eq!(domains(&[]).ok(), "shop.test\n");
-    assert_eq!(domains(&["--add", "www.test"]).ok(), "shop.test\nwww.test\n");
+    assert_eq!(
+        domains(&["--add", "www.test"]).ok(),
+        "shop.test\nwww.test\n"
+    );
     let (status, body) = world.get("www.test", "/");
     assert!(status == 200 && body.contains("one"), "{status}: {body}");
     let taken = domains(&["--add", "blog.test"]);
-    assert!(taken.code == 1 && taken.stderr.contains("blog.test belongs to the app blog"), "{taken:?}");
+    assert!(
+        taken.code == 1 && taken.stderr.contains("blog.test belongs to the app blog"),
+        "{taken:?}"
+    );
     let unknown = domains(&["--remove", "nowhere.test"]);
-    assert!(unknown.stderr.contains("shop does not answer to nowhere.test"), "{unknown:?}");
+    assert!(
+        unknown
+            .stderr
+            .contains("shop does not answer to nowhere.test"),
+        "{unknown:?}"
+    );
 
     // Caddy has the last word, and says no to this one.
     let refused = domains(&["--add", "xn--0.test"]);
     assert!(
-        refused.code == 1 && refused.stderr.contains("still answers to shop.test, www.test"),
+        refused.code == 1
+            && refused
+                .stderr
+                .contains("still answers to shop.test, www.test"),
         "{refused:?}"
     );
-    assert_eq!(world.json(&["app", "domains", "shop"])["domains"], json!(["shop.test", "www.test"]));
+    assert_eq!(
+        world.json(&["app", "domains", "shop"])["domains"],
+        json!(["shop.test", "www.test"])
+    );
     app.serves("one");
 
     let browser = logged_in(&world);
     browser.run(
         "return fetch('/apps/shop/domains', { method: 'POST', body: new URLSearchParams({ remove: 'shop.test' }) }).then(a => a.status)",
     );
-    wait_for("the domain is gone", SOON, || (world.get("shop.test", "/").0 == 404).then_some(()));
+    wait_for("the domain is gone", SOON, || {
+        (world.get("shop.test", "/").0 == 404).then_some(())
+    });
     assert_eq!(world.get("www.test", "/").0, 200);
     assert_eq!(app.deploys().len(), 1, "no deploy");
 }
@@ -198,18 +243,31 @@ impl Browser {
     /// Waits until a page's tab says so, as who looks at another tab sees it: to ask the page itself
     /// would bring it to the front.
     fn tab_says(&self, title: &str) {
-        wait_for(&format!("a tab with the title {title:?}"), SOME_TIME, || {
-            let asked = json!({ "cmd": "Target.getTargets", "params": {} });
-            let tabs = self.issue("goog/cdp/execute", asked).unwrap();
-            tabs["targetInfos"].as_array().unwrap().iter().any(|tab| tab["title"] == title).then_some(())
-        });
+        wait_for(
+            &format!("a tab with the title {title:?}"),
+            SOME_TIME,
+            || {
+                let asked = json!({ "cmd": "Target.getTargets", "params": {} });
+                let tabs = self.issue("goog/cdp/execute", asked).unwrap();
+                tabs["targetInfos"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|tab| tab["title"] == title)
+                    .then_some(())
+            },
+        );
     }
 
     /// The icons that a page had while another tab was in front.
     fn icons_in_the_background(&self) -> Vec<String> {
         let icons: Vec<String> = serde_json::from_value(self.run("return icons")).unwrap();
-        let hidden = icons.iter().filter_map(|icon| icon.strip_prefix("hidden icon-"));
-        hidden.map(|icon| icon.trim_end_matches('-').to_owned()).collect()
+        let hidden = icons
+            .iter()
+            .filter_map(|icon| icon.strip_prefix("hidden icon-"));
+        hidden
+            .map(|icon| icon.trim_end_matches('-').to_owned())
+            .collect()
     }
 }
 
@@ -250,17 +308,26 @@ fn a_tab_in_the_background_tells_how_it_stands_and_is_current_once_somebody_look
     browser.to_tab(&of_app);
     browser.shows("#d3 .badge", "failed");
     browser.shows("#d2 .badge", "live");
-    assert_eq!(browser.icons_in_the_background(), ["running", "live", "failed"]);
+    assert_eq!(
+        browser.icons_in_the_background(),
+        ["running", "live", "failed"]
+    );
     browser.was_never_loaded_again();
     browser.to_tab(&home);
     browser.shows(".counts", "1 failed last");
-    assert_eq!(browser.icons_in_the_background(), ["running", "live", "failed"]);
+    assert_eq!(
+        browser.icons_in_the_background(),
+        ["running", "live", "failed"]
+    );
     browser.was_never_loaded_again();
     browser.to_tab(&of_deploy);
     browser.shows("#link", "ended: live");
     browser.shows("#head .badge", "live");
     assert_eq!(browser.icons_in_the_background(), ["live"]);
     let log = "return document.querySelector('#phase-2 .log').textContent";
-    assert!(browser.run(log).as_str().unwrap().contains("done"), "what came meanwhile is there");
+    assert!(
+        browser.run(log).as_str().unwrap().contains("done"),
+        "what came meanwhile is there"
+    );
     browser.was_never_loaded_again();
 }

@@ -16,7 +16,13 @@ fn sql(world: &World, statement: &str) -> String {
         database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)\n\
         print(*[row[0] for row in database.execute(sys.argv[2])])";
     let database = world.home.join("windlass.db");
-    run(Command::new("python3").args(["-c", script]).arg(database).arg(statement)).ok().trim().to_owned()
+    run(Command::new("python3")
+        .args(["-c", script])
+        .arg(database)
+        .arg(statement))
+    .ok()
+    .trim()
+    .to_owned()
 }
 
 /// The ids of an engine's records of build cache whose step has `text` in it.
@@ -26,10 +32,18 @@ fn cached(engine: &OwnEngine, text: &str) -> Vec<String> {
     curl.arg("-sS").arg("--unix-socket").arg(socket);
     let told = run(curl.arg("http://docker/system/df?verbose=1&type=build-cache")).ok();
     let told: Value = serde_json::from_str(&told).unwrap();
-    let records = told["BuildCache"].as_array().or(told["BuildCacheUsage"]["Items"].as_array());
-    let with = |record: &&Value| record["Description"].as_str().unwrap_or_default().contains(text);
+    let records = told["BuildCache"]
+        .as_array()
+        .or(told["BuildCacheUsage"]["Items"].as_array());
+    let with = |record: &&Value| {
+        record["Description"]
+            .as_str()
+            .unwrap_or_default()
+            .contains(text)
+    };
     let ids = records.expect("the build cache").iter().filter(with);
-    ids.map(|record| record["ID"].as_str().unwrap().to_owned()).collect()
+    ids.map(|record| record["ID"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// On an engine of its own: one removes a record at a time, some 15 ms each, and the machine's has
@@ -45,14 +59,22 @@ fn the_build_cache_is_bounded_and_a_revert_needs_none_of_it() {
     let first = format!(
         "FROM windlass-local/python AS made\nRUN echo {salt} && head -c 40000000 /dev/urandom > /big\n"
     );
-    app.write("Dockerfile", &format!("{first}{docker_file}COPY --from=made /etc/hostname /made\n"));
+    app.write(
+        "Dockerfile",
+        &format!("{first}{docker_file}COPY --from=made /etc/hostname /made\n"),
+    );
     app.version("one");
     app.went_live(&app.push(), "one");
     app.version("two");
     app.went_live(&app.push(), "two");
     assert!(!cached(&engine, &salt).is_empty(), "the build left cache");
-    let volume =
-        docker(&["volume", "create", "--label", &format!("windlass.home={}", world.home.display())]).ok();
+    let volume = docker(&[
+        "volume",
+        "create",
+        "--label",
+        &format!("windlass.home={}", world.home.display()),
+    ])
+    .ok();
     let volume = volume.trim();
     docker(&["tag", "windlass-local/python", "windlass-e2e-house"]).ok();
 
@@ -67,7 +89,10 @@ fn the_build_cache_is_bounded_and_a_revert_needs_none_of_it() {
     app.serves("two");
     world.windlass(&["revert", "shop", "--wait"]).ok();
     app.serves("one");
-    assert_eq!(App::phases(&app.newest())[..2], ["checkout:skipped", "build:skipped"]);
+    assert_eq!(
+        App::phases(&app.newest())[..2],
+        ["checkout:skipped", "build:skipped"]
+    );
     app.version("three");
     app.went_live(&app.push(), "three");
 }
@@ -84,7 +109,12 @@ fn of_images_the_last_releases_are_kept_and_nothing_of_what_failed() {
     app.manifest("[[gates]]\nname = \"no\"\nrun = [\"false\"]\n");
     app.version("red");
     app.failed(&app.push(), "gate:no", "exit status 1", Some("two"));
-    app.write("windlass.toml", &good.replace("/healthz", "/status/500").replace("\"8s\"", "\"2s\""));
+    app.write(
+        "windlass.toml",
+        &good
+            .replace("/healthz", "/status/500")
+            .replace("\"8s\"", "\"2s\""),
+    );
     app.version("sick");
     app.failed(&app.push(), "health", "not healthy", Some("two"));
     app.write("windlass.toml", &good.replace("\"1s\"", "\"6s\""));
@@ -94,7 +124,9 @@ fn of_images_the_last_releases_are_kept_and_nothing_of_what_failed() {
     // Of two that wait, the newer takes the other's place.
     app.version("waits");
     let superseded = app.begin_push(&["main"]);
-    wait_for("it is queued", Duration::from_secs(10), || (app.newest()["status"] == "queued").then_some(()));
+    wait_for("it is queued", Duration::from_secs(10), || {
+        (app.newest()["status"] == "queued").then_some(())
+    });
     app.write("windlass.toml", &good);
     app.version("three");
     let last = app.begin_push(&["main"]);
@@ -107,16 +139,33 @@ fn of_images_the_last_releases_are_kept_and_nothing_of_what_failed() {
     world.windlass(&["revert", "shop", "--wait"]).ok();
     app.serves("two");
 
-    let tags = || world.images().iter().map(|i| i.rsplit(':').next().unwrap().to_owned()).collect::<Vec<_>>();
-    let three = app.deploys().iter().rfind(|d| d["subject"] == "three").unwrap()["id"].to_string();
+    let tags = || {
+        world
+            .images()
+            .iter()
+            .map(|i| i.rsplit(':').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let three = app
+        .deploys()
+        .iter()
+        .rfind(|d| d["subject"] == "three")
+        .unwrap()["id"]
+        .to_string();
     let expected = ["d2".to_owned(), format!("d{three}")];
-    wait_for("what failed is removed", Duration::from_secs(20), || (tags().len() == 2).then_some(()));
+    wait_for("what failed is removed", Duration::from_secs(20), || {
+        (tags().len() == 2).then_some(())
+    });
     assert_eq!(tags(), expected, "both with a name");
 }
 
 /// Deploys whose commits are kept, and deploys that have logs.
 fn kept(world: &World, app: &App) -> (Vec<String>, Vec<String>) {
-    let refs = ["for-each-ref", "--format=%(refname:lstrip=2)", "refs/deploys"];
+    let refs = [
+        "for-each-ref",
+        "--format=%(refname:lstrip=2)",
+        "refs/deploys",
+    ];
     let refs = run(&mut App::git_in(&app.repository(), &refs)).ok();
     let logs = fs::read_dir(world.home.join("logs")).unwrap();
     let logs = logs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -124,7 +173,10 @@ fn kept(world: &World, app: &App) -> (Vec<String>, Vec<String>) {
         names.sort();
         names
     };
-    (sorted(refs.lines().map(str::to_owned).collect()), sorted(logs.collect()))
+    (
+        sorted(refs.lines().map(str::to_owned).collect()),
+        sorted(logs.collect()),
+    )
 }
 
 #[test]
@@ -143,7 +195,9 @@ fn old_deploys_are_forgotten_and_every_revert_on_offer_works() {
     }
     app.write("windlass.toml", MANIFEST);
     // 7 runs two's release, 8 and 9 what 7 went back to, 10 a fourth commit.
-    world.windlass(&["revert", "shop", &commits[1], "--wait"]).ok();
+    world
+        .windlass(&["revert", "shop", &commits[1], "--wait"])
+        .ok();
     world.windlass(&["restart", "shop", "--wait"]).ok();
     world.windlass(&["restart", "shop", "--wait"]).ok();
     commits.push(app.version("ten"));
@@ -156,7 +210,11 @@ fn old_deploys_are_forgotten_and_every_revert_on_offer_works() {
     assert_eq!(world.stop_server(), 0);
     // As a server that was killed in the middle leaves a deploy that it forgets.
     fs::remove_dir_all(world.home.join("logs/5")).unwrap();
-    run(&mut App::git_in(&app.repository(), &["update-ref", "-d", "refs/deploys/5"])).ok();
+    run(&mut App::git_in(
+        &app.repository(),
+        &["update-ref", "-d", "refs/deploys/5"],
+    ))
+    .ok();
     // And logs of a deploy that there is not.
     fs::create_dir(world.home.join("logs/77")).unwrap();
     world.add_config("deploys = 2\n");
@@ -164,36 +222,63 @@ fn old_deploys_are_forgotten_and_every_revert_on_offer_works() {
     // 10 and 9 are the newest. 3 has an image that is kept; 2 is what 9 began with, and its own
     // image runs in 9. One's image is beyond the three of two, three and ten.
     let ids = || sql(&world, "SELECT id FROM deploys ORDER BY id");
-    wait_for("old deploys are forgotten", Duration::from_secs(20), || (ids() == "2 3 9 10").then_some(()));
+    wait_for("old deploys are forgotten", Duration::from_secs(20), || {
+        (ids() == "2 3 9 10").then_some(())
+    });
     wait_for("what is past is gone", Duration::from_secs(10), || {
         (sql(&world, "SELECT count(*) FROM sessions") == "0").then_some(())
     });
     let names = ["10", "2", "3", "9"].map(str::to_owned).to_vec();
     assert_eq!(kept(&world, &app), (names.clone(), names));
     assert_eq!(
-        sql(&world, "SELECT count(*) FROM phases WHERE deploy_id NOT IN (SELECT id FROM deploys)"),
+        sql(
+            &world,
+            "SELECT count(*) FROM phases WHERE deploy_id NOT IN (SELECT id FROM deploys)"
+        ),
         "0"
     );
     assert_eq!(world.windlass(&["deploy", "show", "1"]).code, 1);
-    assert!(!world.server_log().contains("left for the next time"), "{}", world.server_log());
+    assert!(
+        !world.server_log().contains("left for the next time"),
+        "{}",
+        world.server_log()
+    );
     app.serves("ten");
 
     // What git may remove now, it removes, and nothing that is on offer.
-    run(&mut App::git_in(&app.repository(), &["reflog", "expire", "--expire=now", "--all"])).ok();
-    run(&mut App::git_in(&app.repository(), &["gc", "--quiet", "--prune=now"])).ok();
+    run(&mut App::git_in(
+        &app.repository(),
+        &["reflog", "expire", "--expire=now", "--all"],
+    ))
+    .ok();
+    run(&mut App::git_in(
+        &app.repository(),
+        &["gc", "--quiet", "--prune=now"],
+    ))
+    .ok();
     let missing = ["cat-file", "-e", &commits[0]];
-    assert_ne!(run(&mut App::git_in(&app.repository(), &missing)).code, 128, "the branch's history is there");
+    assert_ne!(
+        run(&mut App::git_in(&app.repository(), &missing)).code,
+        128,
+        "the branch's history is there"
+    );
     let page = revertible(&world);
     assert_eq!(page, [3, 9]);
     for (target, text) in [(3, "three"), (9, "two")] {
         let commit = world.deploy(target)["commit"].as_str().unwrap().to_owned();
         world.windlass(&["revert", "shop", &commit, "--wait"]).ok();
         app.serves(text);
-        assert_eq!(App::phases(&app.newest())[..2], ["checkout:skipped", "build:skipped"]);
+        assert_eq!(
+            App::phases(&app.newest())[..2],
+            ["checkout:skipped", "build:skipped"]
+        );
     }
     // Before what 9 began with there is nothing any more.
     let none = world.windlass(&["revert", "shop", "--wait"]);
-    assert!(none.code == 1 && none.stderr.contains("no release before"), "{none:?}");
+    assert!(
+        none.code == 1 && none.stderr.contains("no release before"),
+        "{none:?}"
+    );
     app.version("eleven");
     app.went_live(&app.push(), "eleven");
 }
@@ -217,19 +302,28 @@ fn a_build_that_prints_without_end_is_cut_in_its_log_and_goes_on() {
         "RUN for i in 1 2 3 4 5 6 7 8; do head -c 400000 /dev/zero | tr '\\0' x | fold -w 99; sleep 0.3; done; echo the last $((40+2)) words # {}",
         salt()
     );
-    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{noise}\nEXPOSE")));
+    app.write(
+        "Dockerfile",
+        &docker.replace("EXPOSE", &format!("{noise}\nEXPOSE")),
+    );
     app.version("one");
     let push = app.push();
     app.went_live(&push, "one");
-    push.says("this log has reached 1 MiB (keep.log_size)").says("[left out here: ");
+    push.says("this log has reached 1 MiB (keep.log_size)")
+        .says("[left out here: ");
     assert!(!push.output.contains("the last 42 words"));
-    let size = fs::metadata(world.home.join("logs/1/01-build.log")).unwrap().len();
+    let size = fs::metadata(world.home.join("logs/1/01-build.log"))
+        .unwrap()
+        .len();
     assert!((900_000..1_060_000).contains(&size), "{size}");
 
     // What a failed build printed last is told all the same.
     app.write(
         "Dockerfile",
-        &docker.replace("EXPOSE", &format!("{}\nEXPOSE", noise.replace(" # ", "; exit 3 # "))),
+        &docker.replace(
+            "EXPOSE",
+            &format!("{}\nEXPOSE", noise.replace(" # ", "; exit 3 # ")),
+        ),
     );
     app.version("two");
     let push = app.push();
@@ -242,20 +336,30 @@ fn doctor_tells_what_takes_the_space() {
     let app = world.app("shop");
     // An image whose every layer another test's has as well would have nothing of its own.
     let docker = include_str!("app/Dockerfile");
-    app.write("Dockerfile", &format!("{docker}RUN echo {} > /salt\n", salt()));
+    app.write(
+        "Dockerfile",
+        &format!("{docker}RUN echo {} > /salt\n", salt()),
+    );
     app.version("one");
     app.went_live(&app.push(), "one");
     let findings = world.windlass(&["doctor", "--json"]);
     let findings: Vec<Value> = serde_json::from_str(&findings.stdout).unwrap();
     let bytes = |check: &str| {
         let finding = findings.iter().find(|finding| finding["check"] == check);
-        finding.unwrap_or_else(|| panic!("no {check} in {findings:#?}"))["bytes"].as_u64().unwrap()
+        finding.unwrap_or_else(|| panic!("no {check} in {findings:#?}"))["bytes"]
+            .as_u64()
+            .unwrap()
     };
     for check in ["images of shop", "logs", "repositories", "database"] {
         assert!(bytes(check) > 0, "{check}");
     }
     bytes("build cache");
     let text = world.windlass(&["doctor"]).stdout;
-    let (_, space) = text.split_once("What takes the space:\n").expect("a section");
-    assert!(space.contains("images of shop") && space.contains("keep.build_cache"), "{space}");
+    let (_, space) = text
+        .split_once("What takes the space:\n")
+        .expect("a section");
+    assert!(
+        space.contains("images of shop") && space.contains("keep.build_cache"),
+        "{space}"
+    );
 }

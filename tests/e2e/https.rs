@@ -25,20 +25,28 @@ fn token(world: &World, user: &str, words: &[&str]) -> String {
 
 /// From now on the app's work tree pushes by HTTP with this token.
 fn remote(app: &App, token: &str) {
-    app.git(&["remote", "set-url", "prod", &url(app, token)]).ok();
+    app.git(&["remote", "set-url", "prod", &url(app, token)])
+        .ok();
     for (key, value) in settings(app.world) {
         app.git(&["config", key, &value]).ok();
     }
 }
 
 fn url(app: &App, token: &str) -> String {
-    format!("http://ci:{token}@{DASHBOARD}:{}/git/{}", app.world.port, app.name)
+    format!(
+        "http://ci:{token}@{DASHBOARD}:{}/git/{}",
+        app.world.port, app.name
+    )
 }
 
 /// No proxy of the machine's, the name leads here, and nobody is asked for a password.
 fn settings(world: &World) -> [(&'static str, String); 3] {
     let lead = format!("{DASHBOARD}:{}:127.0.0.1", world.port);
-    [("http.proxy", String::new()), ("http.curloptResolve", lead), ("core.askPass", "true".into())]
+    [
+        ("http.proxy", String::new()),
+        ("http.curloptResolve", lead),
+        ("core.askPass", "true".into()),
+    ]
 }
 
 fn clone(app: &App, token: &str) -> crate::world::Output {
@@ -50,8 +58,16 @@ fn clone(app: &App, token: &str) -> crate::world::Output {
     }
     let output = run(git.args(["clone", "-q", &url(app, token), into.to_str().unwrap()]));
     if output.code == 0 {
-        let head = run(&mut App::git_in(&into, &["rev-parse", "--verify", "-q", "HEAD"])).stdout;
-        assert_eq!(head.trim(), app.branch().unwrap_or_default(), "a clone is what is live");
+        let head = run(&mut App::git_in(
+            &into,
+            &["rev-parse", "--verify", "-q", "HEAD"],
+        ))
+        .stdout;
+        assert_eq!(
+            head.trim(),
+            app.branch().unwrap_or_default(),
+            "a clone is what is live"
+        );
     }
     let _ = std::fs::remove_dir_all(&into);
     output
@@ -61,19 +77,28 @@ fn clone(app: &App, token: &str) -> crate::world::Output {
 fn a_push_with_a_token_ends_as_its_deploy_does_and_is_its_owners() {
     let world = world("");
     let shop = world.app("shop");
-    world.windlass(&["user", "add", "ann", "--role", "deployer", "--app", "shop"]).ok();
+    world
+        .windlass(&["user", "add", "ann", "--role", "deployer", "--app", "shop"])
+        .ok();
     let secret = token(&world, "ann", &["--scope", "deploy", "--app", "shop"]);
     remote(&shop, &secret);
     shop.version("one");
     let push = shop.push();
     assert_eq!(shop.went_live(&push, "one")["actor"], "ann");
-    assert_eq!(shop.push_refs(&["main:topic"]).says("topic was stored and does not deploy").code, 0);
+    assert_eq!(
+        shop.push_refs(&["main:topic"])
+            .says("topic was stored and does not deploy")
+            .code,
+        0
+    );
     assert_eq!(shop.push().says("Everything up-to-date").code, 0);
     clone(&shop, &secret).ok();
     // As CI does it: docs/ci.md.
     let header = format!("http.extraHeader=Authorization: Bearer {secret}");
     let bare = url(&shop, "").replace("ci:@", "") + ".git";
-    let listed = shop.git(&["-c", &header, "ls-remote", &bare, "refs/heads/main"]).ok();
+    let listed = shop
+        .git(&["-c", &header, "ls-remote", &bare, "refs/heads/main"])
+        .ok();
     assert!(listed.starts_with(&shop.head()), "{listed}");
 
     shop.write("windlass.toml", "nonsense = 1\n");
@@ -81,21 +106,51 @@ fn a_push_with_a_token_ends_as_its_deploy_does_and_is_its_owners() {
     for number in 2..4 {
         let push = shop.push();
         assert_eq!(push.code, 1, "{}", push.output);
-        let failed = shop.failed(&Push { output: told(&push), ..push }, "checkout", "nonsense", Some("one"));
+        let failed = shop.failed(
+            &Push {
+                output: told(&push),
+                ..push
+            },
+            "checkout",
+            "nonsense",
+            Some("one"),
+        );
         assert_eq!(failed["id"], json!(number));
     }
     let entries = world.json(&["audit", "--app", "shop"]);
     let entries = entries.as_array().unwrap();
-    let of = |action: &str| entries.iter().filter(|entry| entry["action"] == action).count();
+    let of = |action: &str| {
+        entries
+            .iter()
+            .filter(|entry| entry["action"] == action)
+            .count()
+    };
     assert_eq!((of("push"), of("fetch")), (4, 2), "{entries:#?}");
-    assert!(entries.iter().filter(|e| e["action"] == "push").all(|e| e["via"] == "token 1"), "{entries:#?}");
-    assert!(!world.server_log().contains(&secret), "no log holds a token");
+    assert!(
+        entries
+            .iter()
+            .filter(|e| e["action"] == "push")
+            .all(|e| e["via"] == "token 1"),
+        "{entries:#?}"
+    );
+    assert!(
+        !world.server_log().contains(&secret),
+        "no log holds a token"
+    );
 }
 
 /// What the hook said: all but the error behind it.
 fn told(push: &Push) -> String {
-    assert!(push.output.contains("the push arrived, and what it brought is not live"), "{}", push.output);
-    let lines = push.output.lines().filter(|line| !line.contains("the push arrived, and what it brought"));
+    assert!(
+        push.output
+            .contains("the push arrived, and what it brought is not live"),
+        "{}",
+        push.output
+    );
+    let lines = push
+        .output
+        .lines()
+        .filter(|line| !line.contains("the push arrived, and what it brought"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -104,12 +159,18 @@ fn a_token_that_may_not_push_is_told_why() {
     let world = world("");
     let shop = world.app("shop");
     world.windlass(&["app", "create", "blog"]).ok();
-    world.windlass(&["user", "add", "ann", "--role", "deployer", "--app", "shop"]).ok();
+    world
+        .windlass(&["user", "add", "ann", "--role", "deployer", "--app", "shop"])
+        .ok();
     shop.version("one");
     let refused = |secret: &str, says: &str| {
         remote(&shop, secret);
         let push = shop.push();
-        assert!(push.code != 0 && push.output.contains(says), "{says:?}: {}", push.output);
+        assert!(
+            push.code != 0 && push.output.contains(says),
+            "{says:?}: {}",
+            push.output
+        );
         assert_eq!(shop.deploys().len(), 0);
     };
     refused("wlt_0000", "Authentication failed");
@@ -118,11 +179,21 @@ fn a_token_that_may_not_push_is_told_why() {
     std::thread::sleep(Duration::from_millis(1100));
     refused(&brief, "Authentication failed");
     let reads = token(&world, "ann", &["--scope", "read"]);
-    refused(&reads, "Ann may see shop and not deploy it (viewer, by token 2)");
+    refused(
+        &reads,
+        "Ann may see shop and not deploy it (viewer, by token 2)",
+    );
     clone(&shop, &reads).ok();
     // One for another app does not learn of this one.
-    world.windlass(&["user", "role", "ann", "deployer", "--app", "shop", "--app", "blog"]).ok();
-    refused(&token(&world, "ann", &["--app", "blog"]), "There is no app named shop, or ann may not see it");
+    world
+        .windlass(&[
+            "user", "role", "ann", "deployer", "--app", "shop", "--app", "blog",
+        ])
+        .ok();
+    refused(
+        &token(&world, "ann", &["--app", "blog"]),
+        "There is no app named shop, or ann may not see it",
+    );
     let gone = token(&world, "ann", &[]);
     world.windlass(&["token", "revoke", "4"]).ok();
     refused(&gone, "Authentication failed");
@@ -164,10 +235,17 @@ fn a_pushs_log_comes_as_it_is_written() {
     let world = world("");
     let shop = world.app("shop");
     remote(&shop, &token(&world, "admin", &[]));
-    shop.write("Dockerfile", &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")));
+    shop.write(
+        "Dockerfile",
+        &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")),
+    );
     shop.version("one");
     let mut git = App::git_in(&shop.work, &["push", "prod", "main"]);
-    let mut child = git.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = git
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (began, mut built) = (Instant::now(), None);
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         if line.unwrap().contains("-----> build") {
@@ -188,13 +266,20 @@ fn a_restart_breaks_the_push_off_and_not_the_deploy() {
     let world = world("");
     let shop = world.app("shop");
     remote(&shop, &token(&world, "admin", &[]));
-    shop.write("Dockerfile", &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")));
+    shop.write(
+        "Dockerfile",
+        &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")),
+    );
     shop.version("one");
     let pushing = shop.begin_push(&["main"]);
     let id = shop.wait_for_phase("build");
     assert_eq!(world.stop_server(), 0);
     let push = pushing.end();
-    assert!(push.code > 0 && !push.output.contains("LIVE"), "{}", push.output);
+    assert!(
+        push.code > 0 && !push.output.contains("LIVE"),
+        "{}",
+        push.output
+    );
     push.says("RPC failed");
     world.start();
     assert_eq!(shop.wait_for_end(id)["status"], "live");

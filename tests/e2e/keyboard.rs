@@ -43,7 +43,12 @@ impl Browser {
         let at =
             "const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
             return [e.outerHTML.slice(0, 200), style.outline, box.top, box.bottom, innerHeight]";
-        assert_eq!(self.run(seen), true, "the focus is not seen: {}", self.run(at));
+        assert_eq!(
+            self.run(seen),
+            true,
+            "the focus is not seen: {}",
+            self.run(at)
+        );
     }
 
     /// Goes on by the tab key until the focus is there; each stop on the way is seen as well.
@@ -89,7 +94,9 @@ fn everything_is_within_reach_of_the_keyboard_and_the_focus_stays() {
 fn logs_in(world: &World, browser: &Browser) {
     browser.open("/");
     browser.arrives("/login");
-    wait_for("the first field has the focus", PATIENCE, || browser.is_on("#name").then_some(()));
+    wait_for("the first field has the focus", PATIENCE, || {
+        browser.is_on("#name").then_some(())
+    });
     browser.focus_is_seen();
     browser.types("admin");
     browser.tab_to("#password");
@@ -104,7 +111,9 @@ fn reaches_the_app(browser: &Browser) {
     assert!(browser.is_on(".skip"), "the first stop");
     browser.focus_is_seen();
     browser.press(&[ENTER]);
-    wait_for("the content has the focus", PATIENCE, || browser.is_on("#main").then_some(()));
+    wait_for("the content has the focus", PATIENCE, || {
+        browser.is_on("#main").then_some(())
+    });
     browser.tab_to("#app-shop h2 a");
     browser.press(&[ENTER]);
     browser.arrives("/apps/shop");
@@ -119,11 +128,17 @@ fn keeps_the_focus_while_the_page_changes(app: &App, browser: &Browser) {
     let push = app.begin_push(&["main"]);
     app.wait_for_phase("gate:long");
     browser.shows("#d2 .badge", "running");
-    assert!(browser.is_on("#d1 a.subject"), "the focus stays while a row comes");
+    assert!(
+        browser.is_on("#d1 a.subject"),
+        "the focus stays while a row comes"
+    );
     app.went_live(&push.end(), "two");
     browser.shows("#d2 .badge", "live");
     browser.shows("#d1 .do", "Revert");
-    assert!(browser.is_on("#d1 a.subject"), "the focus stays while rows change");
+    assert!(
+        browser.is_on("#d1 a.subject"),
+        "the focus stays while rows change"
+    );
     assert_eq!(browser.run("return window.loadedOnce"), true);
     browser.tab_back_to("#d2 a.subject");
     browser.press(&[ENTER]);
@@ -133,23 +148,34 @@ fn keeps_the_focus_while_the_page_changes(app: &App, browser: &Browser) {
 
 fn reads_a_log(browser: &Browser) {
     let open = || browser.run("return document.querySelector('#phase-2').open");
-    let top = || browser.run("return document.querySelector('#phase-2 .log').scrollTop").as_f64().unwrap();
+    let top = || {
+        browser
+            .run("return document.querySelector('#phase-2 .log').scrollTop")
+            .as_f64()
+            .unwrap()
+    };
     browser.tab_to("#phase-2 > summary");
     assert_eq!(open(), false);
     browser.press(&[' ']);
     wait_for("the log opens", PATIENCE, || (open() == true).then_some(()));
     browser.tab_to("#phase-2 .log");
-    wait_for("it is at its end", PATIENCE, || (top() > 500.0).then_some(()));
+    wait_for("it is at its end", PATIENCE, || {
+        (top() > 500.0).then_some(())
+    });
     let end = top();
     (0..6).for_each(|_| browser.press(&[Key::Up.into()]));
-    wait_for("it goes up", PATIENCE, || (top() <= end - 200.0).then_some(()));
+    wait_for("it goes up", PATIENCE, || {
+        (top() <= end - 200.0).then_some(())
+    });
     let up = rests(top);
     browser.press(&[Key::Down.into()]);
     wait_for("it goes down", PATIENCE, || (top() > up).then_some(()));
     browser.focus_is_seen();
     browser.tab_back_to("#phase-2 > summary");
     browser.press(&[ENTER]);
-    wait_for("the log closes", PATIENCE, || (open() == false).then_some(()));
+    wait_for("the log closes", PATIENCE, || {
+        (open() == false).then_some(())
+    });
     // What is looked for is typed, and found by Enter.
     browser.tab_back_to("#q");
     browser.types("line 77");
@@ -177,13 +203,25 @@ fn keeps_the_focus_on_a_deploys_page(app: &App, browser: &Browser) {
     browser.open(&format!("/apps/shop/deploys/{id}"));
     browser.tab_to("#cancel > summary");
     browser.press(&[ENTER]);
-    wait_for("the question", PATIENCE, || (browser.count("#cancel[open]") == 1).then_some(()));
+    wait_for("the question", PATIENCE, || {
+        (browser.count("#cancel[open]") == 1).then_some(())
+    });
     browser.tab_to("#timings a[href='#phase-1']");
     browser.shows("#timings", "start");
-    assert!(browser.is_on("#timings a[href='#phase-1']"), "the focus stays while a phase begins");
+    assert!(
+        browser.is_on("#timings a[href='#phase-1']"),
+        "the focus stays while a phase begins"
+    );
     browser.shows("#link", "ended: live");
-    assert!(browser.is_on("#timings a[href='#phase-1']"), "the focus stays at the end");
-    assert_eq!(browser.count("#cancel, details.ask[open]"), 0, "no other question opens in its place");
+    assert!(
+        browser.is_on("#timings a[href='#phase-1']"),
+        "the focus stays at the end"
+    );
+    assert_eq!(
+        browser.count("#cancel, details.ask[open]"),
+        0,
+        "no other question opens in its place"
+    );
     browser.focus_is_seen();
     app.went_live(&push.end(), "three");
 }
@@ -212,7 +250,9 @@ fn asks_and_takes_back(browser: &Browser) {
     wait_for("the question", PATIENCE, || (opened() == 1).then_some(()));
     browser.tab_to("#live details[open] button");
     browser.press(&[ESCAPE]);
-    wait_for("it is taken back", PATIENCE, || (opened() == 0).then_some(()));
+    wait_for("it is taken back", PATIENCE, || {
+        (opened() == 0).then_some(())
+    });
     assert!(browser.is_on("#live summary"));
     browser.focus_is_seen();
 }
@@ -222,7 +262,10 @@ fn removes(world: &World, browser: &Browser) {
     browser.types("sho");
     browser.press(&[ENTER]);
     // The browser itself wants the whole name.
-    assert_eq!(browser.run("return document.querySelector('#destroy').validity.valid"), json!(false));
+    assert_eq!(
+        browser.run("return document.querySelector('#destroy').validity.valid"),
+        json!(false)
+    );
     browser.types("p");
     browser.press(&[ENTER]);
     browser.arrives("/");

@@ -26,9 +26,26 @@ fn manifest() -> String {
 }
 const COUNT: &str = "import time\\nfor n in range(20): print('gate line', n); time.sleep(0.015)";
 
-const PUSHED: [&str; 9] =
-    ["checkout", "build", "gate:count", "start", "health", "swap", "verify", "drain", "retire"];
-const REVERTED: [&str; 7] = ["gate:count", "start", "health", "swap", "verify", "drain", "retire"];
+const PUSHED: [&str; 9] = [
+    "checkout",
+    "build",
+    "gate:count",
+    "start",
+    "health",
+    "swap",
+    "verify",
+    "drain",
+    "retire",
+];
+const REVERTED: [&str; 7] = [
+    "gate:count",
+    "start",
+    "health",
+    "swap",
+    "verify",
+    "drain",
+    "retire",
+];
 
 /// When to kill.
 #[derive(Debug, Clone)]
@@ -45,7 +62,9 @@ type Usual = BTreeMap<String, f64>;
 fn usual(deploy: &Value) -> Usual {
     let seconds = |p: &Value| p["duration_ms"].as_f64().unwrap() / 1000.0;
     let phases = deploy["phases"].as_array().unwrap().iter();
-    phases.map(|p| (p["phase"].as_str().unwrap().to_owned(), seconds(p))).collect()
+    phases
+        .map(|p| (p["phase"].as_str().unwrap().to_owned(), seconds(p)))
+        .collect()
 }
 
 /// Random numbers that a seed makes come again (splitmix64).
@@ -75,28 +94,44 @@ pub struct Rows {
 
 impl Rows {
     pub fn open(world: &World) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let options = SqliteConnectOptions::new().filename(world.home.join("windlass.db")).read_only(true);
-        let database = runtime.block_on(SqliteConnection::connect_with(&options)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(world.home.join("windlass.db"))
+            .read_only(true);
+        let database = runtime
+            .block_on(SqliteConnection::connect_with(&options))
+            .unwrap();
         Self { runtime, database }
     }
 
     fn newest(&mut self) -> i64 {
         let query = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM deploys");
-        self.runtime.block_on(query.fetch_one(&mut self.database)).unwrap()
+        self.runtime
+            .block_on(query.fetch_one(&mut self.database))
+            .unwrap()
     }
 
     /// Whether the deploy has this phase, and whether it runs now.
     fn phase(&mut self, id: i64, phase: &str) -> Option<bool> {
         let query = sqlx::query("SELECT status FROM phases WHERE deploy_id = ? AND phase = ?");
-        let row = self.runtime.block_on(query.bind(id).bind(phase).fetch_optional(&mut self.database));
+        let row = self.runtime.block_on(
+            query
+                .bind(id)
+                .bind(phase)
+                .fetch_optional(&mut self.database),
+        );
         row.unwrap().map(|row| row.get::<String, _>(0) == "running")
     }
 
     /// Whether the database knows that somebody asked for the deploy's end.
     pub fn asked_to_cancel(&mut self, id: i64) -> bool {
         let query = sqlx::query_scalar("SELECT cancel_by IS NOT NULL FROM deploys WHERE id = ?");
-        self.runtime.block_on(query.bind(id).fetch_one(&mut self.database)).unwrap()
+        self.runtime
+            .block_on(query.bind(id).fetch_one(&mut self.database))
+            .unwrap()
     }
 
     /// Every row that says of itself that somebody is at it.
@@ -105,7 +140,9 @@ impl Rows {
             "SELECT (SELECT count(*) FROM deploys WHERE status = 'running') \
              + (SELECT count(*) FROM phases WHERE status = 'running')",
         );
-        self.runtime.block_on(query.fetch_one(&mut self.database)).unwrap()
+        self.runtime
+            .block_on(query.fetch_one(&mut self.database))
+            .unwrap()
     }
 }
 
@@ -120,7 +157,9 @@ impl Waiting {
         match self {
             Waiting::Push(push) => Some(push.end()),
             Waiting::Revert(mut revert) => {
-                wait_for("the revert's command ends", Duration::from_secs(90), || revert.try_wait().unwrap());
+                wait_for("the revert's command ends", Duration::from_secs(90), || {
+                    revert.try_wait().unwrap()
+                });
                 None
             }
         }
@@ -143,7 +182,13 @@ impl Trial<'_> {
         let before = app.live().unwrap();
         let waiting = if revert {
             let mut command = world.command(&["revert", &app.name, "--wait"]);
-            Waiting::Revert(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+            Waiting::Revert(
+                command
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap(),
+            )
         } else {
             app.version(&format!("version {}", self.count));
             Waiting::Push(app.begin_push(&["main"]))
@@ -153,33 +198,49 @@ impl Trial<'_> {
         // What the dead one left, for the report: which phase it was in.
         let hit = self.phase_hit(id);
         *self.hits.entry(hit.clone()).or_default() += 1;
-        let context =
-            format!("kill {} of deploy {id} (revert: {revert}) at {moment:?}, hit {hit}", self.count);
+        let context = format!(
+            "kill {} of deploy {id} (revert: {revert}) at {moment:?}, hit {hit}",
+            self.count
+        );
 
         let began = Instant::now();
         world.start();
         let reached_swap = ["swap", "verify"].iter().any(|phase| hit == *phase);
-        wait_for(&format!("true statuses after {context}"), Duration::from_secs(10), || {
-            let deploy = world.deploy_if_any(id);
-            let true_now = match deploy {
-                None => true,
-                Some(deploy) if deploy["status"] == "running" || deploy["status"] == "queued" => {
-                    deploy["attempts"].as_i64() != Some(1) || hit == "queue"
-                }
-                Some(_) => self.rows.running() == 0,
-            };
-            true_now.then_some(())
-        });
+        wait_for(
+            &format!("true statuses after {context}"),
+            Duration::from_secs(10),
+            || {
+                let deploy = world.deploy_if_any(id);
+                let true_now = match deploy {
+                    None => true,
+                    Some(deploy)
+                        if deploy["status"] == "running" || deploy["status"] == "queued" =>
+                    {
+                        deploy["attempts"].as_i64() != Some(1) || hit == "queue"
+                    }
+                    Some(_) => self.rows.running() == 0,
+                };
+                true_now.then_some(())
+            },
+        );
         let known = began.elapsed();
         let push = waiting.end();
         let Some(deploy) = world.deploy_if_any(id) else {
             // Killed before anything was taken: nothing has changed, and the pusher was told so.
             let push = push.unwrap_or_else(|| panic!("{context}: no deploy"));
-            assert!(push.output.contains("remote:"), "{context}: {}", push.output);
+            assert!(
+                push.output.contains("remote:"),
+                "{context}: {}",
+                push.output
+            );
             assert_eq!(app.live().unwrap()["id"], before["id"], "{context}");
             return self.in_order(&before, &context);
         };
-        let deploy = if deploy["finished_at"].is_null() { app.wait_for_end(id) } else { deploy };
+        let deploy = if deploy["finished_at"].is_null() {
+            app.wait_for_end(id)
+        } else {
+            deploy
+        };
         let status = deploy["status"].as_str().unwrap().to_owned();
         eprintln!("{context}: {status}, true after {known:.1?}");
         match status.as_str() {
@@ -187,7 +248,11 @@ impl Trial<'_> {
             "interrupted" => assert!(reached_swap, "{context}: {deploy:#}"),
             other => panic!("{context}: {other}: {deploy:#}"),
         }
-        let live = if status == "live" { deploy.clone() } else { before };
+        let live = if status == "live" {
+            deploy.clone()
+        } else {
+            before
+        };
         self.in_order(&live, &context);
         if let Some(push) = push {
             let word = status.to_uppercase();
@@ -215,7 +280,9 @@ impl Trial<'_> {
                 }
                 let (began, wanted) = (Instant::now(), usual[phase] * part);
                 // Its end is when its row says so, should it be quicker than usual.
-                while began.elapsed().as_secs_f64() < wanted && self.rows.phase(id, phase) == Some(true) {
+                while began.elapsed().as_secs_f64() < wanted
+                    && self.rows.phase(id, phase) == Some(true)
+                {
                     sleep(Duration::from_millis(1));
                 }
             }
@@ -224,9 +291,13 @@ impl Trial<'_> {
 
     /// The last phase that a killed server began, `queue` for none.
     fn phase_hit(&mut self, id: i64) -> String {
-        let query =
-            sqlx::query_scalar("SELECT phase FROM phases WHERE deploy_id = ? ORDER BY ordinal DESC LIMIT 1");
-        let phase = self.rows.runtime.block_on(query.bind(id).fetch_optional(&mut self.rows.database));
+        let query = sqlx::query_scalar(
+            "SELECT phase FROM phases WHERE deploy_id = ? ORDER BY ordinal DESC LIMIT 1",
+        );
+        let phase = self
+            .rows
+            .runtime
+            .block_on(query.bind(id).fetch_optional(&mut self.rows.database));
         phase.unwrap().unwrap_or_else(|| "queue".to_owned())
     }
 
@@ -234,26 +305,47 @@ impl Trial<'_> {
     fn in_order(&mut self, live: &Value, context: &str) {
         let (app, world) = (self.app, self.app.world);
         let commit = live["commit"].as_str().unwrap();
-        wait_for(&format!("only the live container after {context}"), Duration::from_secs(15), || {
-            let containers = app.containers();
-            (containers.len() == 1 && containers[0].ends_with("_live")).then_some(())
-        });
-        let label =
-            docker(&["inspect", "-f", "{{index .Config.Labels \"windlass.deploy\"}}", &app.live_container()]);
+        wait_for(
+            &format!("only the live container after {context}"),
+            Duration::from_secs(15),
+            || {
+                let containers = app.containers();
+                (containers.len() == 1 && containers[0].ends_with("_live")).then_some(())
+            },
+        );
+        let label = docker(&[
+            "inspect",
+            "-f",
+            "{{index .Config.Labels \"windlass.deploy\"}}",
+            &app.live_container(),
+        ]);
         assert_eq!(label.ok().trim(), live["id"].to_string(), "{context}");
-        assert_eq!(app.branch().as_deref(), Some(commit), "the branch after {context}");
+        assert_eq!(
+            app.branch().as_deref(),
+            Some(commit),
+            "the branch after {context}"
+        );
         let text = app.git(&["show", &format!("{commit}:version.txt")]).ok();
         let (status, body) = app.get("/");
         assert!(
             status == 200 && body.trim() == text.trim(),
             "{status} {body:?} is not {text:?} after {context}"
         );
-        wait_for(&format!("no image too many after {context}"), Duration::from_secs(15), || {
-            (world.images().len() <= 4 && !world.images().iter().any(|i| i.contains("<none>"))).then_some(())
-        });
+        wait_for(
+            &format!("no image too many after {context}"),
+            Duration::from_secs(15),
+            || {
+                (world.images().len() <= 4 && !world.images().iter().any(|i| i.contains("<none>")))
+                    .then_some(())
+            },
+        );
         assert_eq!(self.rows.running(), 0, "{context}");
         assert_eq!(world.networks().len(), 2, "{context}");
-        assert_eq!(world.json(&["app", "show", &app.name])["status"], "serving", "{context}");
+        assert_eq!(
+            world.json(&["app", "show", &app.name])["status"],
+            "serving",
+            "{context}"
+        );
     }
 
     /// What the gate printed is in the log without a gap, up to the kill and after it, and the pusher
@@ -261,20 +353,38 @@ impl Trial<'_> {
     fn logs_are_whole(&self, id: i64, push: &Push, context: &str) {
         let counted = |text: &str| -> Vec<usize> {
             let line = |line: &str| line.split_once("gate line ")?.1.trim().parse().ok();
-            text.lines().filter(|l| !l.contains("range(20)")).filter_map(line).collect()
+            text.lines()
+                .filter(|l| !l.contains("range(20)"))
+                .filter_map(line)
+                .collect()
         };
-        let log = self.app.world.windlass(&["deploy", "log", &id.to_string()]).ok();
+        let log = self
+            .app
+            .world
+            .windlass(&["deploy", "log", &id.to_string()])
+            .ok();
         let (stored, seen) = (counted(&log), counted(&push.output));
-        assert_eq!(seen, stored, "the pusher's log after {context}:\n{}", push.output);
+        assert_eq!(
+            seen, stored,
+            "the pusher's log after {context}:\n{}",
+            push.output
+        );
         let mut attempts = stored.chunk_by(|a, b| b > a);
-        assert!(attempts.all(|a| a.iter().copied().eq(0..a.len())), "{context}: {stored:?}");
+        assert!(
+            attempts.all(|a| a.iter().copied().eq(0..a.len())),
+            "{context}: {stored:?}"
+        );
     }
 }
 
 #[test]
 fn killed_at_any_moment() {
-    let all: Option<usize> = std::env::var("WINDLASS_KILLS").ok().map(|count| count.parse().unwrap());
-    let seed = std::env::var("WINDLASS_SEED").ok().map_or(3, |seed| seed.parse().unwrap());
+    let all: Option<usize> = std::env::var("WINDLASS_KILLS")
+        .ok()
+        .map(|count| count.parse().unwrap());
+    let seed = std::env::var("WINDLASS_SEED")
+        .ok()
+        .map_or(3, |seed| seed.parse().unwrap());
     eprintln!("WINDLASS_SEED={seed}");
     let mut dice = Dice(seed);
 
@@ -287,13 +397,20 @@ fn killed_at_any_moment() {
     let pushed = usual(&app.went_live(&app.push(), "one"));
     world.windlass(&["revert", "shop", "--wait"]).ok();
     let reverted = usual(&app.newest());
-    app.git(&["commit", "-q", "--allow-empty", "-m", "as it is"]).ok();
+    app.git(&["commit", "-q", "--allow-empty", "-m", "as it is"])
+        .ok();
 
     let mut moments = Vec::new();
     for (phases, revert) in [(&PUSHED[..], false), (&REVERTED[..], true)] {
         for phase in phases {
             for part in [0.0, 0.5, 1.0] {
-                moments.push((Moment::In { phase: (*phase).to_owned(), part }, revert));
+                moments.push((
+                    Moment::In {
+                        phase: (*phase).to_owned(),
+                        part,
+                    },
+                    revert,
+                ));
             }
         }
     }
@@ -307,11 +424,19 @@ fn killed_at_any_moment() {
     }
 
     let asking = Asking::begin(&world, &app.domain);
-    let mut trial = Trial { app: &app, rows: Rows::open(&world), count: 0, hits: BTreeMap::new() };
+    let mut trial = Trial {
+        app: &app,
+        rows: Rows::open(&world),
+        count: 0,
+        hits: BTreeMap::new(),
+    };
     for (moment, revert) in &moments {
         trial.run(moment, *revert, if *revert { &reverted } else { &pushed });
     }
-    eprintln!("{} kills, by the phase they hit: {:?}", trial.count, trial.hits);
+    eprintln!(
+        "{} kills, by the phase they hit: {:?}",
+        trial.count, trial.hits
+    );
     asking.all_good(moments.len() * 100);
     app.version("the last");
     app.went_live(&app.push(), "the last");

@@ -25,7 +25,11 @@ const PRINTING: &str = "[[gates]]\nname = \"print\"\nrun = [\"python\", \"print.
 /// What a row of the log shows, without its number.
 fn row(browser: &Browser, line: usize) -> Option<String> {
     let text = browser.read(&format!("#phase-2 .log > div:has(> #p2-L{line})"))?;
-    Some(text.trim_start_matches(|c: char| c.is_ascii_digit()).trim().to_owned())
+    Some(
+        text.trim_start_matches(|c: char| c.is_ascii_digit())
+            .trim()
+            .to_owned(),
+    )
 }
 
 /// Waits until the gate's log has a line: without reading all the others as well.
@@ -33,7 +37,9 @@ fn has_line(browser: &Browser, text: &str) {
     let script = format!(
         "return [...document.querySelectorAll('#phase-2 .log > div')].some(row => row.textContent.endsWith('{text}'))"
     );
-    wait_for(&format!("the line {text:?}"), PATIENCE, || (browser.run(&script) == true).then_some(()));
+    wait_for(&format!("the line {text:?}"), PATIENCE, || {
+        (browser.run(&script) == true).then_some(())
+    });
 }
 
 /// Whether a line stands where a person sees it.
@@ -93,17 +99,28 @@ fn follows(browser: &Browser) {
         in_sight(browser, number(browser, "next") - 1).then_some(())
     });
     assert_eq!(row(browser, line + 1).as_deref(), Some("tail number 9"));
-    assert!(browser.count("#phase-2 .log > div") <= 2100, "{}", browser.count("#phase-2 .log > div"));
+    assert!(
+        browser.count("#phase-2 .log > div") <= 2100,
+        "{}",
+        browser.count("#phase-2 .log > div")
+    );
     assert_eq!(browser.run("return window.loadedOnce"), true);
     // Who reads further up is left there.
     browser.run("document.querySelector('#phase-2 .log').scrollTop -= 300");
     let top = browser.run("return document.querySelector('#phase-2 .log').scrollTop");
     let total = number(browser, "total");
-    wait_for("more lines", PATIENCE, || (number(browser, "total") > total + 4).then_some(()));
-    assert_eq!(browser.run("return document.querySelector('#phase-2 .log').scrollTop"), top);
+    wait_for("more lines", PATIENCE, || {
+        (number(browser, "total") > total + 4).then_some(())
+    });
+    assert_eq!(
+        browser.run("return document.querySelector('#phase-2 .log').scrollTop"),
+        top
+    );
     // A page that is full takes them once somebody looks there.
     wait_for("the later lines", PATIENCE, || {
-        browser.run("const log = document.querySelector('#phase-2 .log'); log.scrollTop = log.scrollHeight");
+        browser.run(
+            "const log = document.querySelector('#phase-2 .log'); log.scrollTop = log.scrollHeight",
+        );
         row(browser, line + 6)
     });
 }
@@ -131,14 +148,21 @@ fn pages_as_one_scrolls(browser: &Browser) {
     let (first, next) = (number(browser, "first"), number(browser, "next"));
     assert!(next < LINES && browser.count("#phase-2 .log > div") == next - first);
     for line in [first, first + 777, next - 1] {
-        assert_eq!(row(browser, line), Some(format!("line {} of many", line - 1)));
+        assert_eq!(
+            row(browser, line),
+            Some(format!("line {} of many", line - 1))
+        );
     }
     wait_for("later lines", PATIENCE, || {
-        browser.run("const log = document.querySelector('#phase-2 .log'); log.scrollTop = log.scrollHeight");
+        browser.run(
+            "const log = document.querySelector('#phase-2 .log'); log.scrollTop = log.scrollHeight",
+        );
         (number(browser, "next") > next).then_some(())
     });
     browser.click("#phase-2 a[href^='?from=2.1#']");
-    wait_for("the first lines", PATIENCE, || (number(browser, "first") == 1).then_some(()));
+    wait_for("the first lines", PATIENCE, || {
+        (number(browser, "first") == 1).then_some(())
+    });
     assert!(row(browser, 1).unwrap().starts_with("$ python print.py"));
     browser.click("#phase-2 a[href^='?before=2.18446744073709551615']");
     has_line(browser, "tail number 120");
@@ -147,19 +171,31 @@ fn pages_as_one_scrolls(browser: &Browser) {
 
 fn opens_at_a_line(browser: &Browser, path: &str) {
     browser.open(&format!("{path}?line=2.9001#p2-L9001"));
-    wait_for("the line is in sight", PATIENCE, || in_sight(browser, 9001).then_some(()));
+    wait_for("the line is in sight", PATIENCE, || {
+        in_sight(browser, 9001).then_some(())
+    });
     assert_eq!(row(browser, 9001).as_deref(), Some("line 9000 of many"));
     let copied = "const row = document.getElementById('p2-L9001').parentNode;
         getSelection().selectAllChildren(row); return getSelection().toString()";
-    assert_eq!(browser.run(copied), "line 9000 of many", "its number is not copied");
+    assert_eq!(
+        browser.run(copied),
+        "line 9000 of many",
+        "its number is not copied"
+    );
     browser.click("#p2-L9003");
     browser.arrives(&format!("{path}?line=2.9003#p2-L9003"));
-    assert_eq!(browser.count("#phase-2 .log > div:has(> :target) > #p2-L9003"), 1, "it is marked");
+    assert_eq!(
+        browser.count("#phase-2 .log > div:has(> :target) > #p2-L9003"),
+        1,
+        "it is marked"
+    );
     // An address without the part that the server reads.
     browser.open("/apps/shop");
     browser.open(&format!("{path}#p2-L777"));
     browser.arrives(&format!("{path}?line=2.777#p2-L777"));
-    wait_for("the line is in sight", PATIENCE, || in_sight(browser, 777).then_some(()));
+    wait_for("the line is in sight", PATIENCE, || {
+        in_sight(browser, 777).then_some(())
+    });
 }
 
 fn finds(browser: &Browser, path: &str) {
@@ -175,17 +211,32 @@ fn finds(browser: &Browser, path: &str) {
     assert_eq!(row(browser, 12346).as_deref(), Some("line 12345 of many"));
     // Colours do not hide it.
     browser.open(&format!("{path}?q=tail+number+17"));
-    assert!(browser.text(".found").contains("gate:print 20018 tail number 17"));
+    assert!(
+        browser
+            .text(".found")
+            .contains("gate:print 20018 tail number 17")
+    );
     browser.open(&format!("{path}?q=of+many"));
-    assert!(browser.text(".found").contains("100 lines with “of many” and 19900 more."));
+    assert!(
+        browser
+            .text(".found")
+            .contains("100 lines with “of many” and 19900 more.")
+    );
     browser.click(".found a[rel=next]");
     browser.shows(".found", "The next 100 lines");
-    assert!(browser.text(".found li:last-child").contains("line 200 of many"));
+    assert!(
+        browser
+            .text(".found li:last-child")
+            .contains("line 200 of many")
+    );
 }
 
 fn tells_what_it_brings_and_runs(browser: &Browser, path: &str) {
     browser.open(path);
-    assert!(browser.count(".timings .step") >= 2, "the steps of the build");
+    assert!(
+        browser.count(".timings .step") >= 2,
+        "the steps of the build"
+    );
     assert!(browser.text(".timings").contains("FROM"));
     let [changes, ran] = ["#changes > details", "main > details.about"];
     browser.shows(changes, "1 commit, 3 files since deploy 1");
@@ -193,7 +244,11 @@ fn tells_what_it_brings_and_runs(browser: &Browser, path: &str) {
     browser.shows(&format!("{changes} .files"), "print.py");
     browser.click(&format!("{ran} > summary"));
     browser.shows(ran, "sha256:");
-    assert!(browser.text(&format!("{ran} pre")).contains("[[gates]]\nname = \"print\""));
+    assert!(
+        browser
+            .text(&format!("{ran} pre"))
+            .contains("[[gates]]\nname = \"print\"")
+    );
     browser.axe();
 }
 
@@ -221,13 +276,19 @@ fn without_script(world: &World, path: &str) {
 
 fn cancels_a_build(app: &App, browser: &Browser) {
     let dockerfile = include_str!("app/Dockerfile");
-    app.write("Dockerfile", &dockerfile.replace("EXPOSE", "RUN echo slow && sleep 60\nEXPOSE"));
+    app.write(
+        "Dockerfile",
+        &dockerfile.replace("EXPOSE", "RUN echo slow && sleep 60\nEXPOSE"),
+    );
     app.version("two");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("build");
     browser.open(&format!("/apps/shop/deploys/{id}"));
     browser.shows("#phase-1 .log", "slow");
-    assert_eq!(browser.run("return document.querySelector('#head [data-state]').dataset.state"), "running");
+    assert_eq!(
+        browser.run("return document.querySelector('#head [data-state]').dataset.state"),
+        "running"
+    );
     browser.run("document.addEventListener('windlass:state', () => { window.told = true })");
     browser.click("#actions details.ask:has(.danger) > summary");
     browser.click("#actions .danger");

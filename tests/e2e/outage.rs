@@ -15,7 +15,10 @@ const SOON: Duration = Duration::from_millis(2500);
 
 /// A world whose server reaches the engine through the proxy only, and waits for it as `timeout` says.
 pub fn world(proxy: &Proxy, timeout: &str) -> World {
-    let docker = format!("[docker]\nsocket = {:?}\ntimeout = \"{timeout}\"\n", proxy.socket());
+    let docker = format!(
+        "[docker]\nsocket = {:?}\ntimeout = \"{timeout}\"\n",
+        proxy.socket()
+    );
     World::changed(|config| config.replace("[docker]\n", &docker))
 }
 
@@ -35,7 +38,10 @@ pub struct Visitor<'w> {
 
 impl<'w> Visitor<'w> {
     pub fn log_in(world: &'w World) -> Self {
-        let visitor = Self { world, jar: world.home.with_file_name("cookies").display().to_string() };
+        let visitor = Self {
+            world,
+            jar: world.home.with_file_name("cookies").display().to_string(),
+        };
         let form = format!("name=admin&password={}", first_password(world));
         assert_eq!(visitor.asks("/login", &["-d", &form]).0, 303);
         visitor
@@ -43,7 +49,15 @@ impl<'w> Visitor<'w> {
 
     pub fn asks(&self, path: &str, more: &[&str]) -> (u16, String) {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "--noproxy", "*", "--max-time", "20", "-w", "\n%{http_code}"]);
+        curl.args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "-w",
+            "\n%{http_code}",
+        ]);
         curl.args(["-b", &self.jar, "-c", &self.jar]).args(more);
         let page = run(curl.arg(format!("http://127.0.0.1:{}{path}", self.world.listen))).ok();
         let (page, status) = page.rsplit_once('\n').unwrap();
@@ -59,12 +73,23 @@ fn reading_goes_on(world: &World, visitor: &Visitor, app: &App, deploy: i64) {
     assert_eq!(shown["status"], "unknown", "{shown:#}");
     assert_eq!(shown["live"]["id"], deploy);
     soon("deploys", || world.json(&["deploys", &app.name]));
-    soon("deploy log", || world.windlass(&["deploy", "log", &deploy.to_string()]).ok());
-    soon("env list", || world.windlass(&["env", "list", &app.name]).ok());
+    soon("deploy log", || {
+        world.windlass(&["deploy", "log", &deploy.to_string()]).ok()
+    });
+    soon("env list", || {
+        world.windlass(&["env", "list", &app.name]).ok()
+    });
     soon("logs", || world.windlass(&["logs", &app.name]).ok());
-    for path in ["/".into(), format!("/apps/{}", app.name), format!("/apps/{}/deploys/{deploy}", app.name)] {
+    for path in [
+        "/".into(),
+        format!("/apps/{}", app.name),
+        format!("/apps/{}/deploys/{deploy}", app.name),
+    ] {
         let (status, page) = soon(&path, || visitor.asks(&path, &[]));
-        assert!(status == 200 && page.contains(&app.name), "{path}: {status}: {page}");
+        assert!(
+            status == 200 && page.contains(&app.name),
+            "{path}: {status}: {page}"
+        );
     }
 }
 
@@ -87,9 +112,17 @@ fn while_the_engine_hangs_everything_that_reads_answers_and_the_site_serves() {
     let began = Instant::now();
     world.windlass(&["deploy", "cancel", &id.to_string()]).ok();
     let ended = app.wait_for_end(id);
-    assert!(began.elapsed() < SOON, "cancelled after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < SOON,
+        "cancelled after {:?}",
+        began.elapsed()
+    );
     assert_eq!(ended["status"], "cancelled", "{ended:#}");
-    assert!(push.end().last().starts_with(&format!("CANCELLED  deploy {id}")));
+    assert!(
+        push.end()
+            .last()
+            .starts_with(&format!("CANCELLED  deploy {id}"))
+    );
 
     proxy.recover();
     wait_for("everything is known again", Duration::from_secs(15), || {
@@ -114,8 +147,12 @@ fn while_the_engine_is_away_a_push_fails_and_says_so() {
     app.version("two");
     let push = app.push();
     let failed = app.newest();
-    assert_eq!((&failed["status"], &failed["failure"]["phase"]), (&"failed".into(), &"build".into()));
-    push.says("cannot be reached").says(&format!("deploy {deploy} is still serving"));
+    assert_eq!(
+        (&failed["status"], &failed["failure"]["phase"]),
+        (&"failed".into(), &"build".into())
+    );
+    push.says("cannot be reached")
+        .says(&format!("deploy {deploy} is still serving"));
     assert_ne!(app.branch(), Some(app.head()), "the same push tries again");
 
     // A server that starts now serves its pages, and waits for the engine.
@@ -137,14 +174,26 @@ fn cancelled_in(proxy: &Proxy, app: &App, phase: &str, kind: &str, nth: usize) {
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase(phase);
     // It stands in that call: nothing else is asked of the engine any more.
-    wait_for("the call hangs", Duration::from_secs(20), || trap.reached().then_some(()));
+    wait_for("the call hangs", Duration::from_secs(20), || {
+        trap.reached().then_some(())
+    });
     let began = Instant::now();
-    app.world.windlass(&["deploy", "cancel", &id.to_string()]).ok();
+    app.world
+        .windlass(&["deploy", "cancel", &id.to_string()])
+        .ok();
     let ended = app.wait_for_end(id);
-    assert!(began.elapsed() < SOON, "{phase}, {kind}: cancelled after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < SOON,
+        "{phase}, {kind}: cancelled after {:?}",
+        began.elapsed()
+    );
     let failure = (&ended["status"], &ended["failure"]["phase"]);
     assert_eq!(failure, (&"cancelled".into(), &phase.into()), "{ended:#}");
-    assert!(push.end().last().starts_with(&format!("CANCELLED  deploy {id}")));
+    assert!(
+        push.end()
+            .last()
+            .starts_with(&format!("CANCELLED  deploy {id}"))
+    );
     proxy.disarm(&trap);
     wait_for("nothing of it is left", Duration::from_secs(10), || {
         (app.containers().len() == 1).then_some(())
@@ -159,7 +208,10 @@ fn a_deploy_whose_call_hangs_can_be_cancelled_at_once() {
     let gate = "[[gates]]\nname = \"quick\"\nrun = [\"true\"]\n";
     app.manifest(gate);
     let dockerfile = include_str!("app/Dockerfile");
-    app.write("Dockerfile", &format!("{dockerfile}HEALTHCHECK --interval=1h CMD true\n"));
+    app.write(
+        "Dockerfile",
+        &format!("{dockerfile}HEALTHCHECK --interval=1h CMD true\n"),
+    );
     app.version("one");
     app.went_live(&app.push(), "one");
     let asking = Asking::begin(&world, &app.domain);
@@ -190,7 +242,10 @@ fn a_deploy_that_is_cancelled_after_its_swap_is_swapped_back() {
     app.version("one");
     app.went_live(&app.push(), "one");
     let asking = Asking::begin(&world, &app.domain);
-    app.write("windlass.toml", &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/9\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/9\""),
+    );
     app.version("two");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("verify");
@@ -200,7 +255,11 @@ fn a_deploy_that_is_cancelled_after_its_swap_is_swapped_back() {
     let ended = app.wait_for_end(id);
     assert!(trap.sprung());
     assert_eq!(ended["status"], "cancelled", "{ended:#}");
-    assert!(push.end().last().starts_with(&format!("CANCELLED  deploy {id}")));
+    assert!(
+        push.end()
+            .last()
+            .starts_with(&format!("CANCELLED  deploy {id}"))
+    );
     wait_for("all is in order", Duration::from_secs(10), || {
         (app.containers().len() == 1 && app.get("/").1 == "one\n").then_some(())
     });
@@ -228,16 +287,25 @@ fn an_app_is_made_and_removed_whatever_becomes_of_a_call() {
         let trap = proxy.trap("", kind, 1, fault);
         let made = world.windlass(&["app", "create", "shop"]);
         let listed = world.json(&["app", "list"]).as_array().unwrap().len();
-        assert_eq!(listed, usize::from(made.code == 0), "{kind} {fault:?}: {made:?}");
+        assert_eq!(
+            listed,
+            usize::from(made.code == 0),
+            "{kind} {fault:?}: {made:?}"
+        );
         if made.code != 0 {
-            assert!(made.stderr.contains("the Docker engine could not"), "{made:?}");
+            assert!(
+                made.stderr.contains("the Docker engine could not"),
+                "{made:?}"
+            );
             assert!(trap.sprung());
             world.windlass(&["app", "create", "shop"]).ok();
         }
         world.windlass(&["app", "destroy", "shop", "--yes"]);
-        wait_for(&format!("{kind} {fault:?}: the app is gone"), Duration::from_secs(15), || {
-            (world.json(&["app", "list"]) == serde_json::json!([])).then_some(())
-        });
+        wait_for(
+            &format!("{kind} {fault:?}: the app is gone"),
+            Duration::from_secs(15),
+            || (world.json(&["app", "list"]) == serde_json::json!([])).then_some(()),
+        );
         assert!(trap.sprung(), "{kind} {fault:?}");
         assert_eq!(world.networks(), networks, "{kind} {fault:?}");
     }

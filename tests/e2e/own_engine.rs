@@ -40,7 +40,11 @@ pub struct Place {
 impl Place {
     /// The address under which a visitor asks Caddy.
     pub fn address(&self) -> &'static str {
-        if self.own.is_some() { "192.0.2.1" } else { "127.0.0.1" }
+        if self.own.is_some() {
+            "192.0.2.1"
+        } else {
+            "127.0.0.1"
+        }
     }
 
     /// The engine's socket, where it is not the machine's own.
@@ -54,7 +58,9 @@ impl Place {
             return Command::new(program);
         }
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.init)).arg(program);
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.init))
+            .arg(program);
         command
     }
 
@@ -77,10 +83,18 @@ impl Place {
 
     /// A program in the network of a container, which runs.
     pub fn in_network_of(&self, container: &str, program: &str) -> Command {
-        let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]).ok();
-        let processes = if self.own.is_some() { format!("/proc/{}/root", self.init) } else { String::new() };
+        let pid = self
+            .docker(&["inspect", "-f", "{{.State.Pid}}", container])
+            .ok();
+        let processes = if self.own.is_some() {
+            format!("/proc/{}/root", self.init)
+        } else {
+            String::new()
+        };
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={processes}/proc/{}/ns/net", pid.trim())).arg(program);
+        command
+            .arg(format!("--net={processes}/proc/{}/ns/net", pid.trim()))
+            .arg(program);
         command
     }
 }
@@ -122,7 +136,10 @@ impl OwnEngine {
         engine.kill();
         engine.daemon().containers = containers;
         engine.start();
-        Turn { engine, _alone: alone }
+        Turn {
+            engine,
+            _alone: alone,
+        }
     }
 
     pub fn place(&self) -> &Place {
@@ -136,22 +153,50 @@ impl OwnEngine {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/own_engine/init.sh");
         let mut unshare = Command::new("unshare");
         unshare
-            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "bash"])
+            .args([
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "bash",
+            ])
             .arg(script)
             .arg(&folder);
-        let mut unshare = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut unshare = unshare
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut said = String::new();
-        BufReader::new(unshare.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(unshare.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         assert_eq!(said, "ready\n", "namespaces need root");
         let task = format!("/proc/{0}/task/{0}/children", unshare.id());
         let init = fs::read_to_string(task).unwrap().trim().parse().unwrap();
-        let place = Place { own: Some(folder.clone()), init };
-        let daemon = Mutex::new(Daemon { process: None, containers: Containers::Stop });
-        let engine = Self { place, folder, daemon, _init: unshare };
+        let place = Place {
+            own: Some(folder.clone()),
+            init,
+        };
+        let daemon = Mutex::new(Daemon {
+            process: None,
+            containers: Containers::Stop,
+        });
+        let engine = Self {
+            place,
+            folder,
+            daemon,
+            _init: unshare,
+        };
         engine.start();
         let socket = format!("unix://{}", engine.place.socket().unwrap().display());
         let images = "windlass-local/python windlass-local/caddy";
-        run(Command::new("sh").args(["-c", &format!("docker save {images} | docker -H {socket} load")])).ok();
+        run(Command::new("sh").args([
+            "-c",
+            &format!("docker save {images} | docker -H {socket} load"),
+        ]))
+        .ok();
         engine
     }
 
@@ -166,18 +211,44 @@ impl OwnEngine {
             return;
         }
         let at = |name: &str| self.folder.join(name).display().to_string();
-        let log = File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .unwrap();
         let mut dockerd = Command::new("nsenter");
-        dockerd.args(["--target", &self.place.init.to_string(), "--net", "--mount", "--pid", "dockerd"]);
-        dockerd.args(["--data-root", &at("data"), "--exec-root", &at("run"), "--pidfile", &at("pid")]);
+        dockerd.args([
+            "--target",
+            &self.place.init.to_string(),
+            "--net",
+            "--mount",
+            "--pid",
+            "dockerd",
+        ]);
+        dockerd.args([
+            "--data-root",
+            &at("data"),
+            "--exec-root",
+            &at("run"),
+            "--pidfile",
+            &at("pid"),
+        ]);
         dockerd.args(["--host", &format!("unix://{}", at("socket"))]);
         // Without a service manager, whatever the machine's own engine has.
         let group = self.folder.file_name().unwrap().to_str().unwrap();
-        dockerd.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", group]);
+        dockerd.args([
+            "--exec-opt",
+            "native.cgroupdriver=cgroupfs",
+            "--cgroup-parent",
+            group,
+        ]);
         if daemon.containers == Containers::GoOn {
             dockerd.arg("--live-restore");
         }
-        dockerd.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        dockerd
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         daemon.process = Some(dockerd.spawn().unwrap());
         wait_for("the engine answers", PATIENCE, || {
             let ended = daemon.process.as_mut().unwrap().try_wait().unwrap();
@@ -202,7 +273,9 @@ impl OwnEngine {
 
     fn end(&self, signal: Signal) {
         let mut daemon = self.daemon();
-        let Some(mut process) = daemon.process.take() else { return };
+        let Some(mut process) = daemon.process.take() else {
+            return;
+        };
         if process.try_wait().unwrap().is_none() {
             self.signal(&process, signal);
         }
@@ -226,15 +299,23 @@ impl OwnEngine {
             rm -rf \"$1\"";
         let init = self.place.init.to_string();
         let mut inside = Command::new("nsenter");
-        inside.args(["--target", &init, "--net", "--mount", "--pid", "bash", "-c", script, "bash", &run]);
+        inside.args([
+            "--target", &init, "--net", "--mount", "--pid", "bash", "-c", script, "bash", &run,
+        ]);
         crate::world::run(&mut inside).ok();
         self.end(Signal::KILL);
     }
 
     /// `nsenter` waits for the daemon as its one child.
     fn signal(&self, nsenter: &Child, signal: Signal) {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", nsenter.id())).unwrap();
-        let pid = children.trim().parse().ok().and_then(Pid::from_raw).expect("dockerd runs");
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", nsenter.id())).unwrap();
+        let pid = children
+            .trim()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("dockerd runs");
         kill_process(pid, signal).unwrap();
     }
 

@@ -29,10 +29,30 @@ const LISTED: &str = "[...document.querySelectorAll('details.phase[open], .deplo
 const WHOLE: &str = "document.querySelector('main')";
 
 const LOOKS: [Look; 4] = [
-    Look { name: "light", colours: "light", width: 1040, height: Height::To(LISTED) },
-    Look { name: "dark", colours: "dark", width: 1040, height: Height::To(LISTED) },
-    Look { name: "phone", colours: "dark", width: 390, height: Height::Screen(844) },
-    Look { name: "phone-whole", colours: "light", width: 390, height: Height::To(WHOLE) },
+    Look {
+        name: "light",
+        colours: "light",
+        width: 1040,
+        height: Height::To(LISTED),
+    },
+    Look {
+        name: "dark",
+        colours: "dark",
+        width: 1040,
+        height: Height::To(LISTED),
+    },
+    Look {
+        name: "phone",
+        colours: "dark",
+        width: 390,
+        height: Height::Screen(844),
+    },
+    Look {
+        name: "phone-whole",
+        colours: "light",
+        width: 390,
+        height: Height::To(WHOLE),
+    },
 ];
 
 /// The folder for pictures, where somebody wants some.
@@ -46,7 +66,13 @@ impl Browser {
     /// Pictures of the page that is open, in every look, where somebody wants some.
     pub fn pictured(&self, page: &str) {
         let Some(folder) = folder() else { return };
-        for Look { name, colours, width, height } in &LOOKS {
+        for Look {
+            name,
+            colours,
+            width,
+            height,
+        } in &LOOKS
+        {
             match height {
                 Height::Screen(height) => self.look(colours, *width, *height),
                 Height::To(last) => {
@@ -83,7 +109,12 @@ fn pictures_of_the_dashboard() {
     let app = guestbook(&world, "guestbook.example.com");
     app.commit("A guestbook");
     app.push();
-    edit(&app, "entries/templates/entries/index.html", "Sign the guestbook", "Sign");
+    edit(
+        &app,
+        "entries/templates/entries/index.html",
+        "Sign the guestbook",
+        "Sign",
+    );
     app.commit("Say less on the button");
     app.push();
     fails(&app, &browser);
@@ -96,7 +127,9 @@ fn pictures_of_the_dashboard() {
 /// A visitor's address has no port, where that one is free.
 fn at_port_80(world: &mut World) {
     if std::net::TcpListener::bind("0.0.0.0:80").is_ok() {
-        let config = world.config().replace(&format!("http_port = {}", world.port), "http_port = 80");
+        let config = world
+            .config()
+            .replace(&format!("http_port = {}", world.port), "http_port = 80");
         fs::write(world.home.join("config.toml"), config).unwrap();
         world.port = 80;
     }
@@ -134,7 +167,12 @@ fn runs(app: &App, browser: &Browser) {
     app.commit("Show the last fifty entries");
     app.push();
     app.world.windlass(&["revert", "guestbook", "--wait"]).ok();
-    edit(app, "entries/templates/entries/index.html", "3rem auto", "2rem auto");
+    edit(
+        app,
+        "entries/templates/entries/index.html",
+        "3rem auto",
+        "2rem auto",
+    );
     app.commit("Leave less room above the title");
     let push = app.begin_push(&["main"]);
     app.wait_for_phase("health");
@@ -171,7 +209,17 @@ fn the_app(app: &App, browser: &Browser) {
 
 fn the_account(world: &World, browser: &Browser) {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ada@laptop";
-    world.windlass(&["token", "create", "GitHub", "--user", "admin", "--app", "guestbook"]).ok();
+    world
+        .windlass(&[
+            "token",
+            "create",
+            "GitHub",
+            "--user",
+            "admin",
+            "--app",
+            "guestbook",
+        ])
+        .ok();
     browser.open("/account");
     browser.fill("#key", key);
     browser.click("form[action='/account/keys'] button");

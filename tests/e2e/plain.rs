@@ -54,7 +54,10 @@ fn makes_an_app<'w>(world: &'w World, browser: &Browser) -> App<'w> {
     browser.arrives("/apps/shop");
     let app = App::work_tree(world, "shop");
     app.copy(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/app"));
-    let commands = format!("git remote add prod {}\ngit push prod main", app.repository().display());
+    let commands = format!(
+        "git remote add prod {}\ngit push prod main",
+        app.repository().display()
+    );
     assert_eq!(browser.text("pre.code"), commands);
     app
 }
@@ -86,11 +89,17 @@ fn changes_its_domains(app: &App, browser: &Browser) {
     browser.fill("#add-domain", "not!");
     browser.click("#domains .fields button");
     browser.shows("#add-domain-refused", "the domain \"not!\" is not valid");
-    assert_eq!(browser.count("#add-domain[value='not!'][aria-invalid]"), 1, "what was typed is still there");
+    assert_eq!(
+        browser.count("#add-domain[value='not!'][aria-invalid]"),
+        1,
+        "what was typed is still there"
+    );
     browser.click("#domains li:nth-child(2) summary");
     browser.click("#domains li:nth-child(2) .danger");
     browser.arrives("/apps/shop#domains");
-    wait_for("one domain", PATIENCE, || (browser.count("#domains li") == 1).then_some(()));
+    wait_for("one domain", PATIENCE, || {
+        (browser.count("#domains li") == 1).then_some(())
+    });
     answers("www.test", 404);
     answers("shop.test", 200);
 }
@@ -103,7 +112,10 @@ fn edits_the_environment(app: &App, browser: &Browser) {
     browser.click("form:has(#name) button");
     browser.shows(".variables", "GREETING");
     browser.shows(".note.calm", "GREETING");
-    assert!(!browser.text("main").contains("hello"), "a value is not shown");
+    assert!(
+        !browser.text("main").contains("hello"),
+        "a value is not shown"
+    );
     assert_eq!(app.get("/env/GREETING").1, "(not set)\n");
     browser.click(".note.calm button");
     browser.shows("#head .facts", "restart by admin");
@@ -124,7 +136,9 @@ fn ends(browser: &Browser, status: &str) {
     wait_for(&format!("the page shows {status}"), PATIENCE, || {
         (browser.read("#head .badge")? == status).then_some(())
     });
-    wait_for("the page rests", PATIENCE, || (browser.count("meta[http-equiv=refresh]") == 0).then_some(()));
+    wait_for("the page rests", PATIENCE, || {
+        (browser.count("meta[http-equiv=refresh]") == 0).then_some(())
+    });
     assert_eq!(browser.text("#link"), "", "no script ran");
 }
 
@@ -149,10 +163,14 @@ fn reads_why_one_failed(app: &App, browser: &Browser) {
 fn holds_still(browser: &Browser, path: &str, held: &str) {
     let reloads = || browser.count("noscript meta[http-equiv=refresh]");
     browser.open(path);
-    wait_for("the page loads itself again", PATIENCE, || (reloads() == 1).then_some(()));
+    wait_for("the page loads itself again", PATIENCE, || {
+        (reloads() == 1).then_some(())
+    });
     browser.click_link("Hold it still");
     browser.arrives(held);
-    wait_for("the page stays as it is", PATIENCE, || (reloads() == 0).then_some(()));
+    wait_for("the page stays as it is", PATIENCE, || {
+        (reloads() == 0).then_some(())
+    });
 }
 
 /// From the page of a deploy that runs, which can be held still meanwhile.
@@ -193,7 +211,11 @@ fn searches_the_logs(app: &App, browser: &Browser) {
     browser.click(".applog .mark a");
     browser.shows("#head", "Commit");
 
-    let failed = app.deploys().into_iter().find(|deploy| deploy["status"] == "failed").unwrap();
+    let failed = app
+        .deploys()
+        .into_iter()
+        .find(|deploy| deploy["status"] == "failed")
+        .unwrap();
     browser.open(&format!("/apps/shop/deploys/{}", failed["id"]));
     browser.fill("#q", "such TABLE");
     browser.click(".sift button");
@@ -212,7 +234,9 @@ fn filters_the_deploys(browser: &Browser) {
     }
     browser.click_link("all");
     browser.arrives("/apps/shop");
-    wait_for("all of them", PATIENCE, || (browser.count(".deploys > li") == 4).then_some(()));
+    wait_for("all of them", PATIENCE, || {
+        (browser.count(".deploys > li") == 4).then_some(())
+    });
 }
 
 fn reverts(app: &App, browser: &Browser) {
@@ -255,7 +279,10 @@ fn looks_at_containers_and_the_badge(app: &App, browser: &Browser) {
     browser.click("#picture button");
     browser.shows("#picture", "Everybody may see");
     let seen = badge();
-    assert!(seen.contains("serving") && seen.ends_with("\n200"), "{seen}");
+    assert!(
+        seen.contains("serving") && seen.ends_with("\n200"),
+        "{seen}"
+    );
     browser.click("#picture button");
     browser.shows("#picture", "nobody can tell");
     assert!(badge().ends_with("\n404"));
@@ -285,7 +312,9 @@ fn minds_the_account(browser: &Browser) {
 
 fn finds_its_way_on_a_first_page_with_many(world: &World, browser: &Browser) {
     for n in 0..20 {
-        world.windlass(&["app", "create", &format!("other-{n:02}")]).ok();
+        world
+            .windlass(&["app", "create", &format!("other-{n:02}")])
+            .ok();
     }
     browser.log_in(&first_password(world));
     browser.shows(".pager", "20 of 21");

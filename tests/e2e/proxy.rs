@@ -56,8 +56,14 @@ impl Fault {
     ];
 
     /// Those that a stream may meet: it is not done when its answer has come.
-    pub const OF_STREAMS: [Fault; 6] =
-        [Fault::Refuse, Fault::Error, Fault::Delay(1500), Fault::Truncate, Fault::Stall, Fault::Hang];
+    pub const OF_STREAMS: [Fault; 6] = [
+        Fault::Refuse,
+        Fault::Error,
+        Fault::Delay(1500),
+        Fault::Truncate,
+        Fault::Stall,
+        Fault::Hang,
+    ];
 }
 
 /// One request as it was seen.
@@ -78,7 +84,15 @@ impl Call {
 
 /// Whether calls of this kind are answered bit by bit, until something ends.
 pub fn is_stream(kind: &str) -> bool {
-    let endless = ["/build", "/session", "/grpc", "/wait", "/logs+follow", "/events", "/exec/{}/start"];
+    let endless = [
+        "/build",
+        "/session",
+        "/grpc",
+        "/wait",
+        "/logs+follow",
+        "/events",
+        "/exec/{}/start",
+    ];
     endless.iter().any(|end| kind.ends_with(end))
 }
 
@@ -102,7 +116,10 @@ impl Trap {
     /// Whether its call came. Waits until one that is passed on late has been.
     pub fn sprung(&self) -> bool {
         let left = self.left.lock().unwrap();
-        let (limit, late) = (Duration::from_secs(30), matches!(self.fault, Fault::Late(_)));
+        let (limit, late) = (
+            Duration::from_secs(30),
+            matches!(self.fault, Fault::Late(_)),
+        );
         let ahead = |(left, over): &mut (usize, bool)| late && *left == 0 && !*over;
         let waited = self.over.wait_timeout_while(left, limit, ahead).unwrap();
         assert!(!waited.1.timed_out(), "{self:?} is over");
@@ -167,7 +184,10 @@ pub struct Proxy {
 impl Proxy {
     /// One on a socket of its own, before Docker's.
     pub fn docker() -> Self {
-        let folder = tempfile::Builder::new().prefix("wl-proxy.").tempdir_in("/tmp").unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("wl-proxy.")
+            .tempdir_in("/tmp")
+            .unwrap();
         let socket = folder.path().join("docker.sock");
         Self::begin(socket, "/var/run/docker.sock".into(), Some(folder))
     }
@@ -192,10 +212,19 @@ impl Proxy {
         };
         let listener = UnixListener::bind(&socket).unwrap();
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { socket, upstream, state, changed });
+        let shared = Arc::new(Shared {
+            socket,
+            upstream,
+            state,
+            changed,
+        });
         let for_thread = shared.clone();
         let acceptor = Some(thread::spawn(move || for_thread.accept(listener)));
-        Self { shared, acceptor, folder }
+        Self {
+            shared,
+            acceptor,
+            folder,
+        }
     }
 
     /// Where it listens.
@@ -211,14 +240,23 @@ impl Proxy {
     /// Lets the `nth` call of a kind from now on (1 is the next) that concerns `app` meet a fault.
     pub fn trap(&self, app: &str, kind: &str, nth: usize, fault: Fault) -> Arc<Trap> {
         let (app, kind, left) = (app.to_owned(), kind.to_owned(), Mutex::new((nth, false)));
-        let trap = Arc::new(Trap { app, kind, fault, left, over: Condvar::new() });
+        let trap = Arc::new(Trap {
+            app,
+            kind,
+            fault,
+            left,
+            over: Condvar::new(),
+        });
         self.shared.state().traps.push(trap.clone());
         trap
     }
 
     /// Takes a trap away, sprung or not.
     pub fn disarm(&self, trap: &Arc<Trap>) {
-        self.shared.state().traps.retain(|other| !Arc::ptr_eq(other, trap));
+        self.shared
+            .state()
+            .traps
+            .retain(|other| !Arc::ptr_eq(other, trap));
     }
 
     /// Takes away all traps for an app.
@@ -270,7 +308,9 @@ impl Shared {
 
     fn wait_until(&self, met: impl Fn(&State) -> bool) {
         let state = self.state();
-        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(10), |state| !met(state));
+        let waited = self
+            .changed
+            .wait_timeout_while(state, Duration::from_secs(10), |state| !met(state));
         let (_state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!waited.timed_out(), "the proxy does as told");
     }
@@ -278,7 +318,9 @@ impl Shared {
     /// While everything hangs; false when the connection is to end.
     fn go_on(&self) -> bool {
         let state = self.state();
-        let state = self.changed.wait_while(state, |state| state.mode == Mode::Hangs);
+        let state = self
+            .changed
+            .wait_while(state, |state| state.mode == Mode::Hangs);
         state.unwrap_or_else(PoisonError::into_inner).mode == Mode::Well
     }
 
@@ -308,7 +350,10 @@ impl Shared {
                 thread::spawn(move || {
                     let number = shared.remember(&client);
                     // The other side may hang up at any time; that is nothing to tell of.
-                    let _ = shared.serve(Client { stream: client, pending: Vec::new() });
+                    let _ = shared.serve(Client {
+                        stream: client,
+                        pending: Vec::new(),
+                    });
                     shared.state().open.remove(&number);
                 });
             }
@@ -317,7 +362,9 @@ impl Shared {
             self.state().listening = false;
             self.changed.notify_all();
             let state = self.state();
-            let state = self.changed.wait_while(state, |state| state.mode == Mode::Away);
+            let state = self
+                .changed
+                .wait_while(state, |state| state.mode == Mode::Away);
             if state.unwrap_or_else(PoisonError::into_inner).mode == Mode::Over {
                 return;
             }
@@ -328,11 +375,16 @@ impl Shared {
     }
 
     fn serve(&self, mut client: Client) -> io::Result<()> {
-        let Some(head) = client.read_request()? else { return Ok(()) };
+        let Some(head) = client.read_request()? else {
+            return Ok(());
+        };
         let call = self.recognise(&head);
         let trap = self.note(&call);
-        let done =
-            if self.go_on() { self.carry(client, &call, trap.as_ref().map(|t| t.fault)) } else { Ok(()) };
+        let done = if self.go_on() {
+            self.carry(client, &call, trap.as_ref().map(|t| t.fault))
+        } else {
+            Ok(())
+        };
         trap.inspect(|trap| trap.end());
         done
     }
@@ -398,7 +450,11 @@ impl Shared {
                 upstream.read_to_end(&mut whole)?;
                 if matches!(fault, Some(Fault::Truncate | Fault::Stall)) {
                     let (head, body) = split_head(&whole).unwrap_or((&whole, &[]));
-                    let half = if body.is_empty() { head.len() / 2 } else { head.len() + body.len() / 2 };
+                    let half = if body.is_empty() {
+                        head.len() / 2
+                    } else {
+                        head.len() + body.len() / 2
+                    };
                     client.write_all(&whole[..half])?;
                 }
             }
@@ -418,11 +474,19 @@ impl Shared {
 
     fn recognise(&self, head: &str) -> Call {
         let mut words = head.split_whitespace();
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let session = head.lines().find(|line| line.to_lowercase().contains("session-uuid"));
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
+        let session = head
+            .lines()
+            .find(|line| line.to_lowercase().contains("session-uuid"));
         let owner = self.owner(target).unwrap_or_default();
         let about = format!("{target} {} {owner}", session.unwrap_or_default());
-        Call { kind: kind(method, target), about }
+        Call {
+            kind: kind(method, target),
+            about,
+        }
     }
 
     /// Whose container an id in a path stands for. What has been removed is nobody's, unless it was
@@ -435,11 +499,15 @@ impl Shared {
             return Some(known.clone());
         }
         let container = match noun {
-            "exec" => self.ask(&format!("/exec/{id}/json"))?["ContainerID"].as_str()?.to_owned(),
+            "exec" => self.ask(&format!("/exec/{id}/json"))?["ContainerID"]
+                .as_str()?
+                .to_owned(),
             _ => id.to_owned(),
         };
         let container = self.ask(&format!("/containers/{container}/json"))?;
-        let owner = container["Config"]["Labels"]["windlass.app"].as_str()?.to_owned();
+        let owner = container["Config"]["Labels"]["windlass.app"]
+            .as_str()?
+            .to_owned();
         self.state().owners.insert(id.to_owned(), owner.clone());
         Some(owner)
     }
@@ -480,15 +548,25 @@ fn kind(method: &str, target: &str) -> String {
     if words.first().is_some_and(|word| word.starts_with("v1.")) {
         words.remove(0);
     }
-    let named = matches!(words.first(), Some(&("containers" | "images" | "networks" | "exec")));
+    let named = matches!(
+        words.first(),
+        Some(&("containers" | "images" | "networks" | "exec"))
+    );
     if named && words.len() > 1 && !matches!(words[1..], ["json" | "create"]) {
         // Images have slashes in their names.
-        let last = words.last().filter(|last| words.len() > 2 && LAST.contains(last)).copied();
+        let last = words
+            .last()
+            .filter(|last| words.len() > 2 && LAST.contains(last))
+            .copied();
         words.truncate(1);
         words.push("{}");
         words.extend(last);
     }
-    let follow = if query.contains("follow=true") { "+follow" } else { "" };
+    let follow = if query.contains("follow=true") {
+        "+follow"
+    } else {
+        ""
+    };
     format!("{method} /{}{follow}", words.join("/"))
 }
 
@@ -528,16 +606,26 @@ impl Client {
                 return Ok(None);
             }
         };
-        let head = String::from_utf8_lossy(&self.pending[..self.pending.len() - body.len()]).into_owned();
+        let head =
+            String::from_utf8_lossy(&self.pending[..self.pending.len() - body.len()]).into_owned();
         let header = |name: &str| {
-            let found = head.lines().find(|line| line.to_lowercase().starts_with(name));
-            found.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_lowercase())
+            let found = head
+                .lines()
+                .find(|line| line.to_lowercase().starts_with(name));
+            found
+                .and_then(|line| line.split_once(':'))
+                .map(|(_, value)| value.trim().to_lowercase())
         };
-        let length: usize = header("content-length:").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length: usize = header("content-length:")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0);
         let kept: Vec<&str> = match header("upgrade:") {
             Some(_) => head.trim_end().lines().collect(),
             None => {
-                let other = head.trim_end().lines().filter(|l| !l.to_lowercase().starts_with("connection:"));
+                let other = head
+                    .trim_end()
+                    .lines()
+                    .filter(|l| !l.to_lowercase().starts_with("connection:"));
                 other.chain(["Connection: close"]).collect()
             }
         };
@@ -561,7 +649,9 @@ impl Client {
                 self.pending.extend_from_slice(&chunk[..count]);
                 Ok(count == 0)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(false)
+            }
             Err(_) => Ok(true),
         }
     }
@@ -574,9 +664,12 @@ impl Client {
     /// Answers as an engine, or a Caddy, that cannot do it.
     fn refuse(&mut self) -> io::Result<()> {
         let body = format!("{{\"message\":\"{REFUSAL}\",\"error\":\"{REFUSAL}\"}}");
-        let head =
-            "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close";
-        write!(self.stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close";
+        write!(
+            self.stream,
+            "{head}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
         self.stream.shutdown(Shutdown::Write)?;
         // What is still being sent is read: else the answer would be lost with it.
         self.until_gone()
@@ -589,17 +682,37 @@ pub const REFUSAL: &str = "the test lets this fail";
 #[test]
 fn calls_are_known_by_their_kind() {
     for (method, target, expected) in [
-        ("POST", "/v1.41/containers/windlass-0_a_live/rename?name=x", "POST /containers/{}/rename"),
+        (
+            "POST",
+            "/v1.41/containers/windlass-0_a_live/rename?name=x",
+            "POST /containers/{}/rename",
+        ),
         ("GET", "/containers/json?all=true", "GET /containers/json"),
-        ("POST", "/containers/create?name=json", "POST /containers/create"),
-        ("DELETE", "/containers/abc?force=true", "DELETE /containers/{}"),
+        (
+            "POST",
+            "/containers/create?name=json",
+            "POST /containers/create",
+        ),
+        (
+            "DELETE",
+            "/containers/abc?force=true",
+            "DELETE /containers/{}",
+        ),
         ("GET", "/images/windlass-0/a:d1/json", "GET /images/{}/json"),
         ("DELETE", "/images/windlass-0/a:d1", "DELETE /images/{}"),
-        ("GET", "/containers/a/logs?follow=true&stdout=true", "GET /containers/{}/logs+follow"),
+        (
+            "GET",
+            "/containers/a/logs?follow=true&stdout=true",
+            "GET /containers/{}/logs+follow",
+        ),
         ("POST", "/exec/abc/start", "POST /exec/{}/start"),
         ("GET", "/info", "GET /info"),
         ("POST", "/load", "POST /load"),
-        ("GET", "/reverse_proxy/upstreams", "GET /reverse_proxy/upstreams"),
+        (
+            "GET",
+            "/reverse_proxy/upstreams",
+            "GET /reverse_proxy/upstreams",
+        ),
     ] {
         assert_eq!(kind(method, target), expected);
     }

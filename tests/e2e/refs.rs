@@ -17,11 +17,14 @@ fn only_the_deploy_branch_deploys() {
     app.serves_nothing();
 
     app.git(&["tag", "-a", "v1", "-m", "v1"]).ok();
-    app.push_refs(&["v1"]).says("v1 was stored and does not deploy");
+    app.push_refs(&["v1"])
+        .says("v1 was stored and does not deploy");
     assert_eq!(app.deploys().len(), 0);
 
     let several = app.push_refs(&["main", "main:other", "main:refs/tags/v2"]);
-    several.says("other was stored and does not deploy").says("v2 was stored and does not deploy");
+    several
+        .says("other was stored and does not deploy")
+        .says("v2 was stored and does not deploy");
     app.went_live(&several, "one");
     assert_eq!(app.deploys().len(), 1);
 
@@ -31,10 +34,15 @@ fn only_the_deploy_branch_deploys() {
     assert_eq!(app.deploys().len(), 1);
 
     let deleted = app.push_refs(&["--delete", "main"]);
-    assert!(deleted.output.contains("put back") || deleted.output.contains("deletion"), "{}", deleted.output);
+    assert!(
+        deleted.output.contains("put back") || deleted.output.contains("deletion"),
+        "{}",
+        deleted.output
+    );
     app.serves("one");
     assert_eq!(app.deploys().len(), 1);
-    app.push_refs(&["--delete", "other"]).says("other was deleted");
+    app.push_refs(&["--delete", "other"])
+        .says("other was deleted");
     app.serves("one");
 }
 
@@ -75,17 +83,38 @@ fn a_shallow_clone_and_an_empty_repository_come_to_something_sensible() {
     // A clone that knows one commit only can push what follows it.
     let clone = app.work.with_file_name("shallow");
     let from = format!("file://{}", app.repository().display());
-    run(&mut App::git_in(&world.home, &["clone", "-q", "--depth", "1", &from, clone.to_str().unwrap()])).ok();
+    run(&mut App::git_in(
+        &world.home,
+        &[
+            "clone",
+            "-q",
+            "--depth",
+            "1",
+            &from,
+            clone.to_str().unwrap(),
+        ],
+    ))
+    .ok();
     std::fs::write(clone.join("version.txt"), "three").unwrap();
-    run(&mut App::git_in(&clone, &["commit", "-q", "-a", "-m", "three"])).ok();
+    run(&mut App::git_in(
+        &clone,
+        &["commit", "-q", "-a", "-m", "three"],
+    ))
+    .ok();
     let pushed = run(&mut App::git_in(&clone, &["push", "origin", "main"]));
-    assert!(pushed.code == 0 && pushed.stderr.contains("LIVE  "), "{pushed:?}");
+    assert!(
+        pushed.code == 0 && pushed.stderr.contains("LIVE  "),
+        "{pushed:?}"
+    );
     app.serves("three");
 
     // Into an app that has nothing yet, git itself says no, and nothing is there afterwards.
     let fresh = world.app("fresh");
     let to = fresh.repository();
-    let pushed = run(&mut App::git_in(&clone, &["push", to.to_str().unwrap(), "main"]));
+    let pushed = run(&mut App::git_in(
+        &clone,
+        &["push", to.to_str().unwrap(), "main"],
+    ));
     if pushed.code == 0 {
         assert!(pushed.stderr.contains("LIVE  "), "{pushed:?}");
         fresh.serves("three");
@@ -99,7 +128,10 @@ fn a_shallow_clone_and_an_empty_repository_come_to_something_sensible() {
 fn pushes_queue_and_a_newer_one_supersedes_what_still_waits() {
     let world = World::new();
     let app = world.app("shop");
-    app.write("Dockerfile", &format!("{}RUN sleep 4\n", include_str!("app/Dockerfile")));
+    app.write(
+        "Dockerfile",
+        &format!("{}RUN sleep 4\n", include_str!("app/Dockerfile")),
+    );
     app.version("one");
     let first = app.begin_push(&["main"]);
     let one = app.wait_for_phase("build");
@@ -116,14 +148,29 @@ fn pushes_queue_and_a_newer_one_supersedes_what_still_waits() {
     let (first, second, third) = (first.end(), second.end(), third.end());
     assert!(first.last().starts_with("LIVE  "), "{}", first.output);
     assert_eq!(second.code, 0, "git took it: {}", second.output);
-    assert!(second.last().starts_with(&format!("SUPERSEDED  deploy {two}")), "{}", second.output);
+    assert!(
+        second
+            .last()
+            .starts_with(&format!("SUPERSEDED  deploy {two}")),
+        "{}",
+        second.output
+    );
     app.went_live(&third, "three");
-    third.says(&format!("Deploy {} waits: deploy {one} of shop is running.", app.newest()["id"]));
+    third.says(&format!(
+        "Deploy {} waits: deploy {one} of shop is running.",
+        app.newest()["id"]
+    ));
 
     let superseded = world.deploy(two);
     assert_eq!(superseded["status"], "superseded");
     let by = format!("deploy {}", app.newest()["id"]);
-    assert!(superseded["failure"]["message"].as_str().unwrap().contains(&by), "{superseded:#}");
+    assert!(
+        superseded["failure"]["message"]
+            .as_str()
+            .unwrap()
+            .contains(&by),
+        "{superseded:#}"
+    );
     assert_eq!(superseded["phases"], serde_json::json!([]));
     assert_eq!(world.deploy(one)["status"], "retired");
 }

@@ -31,7 +31,10 @@ class Migration(migrations.Migration):
 ";
 
 fn edition(app: &App, name: &str) -> String {
-    app.write("entries/version.py", &format!("VERSION_TEXT = \"Guestbook, {name} edition\"\n"));
+    app.write(
+        "entries/version.py",
+        &format!("VERSION_TEXT = \"Guestbook, {name} edition\"\n"),
+    );
     format!("Guestbook, {name} edition")
 }
 
@@ -60,11 +63,18 @@ fn whoever_goes_back_is_told_what_stays_and_an_app_is_run_from_its_pages() {
     migration(
         &app,
         "0003_tax",
-        &PRICE.replace("0001_initial", "0002_price").replace("price', models", "tax', models"),
+        &PRICE
+            .replace("0001_initial", "0002_price")
+            .replace("price', models", "tax', models"),
     );
     migration(&app, "0004_fails", FAILS_LATER);
     app.commit("Tax it");
-    app.failed(&app.push(), "gate:migrate", "this migration always fails", Some(&second));
+    app.failed(
+        &app.push(),
+        "gate:migrate",
+        "this migration always fails",
+        Some(&second),
+    );
     app.git(&["reset", "-q", "--hard", "HEAD~1"]).ok();
 
     let browser = Browser::start(&world, true);
@@ -93,14 +103,22 @@ fn filters(browser: &Browser) {
 
 fn says_what_it_does(world: &World, app: &App, browser: &Browser, first: &str) {
     let told = world.windlass(&["revert", "guestbook", "--dry-run"]).ok();
-    for part in
-        ["Give entries a <b>price</b>", "entries.0002_price (deploy 2)", "entries.0003_tax (deploy 3)"]
-    {
+    for part in [
+        "Give entries a <b>price</b>",
+        "entries.0002_price (deploy 2)",
+        "entries.0003_tax (deploy 3)",
+    ] {
         assert!(told.contains(part), "{part} in {told}");
     }
-    assert!(!told.contains("0004_fails") && !told.contains("0001_initial"), "{told}");
+    assert!(
+        !told.contains("0004_fails") && !told.contains("0001_initial"),
+        "{told}"
+    );
     let json: Value = world.json(&["revert", "guestbook", "--dry-run"]);
-    assert_eq!((&json["image_kept"], &json["environment"]), (&true.into(), &"release".into()));
+    assert_eq!(
+        (&json["image_kept"], &json["environment"]),
+        (&true.into(), &"release".into())
+    );
     assert_eq!(json["migrations"]["unknown"], serde_json::json!([]));
 
     browser.open("/apps/guestbook");
@@ -138,14 +156,23 @@ fn edits_the_environment(app: &App, browser: &Browser) {
     browser.axe();
     browser.pictured("env-pending");
     let text = browser.text("main");
-    assert!(text.contains("SECRET_KEY") && !text.contains("pg-pa55"), "{text}");
+    assert!(
+        text.contains("SECRET_KEY") && !text.contains("pg-pa55"),
+        "{text}"
+    );
     browser.fill("#lines", "no assignment at all");
     browser.click("form:has(#lines) button");
     browser.shows(".note.bad", "line 1 is not NAME=value");
     browser.click(".note.calm button");
     browser.shows("#head .facts", "restart by admin");
     browser.shows("#link", "ended: live");
-    let inside = docker(&["exec", &app.live_container(), "printenv", "SECURE_HSTS_SECONDS"]).ok();
+    let inside = docker(&[
+        "exec",
+        &app.live_container(),
+        "printenv",
+        "SECURE_HSTS_SECONDS",
+    ])
+    .ok();
     assert_eq!(inside.trim(), "77");
     browser.open("/apps/guestbook/env");
     assert_eq!(browser.count(".note"), 0, "it is in what runs");
@@ -157,18 +184,24 @@ fn follows_the_log(world: &World, browser: &Browser) {
     let hups = || browser.count(".applog > div:not(.mark)");
     let before = hups();
     world.windlass(&["reload", "guestbook"]).ok();
-    wait_for("the line is there", Duration::from_secs(10), || (hups() > before).then_some(()));
+    wait_for("the line is there", Duration::from_secs(10), || {
+        (hups() > before).then_some(())
+    });
     browser.axe();
     let there = hups();
     // Over a server's end: nothing is lost, and nothing comes twice.
     world.kill_server();
     world.start();
     world.windlass(&["reload", "guestbook"]).ok();
-    wait_for("the next line is there", Duration::from_secs(40), || (hups() > there).then_some(()));
+    wait_for("the next line is there", Duration::from_secs(40), || {
+        (hups() > there).then_some(())
+    });
     std::thread::sleep(Duration::from_millis(500));
     let shown = hups();
     browser.reload();
-    wait_for("the page is there again", Duration::from_secs(10), || (hups() == shown).then_some(()));
+    wait_for("the page is there again", Duration::from_secs(10), || {
+        (hups() == shown).then_some(())
+    });
     assert_eq!(shown, there + 1);
     browser.open("/apps/guestbook/logs");
     browser.shows(".applog", "Handling signal: hup");
@@ -188,7 +221,13 @@ fn shares_a_picture(browser: &Browser) {
     browser.open("/apps/guestbook");
     browser.click("#picture button");
     browser.shows("#picture", "Everybody may see");
-    assert_eq!((status("/badge/guestbook.svg"), status("/status/guestbook.json")), (200.into(), 200.into()));
+    assert_eq!(
+        (
+            status("/badge/guestbook.svg"),
+            status("/status/guestbook.json")
+        ),
+        (200.into(), 200.into())
+    );
     browser.axe();
     browser.click("#picture button");
     browser.shows("#picture", "nobody can tell");
@@ -200,8 +239,14 @@ fn shares_a_picture(browser: &Browser) {
 fn ends(world: &World, browser: &Browser) {
     browser.open("/apps/guestbook");
     let database = world.containers("windlass.test=database");
-    let network = world.networks().into_iter().find(|name| name.ends_with("_net_guestbook")).unwrap();
-    database.iter().for_each(|id| drop(docker(&["network", "disconnect", &network, id]).ok()));
+    let network = world
+        .networks()
+        .into_iter()
+        .find(|name| name.ends_with("_net_guestbook"))
+        .unwrap();
+    database
+        .iter()
+        .for_each(|id| drop(docker(&["network", "disconnect", &network, id]).ok()));
     browser.fill("#destroy", "guestbook");
     browser.click("#danger button");
     browser.arrives("/");

@@ -11,8 +11,12 @@ use crate::world::{World, docker, run, salt, wait_for};
 
 const TOKEN: &str = "tok-9f8e7d6c5b4a3210";
 /// As a private key is: what stands in its lines is as secret as all of it.
-const KEY: [&str; 4] =
-    ["-----BEGIN SECRET-----", "bGluZSBvbmUgb2YgaXQ", "bGluZSB0d28gb2YgaXQ", "-----END SECRET-----"];
+const KEY: [&str; 4] = [
+    "-----BEGIN SECRET-----",
+    "bGluZSBvbmUgb2YgaXQ",
+    "bGluZSB0d28gb2YgaXQ",
+    "-----END SECRET-----",
+];
 
 /// Prints both in every way in which programs print: `who` tells where.
 const PRINTS: &str = r#"
@@ -39,7 +43,10 @@ fn talkative(app: &App) {
          RUN --mount=type=secret,id=KEY test ! -s /run/secrets/TOKEN && test ! -s /run/secrets/KEY\n",
         salt()
     );
-    app.write("Dockerfile", &dockerfile.replace("EXPOSE", &format!("{build}EXPOSE")));
+    app.write(
+        "Dockerfile",
+        &dockerfile.replace("EXPOSE", &format!("{build}EXPOSE")),
+    );
     app.write("prints.py", PRINTS);
     app.write("gate.py", "import prints\nprints.tell('gate')\n");
     app.write("extra.py", "import prints\nprints.tell('app')\n");
@@ -55,7 +62,11 @@ fn set_secrets(world: &World) {
 
 /// Whether any secret is in it.
 fn leaks(bytes: &[u8]) -> Option<&'static str> {
-    let found = |secret: &&str| bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+    let found = |secret: &&str| {
+        bytes
+            .windows(secret.len())
+            .any(|part| part == secret.as_bytes())
+    };
     // Also the longer half of what is printed in two.
     [TOKEN, &TOKEN[9..]].into_iter().chain(KEY).find(found)
 }
@@ -66,7 +77,9 @@ fn quiet(what: &str, text: &str) {
 
 fn quiet_below(folder: &Path, files: &mut usize) {
     for entry in fs::read_dir(folder).unwrap() {
-        let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type().unwrap())).unwrap();
+        let (path, kind) = entry
+            .map(|entry| (entry.path(), entry.file_type().unwrap()))
+            .unwrap();
         if kind.is_dir() {
             quiet_below(&path, files);
         } else if kind.is_file() {
@@ -85,7 +98,11 @@ fn what_build_gate_and_app_print_of_the_environment_is_kept_nowhere() {
     app.version("one");
     let push = app.push();
     let live = app.went_live(&push, "one")["id"].to_string();
-    assert_eq!(app.get("/env/TOKEN").1, format!("{TOKEN}\n"), "the container has it");
+    assert_eq!(
+        app.get("/env/TOKEN").1,
+        format!("{TOKEN}\n"),
+        "the container has it"
+    );
     for said in [
         "build says [TOKEN]!",
         "build halves [TOKEN] in two",
@@ -94,30 +111,48 @@ fn what_build_gate_and_app_print_of_the_environment_is_kept_nowhere() {
     ] {
         push.says(said);
     }
-    push.says("gate colours [TOKEN]").says("[KEY]").says("x[TOKEN]");
+    push.says("gate colours [TOKEN]")
+        .says("[KEY]")
+        .says("x[TOKEN]");
     let logs = wait_for("the app's output", Duration::from_secs(10), || {
         let logs = world.windlass(&["logs", "shop", "--tail", "1000"]).ok();
         logs.contains("x[TOKEN]").then_some(logs)
     });
     // Said, in colours, in two, and four times about where a long line is cut.
     assert_eq!(logs.matches("[TOKEN]").count(), 7, "{logs}");
-    for said in ["app says [TOKEN]!", "app colours [TOKEN]", "app halves [TOKEN] in two", "  [KEY]"] {
+    for said in [
+        "app says [TOKEN]!",
+        "app colours [TOKEN]",
+        "app halves [TOKEN] in two",
+        "  [KEY]",
+    ] {
         assert!(logs.contains(said), "no {said:?} in {logs}");
     }
 
     // Its last words, and what its HEALTHCHECK says, are the reason of a failure.
-    app.write("extra.py", "import prints, sys\nprints.tell('dying')\nsys.exit(3)\n");
+    app.write(
+        "extra.py",
+        "import prints, sys\nprints.tell('dying')\nsys.exit(3)\n",
+    );
     app.version("dying");
     let dying = app.push();
     let died = app.failed(&dying, "health", "x[TOKEN]", Some("one"))["id"].to_string();
     let dockerfile = include_str!("app/Dockerfile");
-    app.write("Dockerfile", &format!("{dockerfile}HEALTHCHECK CMD echo no $TOKEN; exit 1\n"));
+    app.write(
+        "Dockerfile",
+        &format!("{dockerfile}HEALTHCHECK CMD echo no $TOKEN; exit 1\n"),
+    );
     app.write("extra.py", "");
     app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"3s\""));
     app.version("sick");
     let sick = app.push();
-    let ailed =
-        app.failed(&sick, "health", "HEALTHCHECK ended with 1: no [TOKEN]", Some("one"))["id"].to_string();
+    let ailed = app.failed(
+        &sick,
+        "health",
+        "HEALTHCHECK ended with 1: no [TOKEN]",
+        Some("one"),
+    )["id"]
+        .to_string();
 
     // After a restart, the server takes up the app's output again.
     assert_eq!(world.stop_server(), 0);
@@ -127,9 +162,15 @@ fn what_build_gate_and_app_print_of_the_environment_is_kept_nowhere() {
     let visitor = Visitor::log_in(&world);
     for (id, push) in [(&live, &push), (&died, &dying), (&ailed, &sick)] {
         quiet("the push", &push.output);
-        quiet("deploy show", &world.deploy(id.parse().unwrap()).to_string());
+        quiet(
+            "deploy show",
+            &world.deploy(id.parse().unwrap()).to_string(),
+        );
         quiet("deploy log", &world.windlass(&["deploy", "log", id]).ok());
-        quiet("deploy log --json", &world.windlass(&["deploy", "log", id, "--json"]).ok());
+        quiet(
+            "deploy log --json",
+            &world.windlass(&["deploy", "log", id, "--json"]).ok(),
+        );
         let (status, page) = visitor.asks(&format!("/apps/shop/deploys/{id}"), &[]);
         assert!(status == 200 && page.contains("[TOKEN]"), "{page}");
         quiet("the deploy's page", &page);
@@ -137,18 +178,40 @@ fn what_build_gate_and_app_print_of_the_environment_is_kept_nowhere() {
     for page in ["/", "/apps/shop"] {
         quiet(page, &visitor.asks(page, &[]).1);
     }
-    quiet("logs", &world.windlass(&["logs", "shop", "--tail", "1000"]).ok());
-    quiet("env list", &world.windlass(&["env", "list", "shop", "--json"]).ok());
+    quiet(
+        "logs",
+        &world.windlass(&["logs", "shop", "--tail", "1000"]).ok(),
+    );
+    quiet(
+        "env list",
+        &world.windlass(&["env", "list", "shop", "--json"]).ok(),
+    );
     quiet("the server's log", &world.server_log());
     let mut files = 0;
     quiet_below(&world.home, &mut files);
-    assert!(files > 20 && world.home.join("windlass.db-wal").exists(), "all files are looked at");
+    assert!(
+        files > 20 && world.home.join("windlass.db-wal").exists(),
+        "all files are looked at"
+    );
 
-    let image = world.images().into_iter().find(|image| image.ends_with(&format!(":d{live}"))).unwrap();
-    quiet("docker history", &docker(&["history", "--no-trunc", &image]).ok());
-    quiet("docker inspect", &docker(&["image", "inspect", &image]).ok());
+    let image = world
+        .images()
+        .into_iter()
+        .find(|image| image.ends_with(&format!(":d{live}")))
+        .unwrap();
+    quiet(
+        "docker history",
+        &docker(&["history", "--no-trunc", &image]).ok(),
+    );
+    quiet(
+        "docker inspect",
+        &docker(&["image", "inspect", &image]).ok(),
+    );
     // Its layers, as a stream of 200 MB.
-    let search = format!("docker save {image} | grep -a -c -F -e {TOKEN} -e {}", KEY[1]);
+    let search = format!(
+        "docker save {image} | grep -a -c -F -e {TOKEN} -e {}",
+        KEY[1]
+    );
     assert_eq!(run(Command::new("sh").args(["-c", &search])).stdout, "0\n");
 }
 
@@ -160,18 +223,30 @@ fn a_build_secret_that_is_not_set_fails_in_checkout_with_the_command_that_sets_i
     app.went_live(&app.push(), "one");
     app.manifest("[build]\nsecrets = [\"NPM_TOKEN\"]\n");
     app.version("two");
-    app.failed(&app.push(), "checkout", "windlass env set shop NPM_TOKEN=", Some("one"));
+    app.failed(
+        &app.push(),
+        "checkout",
+        "windlass env set shop NPM_TOKEN=",
+        Some("one"),
+    );
 }
 
 #[test]
 fn what_a_variable_was_is_kept_quiet_of_by_the_release_that_has_it() {
     let world = World::new();
     let app = world.app("shop");
-    world.windlass(&["env", "set", "shop", "TOKEN=the-first-value"]).ok();
-    app.write("extra.py", "import os, sys\nprint(f\"it is {os.environ['TOKEN']}\", flush=True)\n");
+    world
+        .windlass(&["env", "set", "shop", "TOKEN=the-first-value"])
+        .ok();
+    app.write(
+        "extra.py",
+        "import os, sys\nprint(f\"it is {os.environ['TOKEN']}\", flush=True)\n",
+    );
     app.version("one");
     app.went_live(&app.push(), "one");
-    world.windlass(&["env", "set", "shop", "TOKEN=the-second-value"]).ok();
+    world
+        .windlass(&["env", "set", "shop", "TOKEN=the-second-value"])
+        .ok();
     app.version("two");
     app.went_live(&app.push(), "two");
     assert_eq!(app.get("/env/TOKEN").1, "the-second-value\n");
@@ -181,5 +256,8 @@ fn what_a_variable_was_is_kept_quiet_of_by_the_release_that_has_it() {
         let logs = world.windlass(&["logs", "shop", "--tail", "100"]).ok();
         (logs.matches("it is [TOKEN]").count() == 3).then_some(logs)
     });
-    assert!(!logs.contains("the-first-value") && !logs.contains("the-second-value"), "{logs}");
+    assert!(
+        !logs.contains("the-first-value") && !logs.contains("the-second-value"),
+        "{logs}"
+    );
 }

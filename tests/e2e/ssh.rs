@@ -24,9 +24,14 @@ struct Sshd {
 impl Sshd {
     fn start(world: &World) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at("host")])).ok();
+        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at("host")]))
+            .ok();
         let host = fs::read_to_string(at("host.pub")).unwrap();
         fs::write(at("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         // What is forbidden below is forbidden by the list of keys: sshd itself would allow it. The
@@ -43,10 +48,19 @@ impl Sshd {
         let _ = fs::create_dir("/run/sshd");
         let log = fs::File::create(at("log")).unwrap();
         let mut sshd = Command::new("/usr/sbin/sshd");
-        sshd.args(["-D", "-e", "-f", &at("config")]).stdin(Stdio::null()).stderr(log);
-        let child = sshd.spawn().expect("sshd: scripts/setup.sh --tests installs it");
+        sshd.args(["-D", "-e", "-f", &at("config")])
+            .stdin(Stdio::null())
+            .stderr(log);
+        let child = sshd
+            .spawn()
+            .expect("sshd: scripts/setup.sh --tests installs it");
         let user = run(Command::new("id").arg("-un")).ok().trim().to_owned();
-        let sshd = Self { child, port, user, folder };
+        let sshd = Self {
+            child,
+            port,
+            user,
+            folder,
+        };
         wait_for("sshd answers", Duration::from_secs(10), || {
             TcpStream::connect(("127.0.0.1", sshd.port)).ok().map(drop)
         });
@@ -56,7 +70,17 @@ impl Sshd {
     /// A new key, in a file that bears its name.
     fn key(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
-        let key = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path.to_str().unwrap()];
+        let key = [
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            name,
+            "-f",
+            path.to_str().unwrap(),
+        ];
         run(Command::new("ssh-keygen").args(key)).ok();
         path
     }
@@ -84,7 +108,10 @@ impl Sshd {
         let line = self.client(key);
         let mut line = line.split(' ');
         let mut ssh = Command::new(line.next().unwrap());
-        ssh.args(line).args(options).arg(format!("{}@127.0.0.1", self.user)).args(words);
+        ssh.args(line)
+            .args(options)
+            .arg(format!("{}@127.0.0.1", self.user))
+            .args(words);
         ssh
     }
 
@@ -96,9 +123,18 @@ impl Sshd {
     /// The same, with something to read.
     fn ssh_with(&self, key: &str, words: &[&str], input: &str) -> Output {
         let mut ssh = self.command(key, &[], words);
-        let mut child =
-            ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut child = ssh
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         let done = child.wait_with_output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Output {
@@ -112,7 +148,8 @@ impl Sshd {
     fn remote(&self, app: &App, key: &str) {
         let url = format!("ssh://{}@127.0.0.1:{}/{}", self.user, self.port, app.name);
         app.git(&["remote", "set-url", "prod", &url]).ok();
-        app.git(&["config", "core.sshCommand", &self.client(key)]).ok();
+        app.git(&["config", "core.sshCommand", &self.client(key)])
+            .ok();
     }
 }
 
@@ -130,7 +167,9 @@ impl Drop for Sshd {
 /// Ann deploys the shop, Bob as well, and Vic sees it.
 fn people(world: &World, sshd: &Sshd) {
     for (name, role) in [("ann", "deployer"), ("bob", "deployer"), ("vic", "viewer")] {
-        world.windlass(&["user", "add", name, "--role", role, "--app", "shop"]).ok();
+        world
+            .windlass(&["user", "add", name, "--role", role, "--app", "shop"])
+            .ok();
         sshd.key_of(world, name);
     }
 }
@@ -138,8 +177,15 @@ fn people(world: &World, sshd: &Sshd) {
 /// Refused in one line of the server's, and nothing happened.
 fn refused(output: &Output, says: &str) {
     assert_eq!(output.code, 1, "{output:?}");
-    let ours: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("windlass: ")).collect();
-    assert!(ours.len() == 1 && ours[0].contains(says) && output.stdout.is_empty(), "{says:?}: {output:?}");
+    let ours: Vec<&str> = output
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("windlass: "))
+        .collect();
+    assert!(
+        ours.len() == 1 && ours[0].contains(says) && output.stdout.is_empty(),
+        "{says:?}: {output:?}"
+    );
 }
 
 #[test]
@@ -148,7 +194,13 @@ fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
     let shop = world.app("shop");
     let sshd = Sshd::start(&world);
     people(&world, &sshd);
-    let mode = |path: &str| fs::metadata(world.home.join(path)).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &str| {
+        fs::metadata(world.home.join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
     assert_eq!((mode(".ssh"), mode(".ssh/authorized_keys")), (0o700, 0o600));
 
     let shown = world.json(&["app", "show", "shop"])["remote"].clone();
@@ -158,7 +210,12 @@ fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
     let push = shop.push();
     assert_eq!(shop.went_live(&push, "one")["actor"], "ann");
     push.says("Deploy 1 of shop").says("-----> build");
-    assert_eq!(shop.push_refs(&["main:topic"]).says("topic was stored and does not deploy").code, 0);
+    assert_eq!(
+        shop.push_refs(&["main:topic"])
+            .says("topic was stored and does not deploy")
+            .code,
+        0
+    );
 
     // A push whose deploy fails is no success, and the same one again tries again.
     shop.write("windlass.toml", "nonsense = 1\n");
@@ -168,7 +225,10 @@ fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
         let push = shop.push();
         assert_eq!(push.code, 1, "{}", push.output);
         let failed = shop.failed(&push, "checkout", "nonsense", Some("one"));
-        assert_eq!((&failed["id"], &failed["actor"]), (&number.into(), &"bob".into()));
+        assert_eq!(
+            (&failed["id"], &failed["actor"]),
+            (&number.into(), &"bob".into())
+        );
     }
 
     // A clone is what is live, for whoever may see it.
@@ -179,7 +239,10 @@ fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
         run(git.env("GIT_SSH_COMMAND", sshd.client(key)))
     };
     cloned("vic", &url).ok();
-    assert_eq!(fs::read_to_string(clone.join("version.txt")).unwrap(), "one");
+    assert_eq!(
+        fs::read_to_string(clone.join("version.txt")).unwrap(),
+        "one"
+    );
     fs::remove_dir_all(&clone).unwrap();
     assert_ne!(cloned("vic", &url.replace("shop.git", "blog")).code, 0);
 
@@ -193,8 +256,13 @@ fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
     says("vic", &["deploys", "shop", "--json"], "\"actor\": \"bob\"");
     says("ann", &["wait", "1"], "LIVE");
     assert_eq!(sshd.ssh("ann", &["deploy", "wait", "3"]).code, 1);
-    sshd.ssh_with("ann", &["env", "set", "shop", "-"], "GREETING=a b; $(id)\n").ok();
-    says("ann", &["env", "list", "shop", "--reveal"], "GREETING  a b; $(id)");
+    sshd.ssh_with("ann", &["env", "set", "shop", "-"], "GREETING=a b; $(id)\n")
+        .ok();
+    says(
+        "ann",
+        &["env", "list", "shop", "--reveal"],
+        "GREETING  a b; $(id)",
+    );
     says("bob", &["restart", "shop", "--wait"], "LIVE");
     assert_eq!(shop.newest()["actor"], "bob");
     let another = fs::read_to_string(sshd.key("another").with_extension("pub")).unwrap();
@@ -203,15 +271,28 @@ fn a_push_by_key_ends_as_its_deploy_does_and_is_its_owners() {
 
     // Whoever follows a quiet app and goes away leaves nothing running.
     let mut following = sshd.command("ann", &[], &["logs", "shop", "--follow"]);
-    let mut following = following.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut following = following
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let followers = || {
         let home = format!("--home {} ssh 1", world.home.display());
-        run(Command::new("pgrep").args(["-f", "--", &home])).stdout.lines().count()
+        run(Command::new("pgrep").args(["-f", "--", &home]))
+            .stdout
+            .lines()
+            .count()
     };
-    wait_for("the command runs", Duration::from_secs(5), || (followers() > 0).then_some(()));
+    wait_for("the command runs", Duration::from_secs(5), || {
+        (followers() > 0).then_some(())
+    });
     following.kill().unwrap();
     following.wait().unwrap();
-    wait_for("the command ends with its client", Duration::from_secs(5), || (followers() == 0).then_some(()));
+    wait_for(
+        "the command ends with its client",
+        Duration::from_secs(5),
+        || (followers() == 0).then_some(()),
+    );
 }
 
 #[test]
@@ -230,9 +311,18 @@ fn whoever_may_not_gets_one_clear_line_and_nothing_else() {
 
     // An app that is not theirs reads as one that there is not.
     let of = |app: &str| sshd.ssh("ann", &[&format!("git-receive-pack '{app}'")]);
-    refused(&of("blog"), "there is no app named blog, or ann may not see it");
-    refused(&of("nowhere"), "there is no app named nowhere, or ann may not see it");
-    refused(&sshd.ssh("vic", &["env", "set", "shop", "A=1"]), "vic may see shop and not deploy it");
+    refused(
+        &of("blog"),
+        "there is no app named blog, or ann may not see it",
+    );
+    refused(
+        &of("nowhere"),
+        "there is no app named nowhere, or ann may not see it",
+    );
+    refused(
+        &sshd.ssh("vic", &["env", "set", "shop", "A=1"]),
+        "vic may see shop and not deploy it",
+    );
     refused(
         &sshd.ssh("ann", &["user", "add", "eve", "--role", "admin"]),
         "only an administrator may do that",
@@ -258,31 +348,65 @@ fn whoever_may_not_gets_one_clear_line_and_nothing_else() {
         "key add /etc/passwd",
     ] {
         let output = sshd.ssh("ann", &[&line.replace("TOUCH", &touch)]);
-        assert!(output.code == 2 && output.stdout.is_empty(), "{line}: {output:?}");
-        assert!(output.stderr.starts_with("windlass: "), "{line}: {output:?}");
+        assert!(
+            output.code == 2 && output.stdout.is_empty(),
+            "{line}: {output:?}"
+        );
+        assert!(
+            output.stderr.starts_with("windlass: "),
+            "{line}: {output:?}"
+        );
         assert!(!trap.exists(), "{line}");
     }
     assert_eq!(shop.deploys().len(), 0);
 
     // Nothing but the forced command: no terminal, no ways through, no agent, no display.
     let terminal = run(&mut sshd.command("ann", &["-tt"], &["whoami"]));
-    assert!(terminal.stderr.contains("PTY allocation request failed"), "{terminal:?}");
+    assert!(
+        terminal.stderr.contains("PTY allocation request failed"),
+        "{terminal:?}"
+    );
     let told = run(&mut sshd.command("ann", &["-v", "-A", "-X"], &["whoami"])).stderr;
-    let mut options = told.lines().filter_map(|line| line.split_once(": key options: "));
-    assert!(options.clone().count() > 0 && options.all(|(_, may)| may.trim() == "command"), "{told}");
+    let mut options = told
+        .lines()
+        .filter_map(|line| line.split_once(": key options: "));
+    assert!(
+        options.clone().count() > 0 && options.all(|(_, may)| may.trim() == "command"),
+        "{told}"
+    );
     let back = ["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22"];
     let back = run(&mut sshd.command("ann", &back, &["whoami"]));
-    assert!(back.code == 255 && back.stderr.contains("remote port forwarding failed"), "{back:?}");
-    let listen =
-        format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    assert!(
+        back.code == 255 && back.stderr.contains("remote port forwarding failed"),
+        "{back:?}"
+    );
+    let listen = format!(
+        "127.0.0.1:{}",
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+    );
     let through = format!("{listen}:127.0.0.1:{}", world.listen);
     let mut held = sshd.command("ann", &["-L", &through], &["logs", "shop", "--follow"]);
-    let mut held = held.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let stream = wait_for("ssh listens", Duration::from_secs(5), || TcpStream::connect(&listen).ok());
+    let mut held = held
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stream = wait_for("ssh listens", Duration::from_secs(5), || {
+        TcpStream::connect(&listen).ok()
+    });
     let mut got = Vec::new();
     (&stream).write_all(b"GET /login HTTP/1.0\r\n\r\n").unwrap();
     let _ = std::io::Read::read_to_end(&mut &stream, &mut got);
-    assert!(got.is_empty(), "a way through: {}", String::from_utf8_lossy(&got));
+    assert!(
+        got.is_empty(),
+        "a way through: {}",
+        String::from_utf8_lossy(&got)
+    );
     held.kill().unwrap();
     held.wait().unwrap();
 
@@ -290,7 +414,10 @@ fn whoever_may_not_gets_one_clear_line_and_nothing_else() {
     sshd.key("stranger");
     let denied = |key: &str| {
         let output = sshd.ssh(key, &["whoami"]);
-        assert!(output.code == 255 && output.stderr.contains("Permission denied"), "{output:?}");
+        assert!(
+            output.code == 255 && output.stderr.contains("Permission denied"),
+            "{output:?}"
+        );
     };
     denied("stranger");
     let began = Instant::now();
@@ -300,9 +427,21 @@ fn whoever_may_not_gets_one_clear_line_and_nothing_else() {
     denied("vic");
     assert!(began.elapsed() < Duration::from_secs(10));
     let told = world.json(&["audit", "--limit", "200"]);
-    let told: Vec<_> = told.as_array().unwrap().iter().filter(|entry| entry["denied"] == true).collect();
-    assert!(told.iter().any(|entry| entry["actor"] == "ann" && entry["app"] == "blog"), "{told:#?}");
-    assert!(told.iter().all(|entry| entry["address"] == "127.0.0.1"), "{told:#?}");
+    let told: Vec<_> = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["denied"] == true)
+        .collect();
+    assert!(
+        told.iter()
+            .any(|entry| entry["actor"] == "ann" && entry["app"] == "blog"),
+        "{told:#?}"
+    );
+    assert!(
+        told.iter().all(|entry| entry["address"] == "127.0.0.1"),
+        "{told:#?}"
+    );
 }
 
 #[test]
@@ -312,7 +451,10 @@ fn a_push_by_key_goes_on_over_a_restart_of_the_server() {
     let sshd = Sshd::start(&world);
     people(&world, &sshd);
     sshd.remote(&shop, "ann");
-    shop.write("Dockerfile", &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")));
+    shop.write(
+        "Dockerfile",
+        &format!("{}RUN sleep 3\n", include_str!("app/Dockerfile")),
+    );
     shop.version("one");
     let pushing = shop.begin_push(&["main"]);
     shop.wait_for_phase("build");
@@ -321,18 +463,35 @@ fn a_push_by_key_goes_on_over_a_restart_of_the_server() {
     let push = pushing.end();
     shop.went_live(&push, "one");
     push.says("the server went away; waiting for it to come back");
-    for once in ["Deploy 1 of shop: ", "-----> swap", "-----> retire", "LIVE  "] {
-        assert_eq!(push.output.matches(once).count(), 1, "{once}\n{}", push.output);
+    for once in [
+        "Deploy 1 of shop: ",
+        "-----> swap",
+        "-----> retire",
+        "LIVE  ",
+    ] {
+        assert_eq!(
+            push.output.matches(once).count(),
+            1,
+            "{once}\n{}",
+            push.output
+        );
     }
 
     // One that is taken back by the server while nobody is there to tell is no success either.
-    shop.write("Dockerfile", &format!("{}RUN sleep 5\n", include_str!("app/Dockerfile")));
+    shop.write(
+        "Dockerfile",
+        &format!("{}RUN sleep 5\n", include_str!("app/Dockerfile")),
+    );
     shop.version("two");
     let pushing = shop.begin_push(&["main"]);
     let id = shop.wait_for_phase("build").to_string();
     world.windlass(&["deploy", "cancel", &id]).ok();
     let push = pushing.end();
-    assert!(push.code == 1 && push.last().starts_with("CANCELLED"), "{}", push.output);
+    assert!(
+        push.code == 1 && push.last().starts_with("CANCELLED"),
+        "{}",
+        push.output
+    );
     shop.serves("one");
 }
 
@@ -352,7 +511,10 @@ impl Drop for Account {
 #[test]
 fn setup_does_what_is_missing_and_then_nothing() {
     let name = format!("wl-e2e-{}", std::process::id());
-    let account = Account { home: PathBuf::from(format!("/tmp/{name}-home")), name: name.clone() };
+    let account = Account {
+        home: PathBuf::from(format!("/tmp/{name}-home")),
+        name: name.clone(),
+    };
     let home = account.home.to_str().unwrap();
     let setup = |more: &[&str]| {
         let words = [&["setup", "--home", home, "--user", &name, "--json"], more].concat();
@@ -360,10 +522,16 @@ fn setup_does_what_is_missing_and_then_nothing() {
     };
     let states = |output: Output| -> Vec<String> {
         let steps: Vec<serde_json::Value> = serde_json::from_str(&output.ok()).unwrap();
-        steps.iter().map(|step| format!("{}:{}", step["step"], step["state"]).replace('"', "")).collect()
+        steps
+            .iter()
+            .map(|step| format!("{}:{}", step["step"], step["state"]).replace('"', ""))
+            .collect()
     };
     let would = states(setup(&["--dry-run"]));
-    assert!(would.contains(&"user:would".into()) && would.contains(&"home:would".into()), "{would:?}");
+    assert!(
+        would.contains(&"user:would".into()) && would.contains(&"home:would".into()),
+        "{would:?}"
+    );
     assert!(!account.home.exists() && !run(Command::new("id").arg(&name)).stdout.contains("uid="));
 
     // It would write a unit where systemd is, and make a user where it may: neither is a test's to do.
@@ -372,20 +540,44 @@ fn setup_does_what_is_missing_and_then_nothing() {
     }
     let done = states(setup(&[]));
     assert_eq!(done[..1], ["user:done"]);
-    assert!(done.contains(&"home:done".into()) && done.contains(&"keys:done".into()), "{done:?}");
-    let mode = |path: &str| fs::metadata(account.home.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert!(
+        done.contains(&"home:done".into()) && done.contains(&"keys:done".into()),
+        "{done:?}"
+    );
+    let mode = |path: &str| {
+        fs::metadata(account.home.join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
     assert_eq!((mode("."), mode(".ssh")), (0o750, 0o700));
     let shadow = fs::read_to_string("/etc/shadow").unwrap();
-    assert!(shadow.contains(&format!("\n{name}:*:")), "a password that is neither typed nor locked");
+    assert!(
+        shadow.contains(&format!("\n{name}:*:")),
+        "a password that is neither typed nor locked"
+    );
     let again = states(setup(&[]));
-    assert!(again.iter().all(|step| step.ends_with(":was") || step == "service:left"), "{again:?}");
+    assert!(
+        again
+            .iter()
+            .all(|step| step.ends_with(":was") || step == "service:left"),
+        "{again:?}"
+    );
 
     // What went wrong since is put right, and nobody else's user is taken.
     fs::set_permissions(&account.home, fs::Permissions::from_mode(0o777)).unwrap();
     run(Command::new("usermod").args(["--shell", "/usr/sbin/nologin", "--lock", &name])).ok();
     let mended = states(setup(&[]));
-    assert_eq!(mended.iter().filter(|step| step.ends_with(":done")).count(), 3, "{mended:?}");
+    assert_eq!(
+        mended.iter().filter(|step| step.ends_with(":done")).count(),
+        3,
+        "{mended:?}"
+    );
     assert_eq!(mode("."), 0o750);
     let other = setup(&["--home", "/tmp/wl-e2e-elsewhere"]);
-    assert!(other.code == 2 || other.stderr.contains("there is a user"), "{other:?}");
+    assert!(
+        other.code == 2 || other.stderr.contains("there is a user"),
+        "{other:?}"
+    );
 }

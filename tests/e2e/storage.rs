@@ -64,14 +64,25 @@ fn first_release(world: &World) -> (App<'_>, Asking) {
 
 /// A build step that prints once a second for five seconds, and is in nobody's cache.
 fn slow_step(app: &App, prints: &str) {
-    let step = format!("RUN for i in 1 2 3 4 5; do sleep 1; {prints}; done; echo {}", salt());
+    let step = format!(
+        "RUN for i in 1 2 3 4 5; do sleep 1; {prints}; done; echo {}",
+        salt()
+    );
     let docker = include_str!("app/Dockerfile");
-    app.write("Dockerfile", &docker.replace("EXPOSE", &format!("{step}\nEXPOSE")));
+    app.write(
+        "Dockerfile",
+        &docker.replace("EXPOSE", &format!("{step}\nEXPOSE")),
+    );
 }
 
 /// Lists work while nothing can be written.
 fn can_be_read(world: &World) {
-    for words in [&["app", "list"][..], &["deploys", "shop"], &["deploy", "show", "1"], &["logs", "shop"]] {
+    for words in [
+        &["app", "list"][..],
+        &["deploys", "shop"],
+        &["deploy", "show", "1"],
+        &["logs", "shop"],
+    ] {
         world.windlass(words).ok();
     }
 }
@@ -86,12 +97,18 @@ fn full_in(phase: &str, prepare: impl FnOnce(&App)) {
     let id = app.wait_for_phase(phase);
     let ballast = Ballast::full(&world);
     wait_for("the end cannot be written", Duration::from_secs(60), || {
-        world.server_log().contains("outcome cannot be written").then_some(())
+        world
+            .server_log()
+            .contains("outcome cannot be written")
+            .then_some(())
     });
     can_be_read(&world);
     assert_eq!(app.get("/").1, "one\n");
     let containers = app.containers();
-    assert!(containers.len() == 1 && containers[0].ends_with("_live"), "{containers:?}");
+    assert!(
+        containers.len() == 1 && containers[0].ends_with("_live"),
+        "{containers:?}"
+    );
     drop(ballast);
 
     let push = push.end();
@@ -110,13 +127,18 @@ fn a_disk_that_is_full_during_a_build_fails_the_deploy_and_nothing_else() {
 
 #[test]
 fn a_disk_that_is_full_during_health_fails_the_deploy_and_nothing_else() {
-    full_in("health", |app| app.write("windlass.toml", &MANIFEST.replace("\"1s\"", "\"4s\"")));
+    full_in("health", |app| {
+        app.write("windlass.toml", &MANIFEST.replace("\"1s\"", "\"4s\""))
+    });
 }
 
 #[test]
 fn a_release_that_cannot_be_written_down_is_swapped_back() {
     full_in("verify", |app| {
-        app.write("windlass.toml", &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""));
+        app.write(
+            "windlass.toml",
+            &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""),
+        );
     });
 }
 
@@ -132,7 +154,10 @@ fn a_disk_that_is_full_once_a_release_is_live_delays_the_end_and_no_more() {
         app.wait_for_phase("drain");
         let ballast = Ballast::full(&world);
         wait_for("the end cannot be written", Duration::from_secs(60), || {
-            world.server_log().contains("outcome cannot be written").then_some(())
+            world
+                .server_log()
+                .contains("outcome cannot be written")
+                .then_some(())
         });
         assert_eq!(slow.join().unwrap(), (200, "one: slept\n".to_owned()));
         assert_eq!(app.get("/").1, "two\n");
@@ -151,7 +176,11 @@ fn git_refuses_a_push_to_a_full_disk_and_takes_it_once_there_is_room() {
     app.version("two");
     let ballast = Ballast::full(&world);
     let push = app.push();
-    assert!(push.code != 0 && !push.output.contains("LIVE"), "{}", push.output);
+    assert!(
+        push.code != 0 && !push.output.contains("LIVE"),
+        "{}",
+        push.output
+    );
     push.says("No space left on device");
     can_be_read(&world);
     drop(ballast);
@@ -176,16 +205,30 @@ fn what_an_app_prints_to_a_full_disk_is_kept_once_there_is_room() {
     let asking = Asking::begin(&world, &app.domain);
     let ballast = Ballast::full(&world);
     wait_for("output cannot be kept", Duration::from_secs(20), || {
-        world.server_log().contains("output cannot be kept").then_some(())
+        world
+            .server_log()
+            .contains("output cannot be kept")
+            .then_some(())
     });
     let (before, began) = (cpu_ticks(&world), Instant::now());
     std::thread::sleep(Duration::from_secs(6));
     let share = (cpu_ticks(&world) - before) as f64 / 100.0 / began.elapsed().as_secs_f64();
     assert!(share < 0.2, "the server is busy with nothing: {share}");
-    assert_eq!(world.server_log().matches("output cannot be kept").count(), 1, "told once");
+    assert_eq!(
+        world.server_log().matches("output cannot be kept").count(),
+        1,
+        "told once"
+    );
     let numbers = || -> Vec<u64> {
         let printed = world.windlass(&["logs", "shop", "--since", "10m"]).ok();
-        let number = |line: &str| line.split("number ").nth(1)?.split(' ').next()?.parse().ok();
+        let number = |line: &str| {
+            line.split("number ")
+                .nth(1)?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        };
         printed.lines().filter_map(number).collect()
     };
     let last = *numbers().last().unwrap();
@@ -208,7 +251,12 @@ fn what_an_app_prints_to_a_full_disk_is_kept_once_there_is_room() {
 /// The processor time that the server has used, in hundredths of a second.
 fn cpu_ticks(world: &World) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", world.server_pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
@@ -223,12 +271,25 @@ fn a_build_without_room_is_refused_before_it_begins() {
     app.version("three");
     let push = app.push();
     let deploy = app.failed(&push, "build", "there is no room for a build", Some("two"));
-    push.says("30 MiB must be (keep.free)").says("Windlass takes: images ").says("(shop ");
-    push.says("build cache").says("logs").says("windlass doctor").says("push again");
+    push.says("30 MiB must be (keep.free)")
+        .says("Windlass takes: images ")
+        .says("(shop ");
+    push.says("build cache")
+        .says("logs")
+        .says("windlass doctor")
+        .says("push again");
     assert_eq!(App::phases(&deploy), ["checkout:ok", "build:failed"]);
     let doctor = world.json(&["doctor"]);
-    let disk = doctor.as_array().unwrap().iter().find(|finding| finding["check"] == "disk").unwrap();
-    assert!(disk["status"] != "ok" && disk["found"].as_str().unwrap().contains("MiB free"), "{disk}");
+    let disk = doctor
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["check"] == "disk")
+        .unwrap();
+    assert!(
+        disk["status"] != "ok" && disk["found"].as_str().unwrap().contains("MiB free"),
+        "{disk}"
+    );
     // What needs no build needs no room for one.
     world.windlass(&["revert", "shop", "--wait"]).ok();
     app.serves("one");
@@ -241,7 +302,8 @@ fn a_build_without_room_is_refused_before_it_begins() {
     fs::write(orphan.join("app.log"), vec![0; 40 << 20]).unwrap();
     app.version("four");
     let push = app.push();
-    push.says("removing old logs, deploys and build cache").says("there is room now");
+    push.says("removing old logs, deploys and build cache")
+        .says("there is room now");
     app.went_live(&push, "four");
     assert!(!orphan.exists());
     asking.all_good(50);
@@ -259,7 +321,9 @@ fn a_disk_that_turns_read_only_refuses_deploys_and_is_taken_up_again_once_mended
     // What the disk has not got yet is lost with it.
     run(Command::new("sync").arg("-f").arg(&world.home)).ok();
     let device = mounts(&world.home)[0].0.clone();
-    let errors = Path::new("/sys/fs/ext4").join(device.file_name().unwrap()).join("trigger_fs_error");
+    let errors = Path::new("/sys/fs/ext4")
+        .join(device.file_name().unwrap())
+        .join("trigger_fs_error");
     fs::write(errors, "an error for the tests").unwrap();
     assert_eq!(
         fs::write(world.home.join("x"), "").unwrap_err().kind(),
@@ -271,8 +335,14 @@ fn a_disk_that_turns_read_only_refuses_deploys_and_is_taken_up_again_once_mended
     can_be_read(&world);
     assert_eq!(app.get("/").1, "one\n");
     let refused = world.windlass(&["restart", "shop"]);
-    assert!(refused.code == 1 && refused.stderr.contains("the database"), "{refused:?}");
-    assert!(refused.stderr.contains("I/O error") || refused.stderr.contains("read-only"), "{refused:?}");
+    assert!(
+        refused.code == 1 && refused.stderr.contains("the database"),
+        "{refused:?}"
+    );
+    assert!(
+        refused.stderr.contains("I/O error") || refused.stderr.contains("read-only"),
+        "{refused:?}"
+    );
     app.version("three");
     let refused = app.push();
     assert!(refused.code != 0, "{}", refused.output);
@@ -295,7 +365,11 @@ fn a_disk_that_turns_read_only_refuses_deploys_and_is_taken_up_again_once_mended
     disk.mount(&world.home);
     world.start();
     let deploy = app.wait_for_end(id);
-    assert_eq!((&deploy["status"], &deploy["attempts"]), (&"live".into(), &2.into()), "{deploy:#}");
+    assert_eq!(
+        (&deploy["status"], &deploy["attempts"]),
+        (&"live".into(), &2.into()),
+        "{deploy:#}"
+    );
     app.serves("two");
 }
 
@@ -304,14 +378,24 @@ fn what_cannot_be_written_below_the_home_folder_fails_deploys_until_it_can() {
     let world = World::new();
     let (app, asking) = first_release(&world);
     // Seen read-only by everybody who opens something in it from now on; the database is open.
-    run(Command::new("mount").arg("--bind").arg(&world.home).arg(&world.home)).ok();
-    run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&world.home)).ok();
+    run(Command::new("mount")
+        .arg("--bind")
+        .arg(&world.home)
+        .arg(&world.home))
+    .ok();
+    run(Command::new("mount")
+        .args(["-o", "remount,bind,ro"])
+        .arg(&world.home))
+    .ok();
     app.version("two");
     let push = app.push();
     assert!(push.code != 0, "{}", push.output);
     push.says("remote unpack failed");
     let restart = world.windlass(&["restart", "shop", "--wait"]);
-    assert!(restart.code == 1 && restart.stderr.contains("Read-only file system"), "{restart:?}");
+    assert!(
+        restart.code == 1 && restart.stderr.contains("Read-only file system"),
+        "{restart:?}"
+    );
     can_be_read(&world);
     run(Command::new("umount").arg(&world.home)).ok();
     app.serves("one");
@@ -337,10 +421,16 @@ fn a_server_starts_on_a_full_disk_and_tells_what_it_knows() {
 #[test]
 fn a_server_does_not_start_on_a_home_folder_that_is_read_only() {
     let world = World::idle_on(Disk::Memory(16));
-    run(Command::new("mount").args(["-o", "remount,ro"]).arg(&world.home)).ok();
+    run(Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&world.home))
+    .ok();
     let serve = world.windlass(&["serve"]);
     assert_eq!(serve.code, 1, "{serve:?}");
-    let said = format!("the home folder {} cannot be used: Read-only file system", world.home.display());
+    let said = format!(
+        "the home folder {} cannot be used: Read-only file system",
+        world.home.display()
+    );
     assert!(serve.stderr.contains(&said), "{serve:?}");
 }
 
@@ -353,10 +443,19 @@ impl Holding {
             database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)\n\
             database.execute('BEGIN IMMEDIATE')\nprint('held', flush=True)\ntime.sleep(float(sys.argv[2]))";
         let mut python = Command::new("python3");
-        python.args(["-c", script]).arg(world.home.join("windlass.db")).arg(seconds.to_string());
-        let mut child = python.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        python
+            .args(["-c", script])
+            .arg(world.home.join("windlass.db"))
+            .arg(seconds.to_string());
+        let mut child = python
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert_eq!(line, "held\n");
         Self(child)
     }
@@ -408,7 +507,12 @@ fn a_database_held_for_half_a_minute_fails_what_is_asked_for_and_nothing_stays_o
     holding.end();
 
     let push = push.end();
-    let deploy = app.failed(&push, "health", "the database is held by another process", Some("one"));
+    let deploy = app.failed(
+        &push,
+        "health",
+        "the database is held by another process",
+        Some("one"),
+    );
     assert_eq!(deploy["id"], id);
     app.went_live(&app.push(), "two");
     other.went_live(&other.push(), "words");
@@ -431,10 +535,21 @@ fn logs_that_somebody_removes_begin_anew() {
         log.contains("count 1").then_some(())
     });
     fs::remove_dir_all(world.home.join("logs")).unwrap();
-    let lines = || world.windlass(&["logs", "shop", "--tail", "50"]).ok().matches("number ").count();
-    wait_for("the app's output is kept again", Duration::from_secs(10), || (lines() > 5).then_some(()));
+    let lines = || {
+        world
+            .windlass(&["logs", "shop", "--tail", "50"])
+            .ok()
+            .matches("number ")
+            .count()
+    };
+    wait_for(
+        "the app's output is kept again",
+        Duration::from_secs(10),
+        || (lines() > 5).then_some(()),
+    );
     let push = push.end();
-    push.says("this log was removed while it was written; it goes on here").says("count 5");
+    push.says("this log was removed while it was written; it goes on here")
+        .says("count 5");
     app.went_live(&push, "two");
     let log = world.windlass(&["deploy", "log", &id.to_string()]).ok();
     assert!(log.contains("count 5") && log.contains("is live"), "{log}");

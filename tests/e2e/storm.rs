@@ -17,7 +17,10 @@ fn app<'w>(world: &'w World, name: &str) -> App<'w> {
     app.write("Dockerfile", DOCKERFILE);
     // What an earlier run built is in the engine's cache.
     app.write("run.txt", world.home.to_str().unwrap());
-    app.write("windlass.toml", &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"200ms\""));
+    app.write(
+        "windlass.toml",
+        &MANIFEST.replace("min_healthy = \"1s\"", "min_healthy = \"200ms\""),
+    );
     app
 }
 
@@ -30,7 +33,10 @@ fn push_often(app: &App, count: usize, pause: Duration) -> Vec<Push> {
         let commit = app.version(&format!("{} {number}", app.name));
         pushes.push(app.begin_push(&["main"]));
         wait_for("the push is taken", Duration::from_secs(30), || {
-            app.deploys().first().is_some_and(|d| d["commit"] == *commit).then_some(())
+            app.deploys()
+                .first()
+                .is_some_and(|d| d["commit"] == *commit)
+                .then_some(())
         });
         thread::sleep((pause * number as u32).saturating_sub(began.elapsed()));
     }
@@ -42,7 +48,9 @@ fn built(world: &World, id: i64) -> Option<(u64, u64)> {
     let log = world.windlass(&["deploy", "log", &id.to_string()]).ok();
     let at = |word: &str| {
         let stamp = |line: &str| line.split_once(word)?.1.trim().parse().ok();
-        log.lines().filter(|line| !line.contains("$(date")).find_map(stamp)
+        log.lines()
+            .filter(|line| !line.contains("$(date"))
+            .find_map(stamp)
     };
     Some((at("begins ")?, at("ends ")?))
 }
@@ -51,7 +59,12 @@ fn built(world: &World, id: i64) -> Option<(u64, u64)> {
 fn at_once(builds: &[(u64, u64)]) -> usize {
     builds
         .iter()
-        .map(|(at, _)| builds.iter().filter(|(from, to)| from <= at && at < to).count())
+        .map(|(at, _)| {
+            builds
+                .iter()
+                .filter(|(from, to)| from <= at && at < to)
+                .count()
+        })
         .max()
         .unwrap_or(0)
 }
@@ -63,11 +76,16 @@ fn number(value: &Value) -> i64 {
 #[test]
 fn sixty_pushes_over_six_apps_in_twenty_seconds() {
     let world = World::new();
-    let apps: Vec<App> = ["ash", "elm", "fir", "oak", "pine", "yew"].map(|name| app(&world, name)).into();
+    let apps: Vec<App> = ["ash", "elm", "fir", "oak", "pine", "yew"]
+        .map(|name| app(&world, name))
+        .into();
     let pushed: Vec<Vec<Push>> = thread::scope(|scope| {
         let storm = |app| scope.spawn(move || push_often(app, 10, Duration::from_secs(2)));
         let storms: Vec<_> = apps.iter().map(storm).collect();
-        storms.into_iter().map(|storm| storm.join().unwrap()).collect()
+        storms
+            .into_iter()
+            .map(|storm| storm.join().unwrap())
+            .collect()
     });
 
     let mut builds = Vec::new();
@@ -78,16 +96,31 @@ fn sixty_pushes_over_six_apps_in_twenty_seconds() {
         for deploy in &deploys {
             let id = number(&deploy["id"]);
             let status = deploy["status"].as_str().unwrap();
-            let told = |push: &&Push| push.output.contains(&format!("Deploy {id} of {}", app.name));
-            let push = pushes.iter().find(told).unwrap_or_else(|| panic!("nobody was told of deploy {id}"));
+            let told = |push: &&Push| {
+                push.output
+                    .contains(&format!("Deploy {id} of {}", app.name))
+            };
+            let push = pushes
+                .iter()
+                .find(told)
+                .unwrap_or_else(|| panic!("nobody was told of deploy {id}"));
             match status {
                 "live" => assert_eq!(id, ids[0], "{}: the last push is live", app.name),
                 "retired" => {
-                    assert!(["LIVE", "RETIRED"].iter().any(|w| push.last().starts_with(w)), "{}", push.output)
+                    assert!(
+                        ["LIVE", "RETIRED"]
+                            .iter()
+                            .any(|w| push.last().starts_with(w)),
+                        "{}",
+                        push.output
+                    )
                 }
                 "superseded" => {
                     let why = deploy["failure"]["message"].as_str().unwrap();
-                    let by = why.split_whitespace().find_map(|word| word.parse::<i64>().ok()).unwrap();
+                    let by = why
+                        .split_whitespace()
+                        .find_map(|word| word.parse::<i64>().ok())
+                        .unwrap();
                     assert!(by > id && ids.contains(&by), "{why}");
                     assert!(
                         push.last().starts_with("SUPERSEDED  ")
@@ -123,10 +156,22 @@ fn an_app_that_is_pushed_without_end_does_not_starve_another() {
     assert_eq!(waiting["phase"], "build");
     let asked = Value::as_str(&waiting["started_at"]).unwrap().to_owned();
     let (began, _) = built(&world, number(&quiet.newest()["id"])).unwrap_or_else(|| {
-        panic!("{}", world.windlass(&["deploy", "log", &quiet.newest()["id"].to_string()]).stdout)
+        panic!(
+            "{}",
+            world
+                .windlass(&["deploy", "log", &quiet.newest()["id"].to_string()])
+                .stdout
+        )
     });
     let asked = windlass::domain::Timestamp::parse(&asked).unwrap().millis() as u64 * 1_000_000;
     let between = |id: i64| built(&world, id).is_some_and(|(from, _)| asked < from && from < began);
-    let overtook = busy.deploys().iter().filter(|deploy| between(number(&deploy["id"]))).count();
-    assert!(overtook <= 1, "{overtook} builds of the busy app went before the one that waited");
+    let overtook = busy
+        .deploys()
+        .iter()
+        .filter(|deploy| between(number(&deploy["id"])))
+        .count();
+    assert!(
+        overtook <= 1,
+        "{overtook} builds of the busy app went before the one that waited"
+    );
 }

@@ -13,7 +13,9 @@ const READ: &str = "GET /containers/{}/logs";
 
 /// What a gate prints, line by line: more than comes before a stream is cut.
 fn lines() -> Vec<String> {
-    (1..=6).map(|number| format!("line {number} of six {}", "x".repeat(300))).collect()
+    (1..=6)
+        .map(|number| format!("line {number} of six {}", "x".repeat(300)))
+        .collect()
 }
 
 /// A gate that prints those lines, one each 300 ms, and ends with `status`.
@@ -23,12 +25,16 @@ fn talkative(app: &App, status: u8) {
         lines()
     );
     app.write("gate.py", &script);
-    app.manifest("[[gates]]\nname = \"talk\"\nrun = [\"python\", \"gate.py\"]\ntimeout = \"20s\"\n");
+    app.manifest(
+        "[[gates]]\nname = \"talk\"\nrun = [\"python\", \"gate.py\"]\ntimeout = \"20s\"\n",
+    );
 }
 
 fn gate_log(world: &World, app: &App) -> String {
     let id = app.newest()["id"].to_string();
-    world.windlass(&["deploy", "log", &id, "--phase", "gate:talk"]).ok()
+    world
+        .windlass(&["deploy", "log", &id, "--phase", "gate:talk"])
+        .ok()
 }
 
 #[test]
@@ -39,7 +45,13 @@ fn a_gates_status_counts_and_its_output_is_whole_whatever_becomes_of_the_stream(
     talkative(&app, 0);
     app.version("zero");
     app.went_live(&app.push(), "zero");
-    for fault in [Fault::Refuse, Fault::Error, Fault::Truncate, Fault::Stall, Fault::Hang] {
+    for fault in [
+        Fault::Refuse,
+        Fault::Error,
+        Fault::Truncate,
+        Fault::Stall,
+        Fault::Hang,
+    ] {
         let text = format!("{fault:?}");
         app.version(&text);
         let trap = proxy.trap(&app.name, FOLLOW, 1, fault);
@@ -47,7 +59,11 @@ fn a_gates_status_counts_and_its_output_is_whole_whatever_becomes_of_the_stream(
         assert!(trap.sprung(), "{fault:?}");
         let log = gate_log(&world, &app);
         for line in lines() {
-            assert_eq!(log.matches(&line).count(), 1, "{fault:?}: {line:?} in {log}");
+            assert_eq!(
+                log.matches(&line).count(),
+                1,
+                "{fault:?}: {line:?} in {log}"
+            );
         }
     }
 
@@ -64,7 +80,10 @@ fn a_gates_status_counts_and_its_output_is_whole_whatever_becomes_of_the_stream(
     app.went_live(&app.push(), "green");
     assert!(traps.iter().all(|trap| trap.sprung()));
     let log = gate_log(&world, &app);
-    assert!(log.contains("some of its output could not be read"), "{log}");
+    assert!(
+        log.contains("some of its output could not be read"),
+        "{log}"
+    );
 }
 
 /// Engines before 26 answer a request for output only with the first line of it.
@@ -89,15 +108,24 @@ fn a_build_whose_stream_breaks_off_has_failed_and_one_that_stops_ends_at_its_tim
     app.went_live(&app.push(), "one");
 
     let sleep = sleeping(&app, 300.0);
-    for (fault, reason) in [(Fault::Truncate, "could not build the image"), (Fault::Stall, "build.timeout")] {
+    for (fault, reason) in [
+        (Fault::Truncate, "could not build the image"),
+        (Fault::Stall, "build.timeout"),
+    ] {
         app.version(&format!("{fault:?}"));
         let trap = proxy.trap(&app.name, "POST /build", 1, fault);
         let began = Instant::now();
         let push = app.push();
-        assert!(began.elapsed() < Duration::from_secs(15), "{fault:?}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "{fault:?}: {:?}",
+            began.elapsed()
+        );
         assert!(trap.sprung(), "{fault:?}");
         app.failed(&push, "build", reason, Some("one"));
-        wait_for("the build's process ends", Duration::from_secs(3), || (!runs(&sleep)).then_some(()));
+        wait_for("the build's process ends", Duration::from_secs(3), || {
+            (!runs(&sleep)).then_some(())
+        });
     }
     app.write("Dockerfile", include_str!("app/Dockerfile"));
     app.version("two");

@@ -45,14 +45,23 @@ impl Output {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Output {
-    let done = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Output { code: code(done.status), stdout: text(&done.stdout), stderr: text(&done.stderr) }
+    Output {
+        code: code(done.status),
+        stdout: text(&done.stdout),
+        stderr: text(&done.stderr),
+    }
 }
 
 fn code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// `docker` with these words, on the machine's engine.
@@ -62,7 +71,10 @@ pub fn docker(args: &[&str]) -> Output {
 
 /// A number that no earlier run had: a build step with it in it is in nobody's cache.
 pub fn salt() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos()
 }
 
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.
@@ -146,7 +158,10 @@ impl World {
         let [port, listen] = free_ports(number);
         let leftovers = Leftovers::record(&slice, place.clone());
         let home = leftovers.home.clone();
-        let socket = place.socket().map(|socket| format!("socket = {socket:?}\n")).unwrap_or_default();
+        let socket = place
+            .socket()
+            .map(|socket| format!("socket = {socket:?}\n"))
+            .unwrap_or_default();
         disk.make(&home);
         disk.mount(&home);
         let config = format!(
@@ -177,7 +192,10 @@ impl World {
 
     /// More at the end of `config.toml`, for the next start.
     pub fn add_config(&self, more: &str) {
-        let mut file = File::options().append(true).open(self.home.join("config.toml")).unwrap();
+        let mut file = File::options()
+            .append(true)
+            .open(self.home.join("config.toml"))
+            .unwrap();
         file.write_all(more.as_bytes()).unwrap();
     }
 
@@ -210,9 +228,11 @@ impl World {
     pub fn stop_server(&self) -> i32 {
         let mut server = self.server().take().expect("a running server");
         signal(&server.child, Signal::TERM);
-        wait_for("the server stops on SIGTERM", Duration::from_secs(10), || {
-            server.child.try_wait().unwrap().map(code)
-        })
+        wait_for(
+            "the server stops on SIGTERM",
+            Duration::from_secs(10),
+            || server.child.try_wait().unwrap().map(code),
+        )
     }
 
     pub fn server_pid(&self) -> u32 {
@@ -220,7 +240,9 @@ impl World {
     }
 
     pub fn server_runs(&self) -> bool {
-        self.server().as_mut().is_some_and(|server| server.child.try_wait().unwrap().is_none())
+        self.server()
+            .as_mut()
+            .is_some_and(|server| server.child.try_wait().unwrap().is_none())
     }
 
     /// All that servers of this home folder printed so far.
@@ -263,7 +285,16 @@ impl World {
     pub fn containers(&self, label: &str) -> Vec<String> {
         let home = format!("label=windlass.home={}", self.home.display());
         let label = format!("label={label}");
-        let filters = ["ps", "-a", "--filter", &home, "--filter", &label, "--format", "{{.Names}}"];
+        let filters = [
+            "ps",
+            "-a",
+            "--filter",
+            &home,
+            "--filter",
+            &label,
+            "--format",
+            "{{.Names}}",
+        ];
         lines(&self.place.docker(&filters).ok())
     }
 
@@ -273,22 +304,46 @@ impl World {
         lines(
             &self
                 .place
-                .docker(&["image", "ls", "--filter", &home, "--format", "{{.Repository}}:{{.Tag}}"])
+                .docker(&[
+                    "image",
+                    "ls",
+                    "--filter",
+                    &home,
+                    "--format",
+                    "{{.Repository}}:{{.Tag}}",
+                ])
                 .ok(),
         )
     }
 
     pub fn networks(&self) -> Vec<String> {
         let home = format!("label=windlass.home={}", self.home.display());
-        lines(&self.place.docker(&["network", "ls", "--filter", &home, "--format", "{{.Name}}"]).ok())
+        lines(
+            &self
+                .place
+                .docker(&["network", "ls", "--filter", &home, "--format", "{{.Name}}"])
+                .ok(),
+        )
     }
 
     /// GETs a page through Caddy: status and body. Status 0 is no answer.
     pub fn get(&self, domain: &str, path: &str) -> (u16, String) {
         let mut curl = self.place.command("curl");
-        curl.args(["-sS", "--noproxy", "*", "--max-time", "20", "-w", "\n%{http_code}"]);
+        curl.args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "-w",
+            "\n%{http_code}",
+        ]);
         curl.arg("-H").arg(format!("Host: {domain}"));
-        let output = run(curl.arg(format!("http://{}:{}{path}", self.place.address(), self.port)));
+        let output = run(curl.arg(format!(
+            "http://{}:{}{path}",
+            self.place.address(),
+            self.port
+        )));
         let (body, status) = output.stdout.rsplit_once('\n').unwrap_or(("", "0"));
         (status.parse().unwrap(), body.to_owned())
     }
@@ -317,11 +372,19 @@ impl World {
         for image in self.images() {
             let _ = writeln!(remains, "image {image}");
         }
-        for network in self.networks().iter().filter(|name| !name.ends_with("_edge")) {
+        for network in self
+            .networks()
+            .iter()
+            .filter(|name| !name.ends_with("_edge"))
+        {
             let _ = writeln!(remains, "network {network}");
         }
         for folder in ["repos", "logs"] {
-            for entry in fs::read_dir(self.home.join(folder)).into_iter().flatten().flatten() {
+            for entry in fs::read_dir(self.home.join(folder))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 let _ = writeln!(remains, "{}", entry.path().display());
             }
         }
@@ -332,13 +395,20 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("---- the server's last lines\n{}\n----", last_lines(&self.server_log(), 60));
-            let caddy = fs::read_to_string(self.home.join("caddy/data/caddy.log")).unwrap_or_default();
+            eprintln!(
+                "---- the server's last lines\n{}\n----",
+                last_lines(&self.server_log(), 60)
+            );
+            let caddy =
+                fs::read_to_string(self.home.join("caddy/data/caddy.log")).unwrap_or_default();
             eprintln!("Caddy's\n{}\n----", last_lines(&caddy, 40));
         } else if self.server_runs() {
             self.leftovers.remove_databases();
             let remains = self.remains();
-            assert!(remains.is_empty(), "left behind after every app was destroyed:\n{remains}");
+            assert!(
+                remains.is_empty(),
+                "left behind after every app was destroyed:\n{remains}"
+            );
         }
     }
 }
@@ -357,7 +427,10 @@ fn lines(text: &str) -> Vec<String> {
 /// `windlass` with these words, on `home`.
 pub fn command(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
-    command.args(args).env("WINDLASS_HOME", home).env("NO_COLOR", "1");
+    command
+        .args(args)
+        .env("WINDLASS_HOME", home)
+        .env("NO_COLOR", "1");
     command
 }
 
@@ -373,17 +446,33 @@ struct Server {
 impl Server {
     fn start(home: &Path, place: &Place, environment: &[(&str, &str)]) -> Self {
         let path = server_log(home);
-        let log = File::options().create(true).append(true).open(&path).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .unwrap();
         let before = log.metadata().unwrap().len() as usize;
         let mut command = place.command(env!("CARGO_BIN_EXE_windlass"));
-        command.arg("serve").envs([("WINDLASS_HOME", home.as_os_str()), ("NO_COLOR", "1".as_ref())]);
+        command.arg("serve").envs([
+            ("WINDLASS_HOME", home.as_os_str()),
+            ("NO_COLOR", "1".as_ref()),
+        ]);
         command.envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut server = Self { child: command.spawn().unwrap() };
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let mut server = Self {
+            child: command.spawn().unwrap(),
+        };
         wait_for("the server is ready", Duration::from_secs(60), || {
             let said = fs::read_to_string(&path).unwrap();
             let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", &said[before..]);
+            assert!(
+                ended.is_none(),
+                "the server ended: {ended:?}\n{}",
+                &said[before..]
+            );
             said[before..].contains("Windlass is ready").then_some(())
         });
         server
@@ -417,7 +506,10 @@ impl Disk {
         if let Self::Image(mib) = self {
             let image = Self::image(home);
             File::create(&image).unwrap().set_len(mib << 20).unwrap();
-            run(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(image)).ok();
+            run(Command::new("/sbin/mkfs.ext4")
+                .args(["-q", "-m", "0"])
+                .arg(image))
+            .ok();
         }
     }
 
@@ -426,10 +518,16 @@ impl Disk {
         let mut mount = Command::new("mount");
         match self {
             Self::Shared => return,
-            Self::Memory(mib) => {
-                mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=750"), "windlass-e2e"])
-            }
-            Self::Image(_) => mount.args(["-o", "loop,errors=remount-ro"]).arg(Self::image(home)),
+            Self::Memory(mib) => mount.args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={mib}m,mode=750"),
+                "windlass-e2e",
+            ]),
+            Self::Image(_) => mount
+                .args(["-o", "loop,errors=remount-ro"])
+                .arg(Self::image(home)),
         };
         run(mount.arg(home)).ok();
     }
@@ -458,9 +556,16 @@ impl Leftovers {
         let mut before = String::new();
         slice.read_to_string(&mut before).unwrap();
         if before.starts_with(HOMES) {
-            drop(Self { home: before.into(), place: Place::default() });
+            drop(Self {
+                home: before.into(),
+                place: Place::default(),
+            });
         }
-        let dir = tempfile::Builder::new().prefix("wl-e2e.").tempdir_in("/tmp").unwrap().keep();
+        let dir = tempfile::Builder::new()
+            .prefix("wl-e2e.")
+            .tempdir_in("/tmp")
+            .unwrap()
+            .keep();
         let home = dir.join("h");
         slice.set_len(0).unwrap();
         slice.write_all(home.as_os_str().as_bytes()).unwrap();
@@ -470,7 +575,12 @@ impl Leftovers {
 
     fn list(&self, args: &[&str]) -> Vec<String> {
         let filter = format!("label=windlass.home={}", self.home.display());
-        lines(&self.place.docker(&[args, &["--filter", &filter]].concat()).stdout)
+        lines(
+            &self
+                .place
+                .docker(&[args, &["--filter", &filter]].concat())
+                .stdout,
+        )
     }
 
     fn remove_databases(&self) {
@@ -516,7 +626,10 @@ static PERMITS: (Mutex<usize>, Condvar) = (Mutex::new(AT_ONCE), Condvar::new());
 impl Permit {
     fn acquire() -> Self {
         let free = PERMITS.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = PERMITS.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let mut free = PERMITS
+            .1
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Self
     }
@@ -532,18 +645,28 @@ impl Drop for Permit {
 /// A slice of addresses and ports that no other world on this machine has. Locked by a file, so
 /// that a killed run gives its own back.
 fn take_slice() -> (u16, File) {
-    wait_for("a free slice of addresses", Duration::from_secs(600), || {
-        (0..SLICES).find_map(|number| {
-            let path = format!("/tmp/wl-e2e-slice-{number}.lock");
-            let file = File::options().create(true).read(true).append(true).open(path).unwrap();
-            file.try_lock().is_ok().then_some((number, file))
-        })
-    })
+    wait_for(
+        "a free slice of addresses",
+        Duration::from_secs(600),
+        || {
+            (0..SLICES).find_map(|number| {
+                let path = format!("/tmp/wl-e2e-slice-{number}.lock");
+                let file = File::options()
+                    .create(true)
+                    .read(true)
+                    .append(true)
+                    .open(path)
+                    .unwrap();
+                file.try_lock().is_ok().then_some((number, file))
+            })
+        },
+    )
 }
 
 /// Ports of this slice that nobody listens on, below those that the system gives to clients.
 fn free_ports<const N: usize>(slice: u16) -> [u16; N] {
     let first = 21_000 + slice * 100;
-    let mut free = (first..first + 100).filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
+    let mut free =
+        (first..first + 100).filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
     std::array::from_fn(|_| free.next().expect("a free port"))
 }

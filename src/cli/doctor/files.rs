@@ -21,14 +21,26 @@ pub fn check(home: &Home) -> Vec<Finding> {
             findings.extend(socket(home));
             findings
         }
-        Ok(_) => vec![Finding::fail("home", format!("{shown} is no folder"), "Give another one: --home DIR")],
+        Ok(_) => vec![Finding::fail(
+            "home",
+            format!("{shown} is no folder"),
+            "Give another one: --home DIR",
+        )],
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mend = "`windlass serve` makes it. If the state lies elsewhere: --home DIR or WINDLASS_HOME";
-            vec![Finding::warn("home", format!("{shown} does not exist yet"), mend)]
+            vec![Finding::warn(
+                "home",
+                format!("{shown} does not exist yet"),
+                mend,
+            )]
         }
         Err(error) => {
             let mend = "Run doctor as the server's user: sudo -u git windlass doctor";
-            vec![Finding::fail("home", format!("{shown} cannot be looked at: {error}"), mend)]
+            vec![Finding::fail(
+                "home",
+                format!("{shown} cannot be looked at: {error}"),
+                mend,
+            )]
         }
     }
 }
@@ -38,13 +50,24 @@ fn folder(path: &Path, metadata: &Metadata) -> Finding {
     if rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         let me = user_name(rustix::process::getuid().as_raw());
         let mend = format!("Run it as its owner: sudo -u {owner} windlass doctor");
-        return Finding::fail("home", format!("{shown} belongs to {owner}; {me} may not write there"), mend);
+        return Finding::fail(
+            "home",
+            format!("{shown} belongs to {owner}; {me} may not write there"),
+            mend,
+        );
     }
     if metadata.mode() & 0o002 != 0 {
         let mend = format!("chmod o-w {shown}");
-        return Finding::fail("home", format!("everyone on this machine may write to {shown}"), mend);
+        return Finding::fail(
+            "home",
+            format!("everyone on this machine may write to {shown}"),
+            mend,
+        );
     }
-    Finding::ok("home", format!("{shown} belongs to {owner} and can be written"))
+    Finding::ok(
+        "home",
+        format!("{shown} belongs to {owner} and can be written"),
+    )
 }
 
 fn key(home: &Home, folder: &Metadata) -> Finding {
@@ -52,8 +75,7 @@ fn key(home: &Home, folder: &Metadata) -> Finding {
     let shown = path.display();
     let Ok(metadata) = path.metadata() else {
         return if home.database().exists() {
-            let mend =
-                "Restore it from a backup: without it no stored secret opens, and no app can be deployed";
+            let mend = "Restore it from a backup: without it no stored secret opens, and no app can be deployed";
             Finding::fail("secret key", format!("{shown} is missing"), mend)
         } else {
             Finding::ok("secret key", "none yet: made at the server's first start")
@@ -62,16 +84,30 @@ fn key(home: &Home, folder: &Metadata) -> Finding {
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
         let mend = format!("chmod 600 {shown}");
-        Finding::fail("secret key", format!("{shown} has mode {mode:04o}: others may read it"), mend)
+        Finding::fail(
+            "secret key",
+            format!("{shown} has mode {mode:04o}: others may read it"),
+            mend,
+        )
     } else if metadata.uid() != folder.uid() {
         let (owner, right) = (user_name(metadata.uid()), user_name(folder.uid()));
         let mend = format!("chown {right} {shown}");
-        Finding::fail("secret key", format!("{shown} belongs to {owner}, the home folder to {right}"), mend)
+        Finding::fail(
+            "secret key",
+            format!("{shown} belongs to {owner}, the home folder to {right}"),
+            mend,
+        )
     } else if metadata.len() != 32 {
-        let found = format!("{shown} has {} bytes instead of 32: it is damaged", metadata.len());
+        let found = format!(
+            "{shown} has {} bytes instead of 32: it is damaged",
+            metadata.len()
+        );
         Finding::fail("secret key", found, "Restore it from a backup")
     } else {
-        Finding::ok("secret key", format!("mode {mode:04o}, read by its owner only"))
+        Finding::ok(
+            "secret key",
+            format!("mode {mode:04o}, read by its owner only"),
+        )
     }
 }
 
@@ -82,13 +118,24 @@ fn socket(home: &Home) -> Option<Finding> {
     let (shown, mode) = (path.display(), metadata.mode() & 0o777);
     if !metadata.file_type().is_socket() {
         let mend = "Move it away and start the server again";
-        return Some(Finding::fail("control socket", format!("{shown} is no socket"), mend));
+        return Some(Finding::fail(
+            "control socket",
+            format!("{shown} is no socket"),
+            mend,
+        ));
     }
     if mode & 0o077 != 0 {
         let mend = format!("chmod 600 {shown}: whoever may open it rules every app");
-        return Some(Finding::fail("control socket", format!("{shown} has mode {mode:04o}"), mend));
+        return Some(Finding::fail(
+            "control socket",
+            format!("{shown} has mode {mode:04o}"),
+            mend,
+        ));
     }
-    Some(Finding::ok("control socket", format!("mode {mode:04o}, opened by its owner only")))
+    Some(Finding::ok(
+        "control socket",
+        format!("mode {mode:04o}, opened by its owner only"),
+    ))
 }
 
 #[cfg(test)]

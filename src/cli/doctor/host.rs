@@ -28,10 +28,11 @@ pub fn git() -> Finding {
 
 /// The first `<major>.<minor>` in a text.
 pub fn version(text: &str) -> Option<(u32, u32)> {
-    text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
-        let mut numbers = word.split('.').map(str::parse);
-        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-    })
+    text.split(|c: char| !c.is_ascii_digit() && c != '.')
+        .find_map(|word| {
+            let mut numbers = word.split('.').map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        })
 }
 
 /// The ports of http and https are free, or our Caddy's.
@@ -40,7 +41,10 @@ pub fn ports(config: &Config, caddys: &[u16]) -> Vec<Finding> {
     if config.caddy.tls != Tls::Off {
         wanted.push(config.caddy.https_port);
     }
-    wanted.into_iter().map(|number| port(number, caddys.contains(&number))).collect()
+    wanted
+        .into_iter()
+        .map(|number| port(number, caddys.contains(&number)))
+        .collect()
 }
 
 fn port(number: u16, caddys: bool) -> Finding {
@@ -71,9 +75,16 @@ pub fn memory() -> Option<Finding> {
     let info = read_to_string("/proc/meminfo").ok()?;
     let mib = |key: &str| {
         let line = info.lines().find(|line| line.starts_with(key))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+        line.split_whitespace()
+            .nth(1)?
+            .parse::<u64>()
+            .ok()
+            .map(|kib| kib / 1024)
     };
-    Some(enough(mib("MemAvailable:")?, mib("SwapTotal:").unwrap_or(0)))
+    Some(enough(
+        mib("MemAvailable:")?,
+        mib("SwapTotal:").unwrap_or(0),
+    ))
 }
 
 fn enough(available: u64, swap: u64) -> Finding {
@@ -81,8 +92,7 @@ fn enough(available: u64, swap: u64) -> Finding {
     if available >= 200 {
         return Finding::ok("memory", found);
     }
-    let add =
-        "Add swap: fallocate -l 1G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile";
+    let add = "Add swap: fallocate -l 1G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile";
     let stop = "Stop what is not needed, or give the machine more memory: during a deploy an app runs twice";
     Finding::warn("memory", found, if swap == 0 { add } else { stop })
 }
@@ -90,19 +100,32 @@ fn enough(available: u64, swap: u64) -> Finding {
 /// Containers may send packets no larger than the way out takes.
 pub fn mtu() -> Option<Finding> {
     let mtu = |interface: &str| -> Option<u32> {
-        read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?.trim().parse().ok()
+        read_to_string(format!("/sys/class/net/{interface}/mtu"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     };
     let routes = read_to_string("/proc/net/route").ok()?;
-    let (out, _) = parse_routes(&routes).into_iter().find(|(_, net)| net.prefix_len() == 0)?;
+    let (out, _) = parse_routes(&routes)
+        .into_iter()
+        .find(|(_, net)| net.prefix_len() == 0)?;
     let (outer, inner) = (mtu(&out)?, mtu("docker0")?);
     if inner <= outer {
-        return Some(Finding::ok("mtu", format!("docker0 {inner}, {out} {outer}")));
+        return Some(Finding::ok(
+            "mtu",
+            format!("docker0 {inner}, {out} {outer}"),
+        ));
     }
     let mend = format!(
         "Large packets of containers get lost: downloads in builds hang. Put \"mtu\": {outer} into\n\
          /etc/docker/daemon.json, or start dockerd with --mtu={outer}, and restart it"
     );
-    Some(Finding::warn("mtu", format!("docker0 has {inner}, but the way out by {out} only {outer}"), mend))
+    Some(Finding::warn(
+        "mtu",
+        format!("docker0 has {inner}, but the way out by {out} only {outer}"),
+        mend,
+    ))
 }
 
 /// The pool of apps' networks leaves the machine's own networks alone.
@@ -129,7 +152,11 @@ fn collision(pool: Ipv4Net, routes: &[(String, Ipv4Net)]) -> Option<&(String, Ip
 
 /// Interface and network of each line of `/proc/net/route`, whose numbers are little-endian hex.
 fn parse_routes(text: &str) -> Vec<(String, Ipv4Net)> {
-    let address = |hex: &str| u32::from_str_radix(hex, 16).ok().map(|n| Ipv4Addr::from(n.to_le_bytes()));
+    let address = |hex: &str| {
+        u32::from_str_radix(hex, 16)
+            .ok()
+            .map(|n| Ipv4Addr::from(n.to_le_bytes()))
+    };
     let route = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let net = Ipv4Net::with_netmask(address(words.get(1)?)?, address(words.get(7)?)?).ok()?;
@@ -151,19 +178,32 @@ mod tests {
     #[test]
     fn the_pool_collides_with_foreign_routes_only() {
         let routes = parse_routes(ROUTES);
-        let nets: Vec<String> = routes.iter().map(|(interface, net)| format!("{interface} {net}")).collect();
-        assert_eq!(nets, ["eth0 0.0.0.0/0", "br-1234 10.213.0.0/26", "tun0 10.0.0.0/8"]);
+        let nets: Vec<String> = routes
+            .iter()
+            .map(|(interface, net)| format!("{interface} {net}"))
+            .collect();
+        assert_eq!(
+            nets,
+            ["eth0 0.0.0.0/0", "br-1234 10.213.0.0/26", "tun0 10.0.0.0/8"]
+        );
         let pool = "10.213.0.0/16".parse().unwrap();
-        assert_eq!(collision(pool, &routes).map(|(interface, _)| interface.as_str()), Some("tun0"));
+        assert_eq!(
+            collision(pool, &routes).map(|(interface, _)| interface.as_str()),
+            Some("tun0")
+        );
         assert_eq!(collision(pool, &routes[..2]), None);
     }
 
     #[test]
     fn limits_are_where_they_are_said_to_be() {
-        assert_eq!([enough(200, 0).status, enough(199, 0).status], [Status::Ok, Status::Warn]);
+        assert_eq!(
+            [enough(200, 0).status, enough(199, 0).status],
+            [Status::Ok, Status::Warn]
+        );
         assert!(enough(10, 0).mend.unwrap().contains("swapon"));
         assert!(
-            version("git version 2.47.3") >= Some((2, 47)) && version("20.10.24+dfsg1") == Some((20, 10))
+            version("git version 2.47.3") >= Some((2, 47))
+                && version("20.10.24+dfsg1") == Some((20, 10))
         );
         assert!(version("git version two").is_none());
     }
@@ -172,7 +212,10 @@ mod tests {
     fn a_port_is_free_held_or_caddys() {
         let held = TcpListener::bind("0.0.0.0:0").unwrap();
         let number = held.local_addr().unwrap().port();
-        assert_eq!([port(number, false).status, port(number, true).status], [Status::Fail, Status::Ok]);
+        assert_eq!(
+            [port(number, false).status, port(number, true).status],
+            [Status::Fail, Status::Ok]
+        );
         drop(held);
         assert_eq!(port(number, false).status, Status::Ok);
     }

@@ -40,23 +40,41 @@ struct Finding {
 
 impl Finding {
     fn ok(check: &str, found: impl Into<String>) -> Self {
-        Self { check: check.into(), status: Status::Ok, found: found.into(), mend: None, bytes: None }
+        Self {
+            check: check.into(),
+            status: Status::Ok,
+            found: found.into(),
+            mend: None,
+            bytes: None,
+        }
     }
     fn warn(check: &str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { status: Status::Warn, mend: Some(mend.into()), ..Self::ok(check, found) }
+        Self {
+            status: Status::Warn,
+            mend: Some(mend.into()),
+            ..Self::ok(check, found)
+        }
     }
     fn fail(check: &str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { status: Status::Fail, ..Self::warn(check, found, mend) }
+        Self {
+            status: Status::Fail,
+            ..Self::warn(check, found, mend)
+        }
     }
     /// Something that takes space.
     fn taker(check: &str, bytes: u64, found: impl std::fmt::Display) -> Self {
-        Self { bytes: Some(bytes), ..Self::ok(check, format!("{} {found}", show(bytes))) }
+        Self {
+            bytes: Some(bytes),
+            ..Self::ok(check, format!("{} {found}", show(bytes)))
+        }
     }
 }
 
 /// Runs every check and prints what was found; not done if one failed.
 pub fn run(home: &Home, json: bool) -> Result<Outcome, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let findings = runtime.block_on(examine(home));
     if json {
         print_json(&findings)?;
@@ -75,7 +93,11 @@ async fn examine(home: &Home) -> Vec<Finding> {
     findings.extend(engine.findings);
     findings.extend(host::ports(&config, &engine.caddy_ports));
     findings.extend(space::disks(home, &config, engine.root.as_deref()));
-    findings.extend([host::memory(), host::mtu(), host::address_pool(&config)].into_iter().flatten());
+    findings.extend(
+        [host::memory(), host::mtu(), host::address_pool(&config)]
+            .into_iter()
+            .flatten(),
+    );
     findings.extend(space::takers(home, &config, engine.usage.as_ref()));
     findings
 }
@@ -83,11 +105,21 @@ async fn examine(home: &Home) -> Vec<Finding> {
 fn configuration(home: &Home) -> (Config, Finding) {
     let path = home.config();
     match Config::read(home) {
-        Ok(config) if path.exists() => (config, Finding::ok("config", format!("{} reads", path.display()))),
-        Ok(config) => (config, Finding::ok("config", "no config.toml: every key has its default")),
+        Ok(config) if path.exists() => (
+            config,
+            Finding::ok("config", format!("{} reads", path.display())),
+        ),
+        Ok(config) => (
+            config,
+            Finding::ok("config", "no config.toml: every key has its default"),
+        ),
         Err(error) => {
-            let mend = "Mend it; the checks below go by the defaults. Every key: docs/configuration.md";
-            (Config::default(), Finding::fail("config", error.to_string(), mend))
+            let mend =
+                "Mend it; the checks below go by the defaults. Every key: docs/configuration.md";
+            (
+                Config::default(),
+                Finding::fail("config", error.to_string(), mend),
+            )
         }
     }
 }
@@ -96,7 +128,10 @@ fn server(home: &Home) -> Finding {
     match Client::new(home.control_socket(), crate::cli::caller()).value(&Request::Ping) {
         Ok(value) => {
             let version = value["version"].as_str().unwrap_or("of unknown version");
-            Finding::ok("server", format!("answers; windlass {version}, process {}", value["pid"]))
+            Finding::ok(
+                "server",
+                format!("answers; windlass {version}, process {}", value["pid"]),
+            )
         }
         Err(CliError::Unreachable(why)) => {
             let (found, mend) = why.split_once('\n').unwrap_or((&why, ""));
@@ -110,11 +145,19 @@ fn server(home: &Home) -> Finding {
 }
 
 fn worst(findings: &[Finding]) -> Status {
-    findings.iter().map(|finding| finding.status).max().unwrap_or(Status::Ok)
+    findings
+        .iter()
+        .map(|finding| finding.status)
+        .max()
+        .unwrap_or(Status::Ok)
 }
 
 fn text(findings: &[Finding]) -> String {
-    let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    let width = findings
+        .iter()
+        .map(|finding| finding.check.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     let first_taker = findings.iter().position(|finding| finding.bytes.is_some());
     for (number, finding) in findings.iter().enumerate() {
@@ -134,7 +177,12 @@ fn text(findings: &[Finding]) -> String {
             text.push('\n');
         }
     }
-    let count = |status| findings.iter().filter(|finding| finding.status == status).count();
+    let count = |status| {
+        findings
+            .iter()
+            .filter(|finding| finding.status == status)
+            .count()
+    };
     text.push_str(&match (count(Status::Fail), count(Status::Warn)) {
         (0, 0) => "\nAll is well.\n".to_owned(),
         (0, warnings) => format!("\nNothing failed; warnings: {warnings}.\n"),
@@ -161,7 +209,10 @@ mod tests {
              Failed: 1; warnings: 1.\n"
         );
         assert_eq!(worst(&findings), Status::Fail);
-        let space = [Finding::ok("git", "2.47"), Finding::taker("logs", 3 << 20, "of 2 deploys")];
+        let space = [
+            Finding::ok("git", "2.47"),
+            Finding::taker("logs", 3 << 20, "of 2 deploys"),
+        ];
         assert_eq!(
             text(&space),
             "✓ git   2.47\n\nWhat takes the space:\n✓ logs  3 MiB of 2 deploys\n\nAll is well.\n"
@@ -172,7 +223,11 @@ mod tests {
     async fn a_machine_without_server_engine_and_sound_configuration_is_examined_to_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path()).unwrap();
-        std::fs::write(home.config(), "[docker]\nsocket = \"/nonexistent/docker.sock\"\n").unwrap();
+        std::fs::write(
+            home.config(),
+            "[docker]\nsocket = \"/nonexistent/docker.sock\"\n",
+        )
+        .unwrap();
         let findings = examine(&home).await;
         let status = |check: &str| findings.iter().find(|f| f.check == check).map(|f| f.status);
         assert_eq!(status("home"), Some(Status::Ok), "{findings:#?}");
@@ -180,9 +235,17 @@ mod tests {
         assert_eq!(status("server"), Some(Status::Fail));
         assert_eq!(status("docker"), Some(Status::Fail));
         assert!(status("git").is_some() && status("disk").is_some() && status("memory").is_some());
-        assert!(findings.iter().all(|f| f.status == Status::Ok || f.mend.is_some()), "{findings:#?}");
+        assert!(
+            findings
+                .iter()
+                .all(|f| f.status == Status::Ok || f.mend.is_some()),
+            "{findings:#?}"
+        );
         std::fs::write(home.config(), "[docker]\nsockt = 1\n").unwrap();
         let (_, finding) = configuration(&home);
-        assert!(finding.status == Status::Fail && finding.found.contains("line 2"), "{finding:?}");
+        assert!(
+            finding.status == Status::Fail && finding.found.contains("line 2"),
+            "{finding:?}"
+        );
     }
 }

@@ -16,25 +16,42 @@ const NOTHING: u64 = 200 << 20;
 pub fn disks(home: &Home, config: &Config, engine_root: Option<&Path>) -> Vec<Finding> {
     let disk = |check: &str, path: &Path| {
         let room = room(path).ok()?;
-        Some(enough(check, path, room.free, room.whole, config.keep.free.0))
+        Some(enough(
+            check,
+            path,
+            room.free,
+            room.whole,
+            config.keep.free.0,
+        ))
     };
     // An engine on another machine has its root there.
     let root = engine_root.filter(|root| root.is_dir());
-    [disk("disk", home.path()), root.and_then(|root| disk("docker disk", root))]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        disk("disk", home.path()),
+        root.and_then(|root| disk("docker disk", root)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn enough(check: &str, path: &Path, free: u64, whole: u64, wanted: u64) -> Finding {
-    let found = format!("{} of {} free at {}", show(free), show(whole), path.display());
+    let found = format!(
+        "{} of {} free at {}",
+        show(free),
+        show(whole),
+        path.display()
+    );
     let mend = "See below what takes the space. Less is kept by [keep] in config.toml; what is not Windlass's:\n\
                 docker system df, and with care docker image prune";
     if free < NOTHING {
         return Finding::fail(check, format!("{found}: builds and databases stop"), mend);
     }
     if free < wanted {
-        let found = format!("{found}: nothing is built below keep.free = {}", show(wanted));
+        let found = format!(
+            "{found}: nothing is built below keep.free = {}",
+            show(wanted)
+        );
         return Finding::warn(check, found, mend);
     }
     match free < whole / 10 {
@@ -66,7 +83,10 @@ pub fn takers(home: &Home, config: &Config, usage: Option<&Usage>) -> Vec<Findin
         Finding::taker(
             "database",
             taken(&database) + beside("db-wal") + beside("db-shm"),
-            format!("at most {} deploys an app, and those that a revert needs (keep.deploys)", keep.deploys),
+            format!(
+                "at most {} deploys an app, and those that a revert needs (keep.deploys)",
+                keep.deploys
+            ),
         ),
     ]);
     findings
@@ -75,7 +95,11 @@ pub fn takers(home: &Home, config: &Config, usage: Option<&Usage>) -> Vec<Findin
 fn on_engine(home: &Home, config: &Config, usage: &Usage) -> Vec<Finding> {
     let mut apps: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     let home = home.path().display().to_string();
-    for image in usage.images.iter().filter(|image| image.label(HOME) == Some(&home)) {
+    for image in usage
+        .images
+        .iter()
+        .filter(|image| image.label(HOME) == Some(&home))
+    {
         let (count, bytes) = apps.entry(image.label(APP).unwrap_or("?")).or_default();
         (*count, *bytes) = (*count + 1, *bytes + image.own);
     }
@@ -83,7 +107,9 @@ fn on_engine(home: &Home, config: &Config, usage: &Usage) -> Vec<Finding> {
     apps.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));
     let releases = config.keep.releases;
     let images = |(app, (count, bytes)): (&str, (u64, u64))| {
-        let found = format!("in {count} images without what they share; {releases} are kept (keep.releases)");
+        let found = format!(
+            "in {count} images without what they share; {releases} are kept (keep.releases)"
+        );
         Finding::taker(&format!("images of {app}"), bytes, found)
     };
     let bound = match config.keep.build_cache.0 {
@@ -116,7 +142,13 @@ mod tests {
                 at(3 * GIB, 40 * GIB),
                 at(0, GIB)
             ],
-            [Status::Ok, Status::Ok, Status::Warn, Status::Warn, Status::Fail]
+            [
+                Status::Ok,
+                Status::Ok,
+                Status::Warn,
+                Status::Warn,
+                Status::Fail
+            ]
         );
     }
 
@@ -140,12 +172,35 @@ mod tests {
             image(dir.path(), "blog", 2),
         ];
         std::fs::create_dir_all(home.logs().join("1")).unwrap();
-        let found = takers(&home, &Config::default(), Some(&Usage { images, build_cache: 7 }));
-        let told: Vec<_> = found.iter().map(|f| (f.check.as_str(), f.bytes.unwrap())).collect();
-        assert_eq!(told[..3], [("images of shop", 4), ("images of blog", 3), ("build cache", 7)]);
-        assert!(found[1].found.contains("2 images") && found[3].found.contains("of 1 deploys"), "{found:#?}");
+        let found = takers(
+            &home,
+            &Config::default(),
+            Some(&Usage {
+                images,
+                build_cache: 7,
+            }),
+        );
+        let told: Vec<_> = found
+            .iter()
+            .map(|f| (f.check.as_str(), f.bytes.unwrap()))
+            .collect();
         assert_eq!(
-            told.iter().map(|(check, _)| *check).skip(3).collect::<Vec<_>>(),
+            told[..3],
+            [
+                ("images of shop", 4),
+                ("images of blog", 3),
+                ("build cache", 7)
+            ]
+        );
+        assert!(
+            found[1].found.contains("2 images") && found[3].found.contains("of 1 deploys"),
+            "{found:#?}"
+        );
+        assert_eq!(
+            told.iter()
+                .map(|(check, _)| *check)
+                .skip(3)
+                .collect::<Vec<_>>(),
             ["logs", "repositories", "database"]
         );
     }
