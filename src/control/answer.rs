@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::{AppLogLine, Request};
 use crate::access::NewUser;
-use crate::deploy::{AppLogQuery, Error, Progress, Windlass};
+use crate::app::{self, AppLogQuery, Follower, Progress, Services};
 use crate::domain::{DeployId, Environment, Needs, Principal, Timestamp, UserName};
 use crate::logs::{AppLine, Cursor};
+use crate::platform::Error;
 
 /// So much of a log is given at once, in bytes, give or take a read.
 const PIECE: usize = 256 * 1024;
@@ -15,9 +16,10 @@ const PIECE: usize = 256 * 1024;
 ///
 /// # Errors
 /// What the gate says.
-pub async fn allow(windlass: &Windlass, who: &Principal, request: &Request) -> Result<(), Error> {
+pub async fn allow(services: &Services, who: &Principal, request: &Request) -> Result<(), Error> {
     let (needs, action) = (request.needs(who), request.action());
-    Ok(windlass
+    Ok(services
+        .platform
         .access
         .authorise(who, &needs, action.as_ref())
         .await?)
@@ -47,36 +49,42 @@ fn whose(who: &Principal, user: Option<UserName>) -> Result<Option<UserName>, Er
 ///
 /// # Errors
 /// What kept it from being done.
-pub async fn value(windlass: &Windlass, who: &Principal, request: Request) -> Result<Value, Error> {
+pub async fn value(services: &Services, who: &Principal, request: Request) -> Result<Value, Error> {
     let news = request.action().map(|_| request.needs(who));
-    let value = found(windlass, who, request).await;
+    let value = found(services, who, request).await;
     // Whatever came of it: pages look for themselves.
     match news {
-        Some(Needs::App(_, app)) => windlass.news.of(&app),
-        Some(Needs::Admin) => windlass.news.for_everybody(),
+        Some(Needs::App(_, app)) => services.platform.change_feed.of(&app),
+        Some(Needs::Admin) => services.platform.change_feed.for_everybody(),
         _ => {}
     }
     value
 }
 
-async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result<Value, Error> {
-    let (access, actor) = (&windlass.access, who.name.as_str());
+async fn found(services: &Services, who: &Principal, request: Request) -> Result<Value, Error> {
+    let (access, actor) = (&services.platform.access, who.name.as_str());
     Ok(match request {
         Request::Ping => json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }),
-        Request::AppCreate { name, domains } => json!(windlass.create_app(&name, &domains).await?),
-        Request::AppList => json!(access.seen(who, windlass.apps().await?, |app| &app.name)),
-        Request::AppShow { name } => json!(windlass.app(&name).await?),
-        Request::AppAllow { name, more, reset } => json!(windlass.allow(&name, more, reset).await?),
+        Request::AppCreate { name, domains } => {
+            json!(app::create(&services.queue, &name, &domains).await?)
+        }
+        Request::AppList => {
+            json!(access.seen(who, app::all(&services.platform).await?, |app| &app.name))
+        }
+        Request::AppShow { name } => json!(app::show(&services.platform, &name).await?),
+        Request::AppAllow { name, more, reset } => {
+            json!(app::allow(&services.platform, &name, more, reset).await?)
+        }
         Request::AppDomains { name, add, remove } => {
-            let domains = windlass.change_domains(&name, &add, &remove).await?;
+            let domains = app::change_domains(&services.platform, &name, &add, &remove).await?;
             json!({ "app": name, "domains": domains })
         }
         Request::AppPublic { name, public } => {
-            windlass.store.set_public(&name, public).await?;
+            services.platform.store.set_public(&name, public).await?;
             json!({ "name": name, "public": public })
         }
         Request::AppDestroy { name } => {
-            windlass.destroy_app(&name).await?;
+            app::destroy(&services.queue, &name).await?;
             json!({ "destroyed": name })
         }
         Request::EnvSet { app, vars } => {
@@ -85,44 +93,46 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
                 env.set(name, value)
                     .map_err(|error| Error::Refused(error.to_string()))?;
             }
-            windlass.store.set_env(&app, &env).await?;
+            services.platform.store.set_env(&app, &env).await?;
             json!({ "set": vars.iter().map(|(name, _)| name).collect::<Vec<_>>() })
         }
         Request::EnvUnset { app, names } => {
-            let unknown = windlass.store.unset_env(&app, &names).await?;
+            let unknown = services.platform.store.unset_env(&app, &names).await?;
             json!({ "unset": names, "unknown": unknown })
         }
         Request::EnvList { app, reveal } => {
-            let env = windlass.env(&app).await?;
+            let env = services.platform.store.env(&app).await?;
             let shown = env
                 .iter()
                 .map(|(name, value)| (name.to_owned(), reveal.then(|| value.to_owned())));
             json!(shown.collect::<std::collections::BTreeMap<_, _>>())
         }
-        Request::Deploys { app, limit } => json!(windlass.store.deploys(&app, limit, None).await?),
-        Request::DeployShow { id } => json!(windlass.store.deploy(id).await?),
+        Request::Deploys { app, limit } => {
+            json!(services.platform.store.deploys(&app, limit, None).await?)
+        }
+        Request::DeployShow { id } => json!(services.platform.store.deploy(id).await?),
         Request::Redeploy { app, commit } => {
-            json!(windlass.redeploy(&app, commit.as_deref(), actor).await?)
+            json!(app::redeploy(&services.queue, &app, commit.as_deref(), actor).await?)
         }
         Request::Revert { app, commit } => {
-            json!(windlass.revert(&app, commit.as_deref(), actor).await?)
+            json!(app::revert(&services.queue, &app, commit.as_deref(), actor).await?)
         }
         Request::RevertOutlook { app, commit } => {
-            json!(windlass.outlook(&app, commit.as_deref()).await?)
+            json!(app::preview_revert(&services.platform, &app, commit.as_deref()).await?)
         }
-        Request::Restart { app } => json!(windlass.restart(&app, actor).await?),
+        Request::Restart { app } => json!(app::restart(&services.queue, &app, actor).await?),
         Request::Reload { app } => {
-            windlass.reload(&app).await?;
+            app::reload(&services.platform, &app).await?;
             json!({ "reloaded": app })
         }
         Request::Whoami => {
-            let apps = access.seen(who, windlass.apps().await?, |app| &app.name);
+            let apps = access.seen(who, app::all(&services.platform).await?, |app| &app.name);
             let apps: Vec<_> = apps.into_iter().map(|app| app.name).collect();
             json!({ "name": who.name, "role": who.role, "via": who.via.to_string(), "apps": apps })
         }
         Request::Enter { app, .. } => {
-            windlass.store.app(&app).await?;
-            json!({ "user": who.name, "path": windlass.git.path(&app) })
+            services.platform.store.app(&app).await?;
+            json!({ "user": who.name, "path": services.platform.git.path(&app) })
         }
         Request::UserAdd {
             name,
@@ -188,15 +198,16 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
         }
         Request::Audit { app, limit } => {
             json!(
-                windlass
+                services
+                    .platform
                     .store
                     .audit_entries(app.as_ref(), limit, None)
                     .await?
             )
         }
         Request::DeployCancel { id } => {
-            windlass.cancel(id, actor).await?;
-            json!(windlass.store.deploy(id).await?)
+            services.queue.cancel(id, actor).await?;
+            json!(services.platform.store.deploy(id).await?)
         }
         Request::AppLogs {
             app,
@@ -205,17 +216,20 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
             ..
         } => {
             json!(app_lines(
-                &windlass
-                    .app_log(&app, AppLogQuery::newest(since_ms, tail))
-                    .await?
-                    .lines
+                &app::read_log(
+                    &services.platform,
+                    &app,
+                    AppLogQuery::newest(since_ms, tail)
+                )
+                .await?
+                .lines
             ))
         }
         Request::DeployFollow {
             id,
             from,
             follow: false,
-        } => log(windlass, id, from).await?,
+        } => log(services, id, from).await?,
         Request::DeployFollow { follow: true, .. }
         | Request::DeployWait { .. }
         | Request::Pushed { .. } => {
@@ -228,10 +242,10 @@ async fn found(windlass: &Windlass, who: &Principal, request: Request) -> Result
 
 /// A piece of a deploy's log from `from` on, as `deploy log --json` has its lines, and where the next
 /// one begins: where that is the same place, there is no more yet.
-async fn log(windlass: &Windlass, id: DeployId, from: Cursor) -> Result<Value, Error> {
-    let deploy = windlass.store.deploy(id).await?;
+async fn log(services: &Services, id: DeployId, from: Cursor) -> Result<Value, Error> {
+    let deploy = services.platform.store.deploy(id).await?;
     let (mut lines, mut next, mut size) = (Vec::new(), from, 0);
-    let mut follower = windlass.follow(id, from);
+    let mut follower = Follower::new(&services.platform, id, from);
     while let (true, Some(progress)) = (size < PIECE, follower.now().await?) {
         let Progress::Lines { next: behind, text } = progress else {
             continue;

@@ -15,9 +15,10 @@ use tracing::{debug, warn};
 
 use super::answer::{self, app_lines};
 use super::{Envelope, Frame, LONGEST_REQUEST, Request};
-use crate::deploy::{AppLogQuery, AppPlaces, Error, ErrorKind, Progress, Windlass};
+use crate::app::{self, AppLogQuery, AppPlaces, Follower, Progress, Services};
 use crate::domain::{AppName, Deploy, DeployId, Principal};
 use crate::logs::Cursor;
+use crate::platform::{Error, ErrorKind};
 
 /// A client that takes nothing for this long is given up.
 const STALLED: Duration = Duration::from_secs(60);
@@ -35,14 +36,14 @@ pub fn open(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves clients until `shutdown`.
-pub async fn serve(listener: UnixListener, windlass: Windlass, shutdown: CancellationToken) {
+pub async fn serve(listener: UnixListener, services: Services, shutdown: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => drop(tokio::spawn(converse(stream, windlass.clone()))),
+            Ok((stream, _)) => drop(tokio::spawn(converse(stream, services.clone()))),
             Err(error) => {
                 warn!(%error, "the control socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -51,7 +52,7 @@ pub async fn serve(listener: UnixListener, windlass: Windlass, shutdown: Cancell
     }
 }
 
-async fn converse(stream: UnixStream, windlass: Windlass) {
+async fn converse(stream: UnixStream, services: Services) {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(LONGEST_REQUEST));
     let request = match tokio::time::timeout(STALLED, lines.next()).await {
         Ok(Some(Ok(line))) => {
@@ -62,9 +63,9 @@ async fn converse(stream: UnixStream, windlass: Windlass) {
     };
     let mut client = Client { lines };
     let answered = match request {
-        Ok(Envelope { caller, request }) => match windlass.access.caller(caller).await {
-            Ok(who) => match answer::allow(&windlass, &who, &request).await {
-                Ok(()) => answer(&windlass, &who, request, &mut client).await,
+        Ok(Envelope { caller, request }) => match services.platform.access.caller(caller).await {
+            Ok(who) => match answer::allow(&services, &who, &request).await {
+                Ok(()) => answer(&services, &who, request, &mut client).await,
                 Err(error) => Err(error.into()),
             },
             Err(error) => Err(Trouble::Asked(error.into())),
@@ -127,7 +128,7 @@ impl Client {
 }
 
 async fn answer(
-    windlass: &Windlass,
+    services: &Services,
     who: &Principal,
     request: Request,
     client: &mut Client,
@@ -138,26 +139,26 @@ async fn answer(
             id,
             from,
             follow: true,
-        } => follow(windlass, id, from, client).await,
+        } => follow(services, id, from, client).await,
         Request::DeployFollow {
             id,
             from,
             follow: false,
-        } => so_far(windlass, id, from, client).await,
-        Request::DeployWait { id } => wait(windlass, id, client).await,
-        Request::DeployCancel { id } => cancel(windlass, id, actor, client).await,
+        } => so_far(services, id, from, client).await,
+        Request::DeployWait { id } => wait(services, id, client).await,
+        Request::DeployCancel { id } => cancel(services, id, actor, client).await,
         Request::AppLogs {
             app,
             follow: true,
             since_ms,
             tail,
-        } => app_logs(windlass, &app, since_ms, tail, client).await,
+        } => app_logs(services, &app, since_ms, tail, client).await,
         Request::AppLogs {
             app,
             follow: false,
             since_ms,
             tail,
-        } => tell_app_log(windlass, &app, since_ms, tail, client)
+        } => tell_app_log(services, &app, since_ms, tail, client)
             .await
             .map(drop),
         Request::Pushed { app, updates } => {
@@ -165,33 +166,35 @@ async fn answer(
                 .into_iter()
                 .map(|u| (u.old, u.new, u.name))
                 .collect();
-            let answer = windlass.pushed(&app, &updates, actor).await?;
+            let answer = app::pushed(&services.queue, &app, &updates, actor).await?;
             for text in answer.notes {
                 client.send(&Frame::Note { text }).await?;
             }
             match answer.deploy {
-                Some(deploy) => follow(windlass, deploy.id, Cursor::default(), client).await,
+                Some(deploy) => follow(services, deploy.id, Cursor::default(), client).await,
                 None => Ok(()),
             }
         }
         request => {
             client
-                .value(answer::value(windlass, who, request).await?)
+                .value(answer::value(services, who, request).await?)
                 .await
         }
     }
 }
 
 async fn follow(
-    windlass: &Windlass,
+    services: &Services,
     id: DeployId,
     from: Cursor,
     client: &mut Client,
 ) -> Result<(), Trouble> {
-    let deploy = windlass.store.deploy(id).await?;
+    let deploy = services.platform.store.deploy(id).await?;
     let app = deploy.app.clone();
     let ahead = match deploy.status {
-        crate::domain::DeployStatus::Queued => windlass.store.open_deploys(Some(&app)).await?,
+        crate::domain::DeployStatus::Queued => {
+            services.platform.store.open_deploys(Some(&app)).await?
+        }
         _ => Vec::new(),
     };
     client.send(&Frame::Following { deploy }).await?;
@@ -202,7 +205,7 @@ async fn follow(
         );
         client.send(&Frame::Note { text }).await?;
     }
-    let mut follower = windlass.follow(id, from);
+    let mut follower = Follower::new(&services.platform, id, from);
     loop {
         let progress = tokio::select! {
             progress = follower.next() => progress?,
@@ -210,7 +213,7 @@ async fn follow(
         };
         match progress {
             Some(progress) => {
-                let frame = frame(windlass, progress).await?;
+                let frame = frame(services, progress).await?;
                 client.send(&frame).await?;
             }
             None => return Ok(()),
@@ -219,25 +222,25 @@ async fn follow(
 }
 
 async fn so_far(
-    windlass: &Windlass,
+    services: &Services,
     id: DeployId,
     from: Cursor,
     client: &mut Client,
 ) -> Result<(), Trouble> {
     client
         .send(&Frame::Following {
-            deploy: windlass.store.deploy(id).await?,
+            deploy: services.platform.store.deploy(id).await?,
         })
         .await?;
-    let mut follower = windlass.follow(id, from);
+    let mut follower = Follower::new(&services.platform, id, from);
     while let Some(progress) = follower.now().await? {
-        let frame = frame(windlass, progress).await?;
+        let frame = frame(services, progress).await?;
         client.send(&frame).await?;
     }
     Ok(())
 }
 
-async fn frame(windlass: &Windlass, progress: Progress) -> Result<Frame, Error> {
+async fn frame(services: &Services, progress: Progress) -> Result<Frame, Error> {
     Ok(match progress {
         Progress::Started {
             ordinal,
@@ -250,13 +253,13 @@ async fn frame(windlass: &Windlass, progress: Progress) -> Result<Frame, Error> 
         },
         Progress::Lines { next, text } => Frame::Lines { next, text },
         Progress::Ended { ordinal, timing } => Frame::PhaseEnded { ordinal, timing },
-        Progress::Finished(deploy) => finished(windlass, *deploy).await?,
+        Progress::Finished(deploy) => finished(services, *deploy).await?,
     })
 }
 
-async fn finished(windlass: &Windlass, deploy: Deploy) -> Result<Frame, Error> {
-    let url = windlass.url(&deploy.app).await?;
-    let serving = windlass.store.live_deploy(&deploy.app).await?;
+async fn finished(services: &Services, deploy: Deploy) -> Result<Frame, Error> {
+    let url = app::url(&services.platform, &deploy.app).await?;
+    let serving = services.platform.store.live_deploy(&deploy.app).await?;
     Ok(Frame::Finished {
         deploy,
         url,
@@ -265,13 +268,13 @@ async fn finished(windlass: &Windlass, deploy: Deploy) -> Result<Frame, Error> {
 }
 
 /// Skips to the end without sending what lies between.
-async fn wait(windlass: &Windlass, id: DeployId, client: &mut Client) -> Result<(), Trouble> {
-    let mut ticks = windlass.logs.ticks(id);
+async fn wait(services: &Services, id: DeployId, client: &mut Client) -> Result<(), Trouble> {
+    let mut ticks = services.platform.logs.ticks(id);
     loop {
         ticks.mark_unchanged();
-        let deploy = windlass.store.deploy(id).await?;
+        let deploy = services.platform.store.deploy(id).await?;
         if !deploy.status.is_open() && deploy.finished_at.is_some() {
-            let frame = finished(windlass, deploy).await?;
+            let frame = finished(services, deploy).await?;
             return client.send(&frame).await;
         }
         tokio::select! {
@@ -284,13 +287,13 @@ async fn wait(windlass: &Windlass, id: DeployId, client: &mut Client) -> Result<
 
 /// Cancels, and tells what came of it as soon as that is known.
 async fn cancel(
-    windlass: &Windlass,
+    services: &Services,
     id: DeployId,
     actor: &str,
     client: &mut Client,
 ) -> Result<(), Trouble> {
-    windlass.cancel(id, actor).await?;
-    match tokio::time::timeout(Duration::from_secs(60), wait(windlass, id, client)).await {
+    services.queue.cancel(id, actor).await?;
+    match tokio::time::timeout(Duration::from_secs(60), wait(services, id, client)).await {
         Ok(done) => done,
         Err(_) => Err(Error::Refused(format!(
             "deploy {id} is told to stop and has not ended yet: windlass deploy show {id}"
@@ -301,7 +304,7 @@ async fn cancel(
 
 /// Sends what an app has printed so far, and gives the place behind it.
 async fn tell_app_log(
-    windlass: &Windlass,
+    services: &Services,
     app: &AppName,
     since_ms: Option<u64>,
     tail: usize,
@@ -309,7 +312,7 @@ async fn tell_app_log(
 ) -> Result<AppPlaces, Trouble> {
     let query = AppLogQuery::newest(since_ms, tail);
     let wanted = query.count;
-    let page = windlass.app_log(app, query).await?;
+    let page = app::read_log(&services.platform, app, query).await?;
     if page.older.is_some() && page.lines.len() < wanted {
         let text = format!(
             "there may be more; these are the newest {} lines",
@@ -328,14 +331,14 @@ async fn tell_app_log(
 }
 
 async fn app_logs(
-    windlass: &Windlass,
+    services: &Services,
     app: &AppName,
     since_ms: Option<u64>,
     tail: usize,
     client: &mut Client,
 ) -> Result<(), Trouble> {
-    let end = tell_app_log(windlass, app, since_ms, tail, client).await?;
-    let mut output = windlass.follow_app_log(app, end, "");
+    let end = tell_app_log(services, app, since_ms, tail, client).await?;
+    let mut output = app::follow_log(&services.platform, app, end, "");
     loop {
         let (lines, _) = tokio::select! {
             told = output.next() => told?,

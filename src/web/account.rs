@@ -74,7 +74,7 @@ async fn show(
     made: Option<MadeToken>,
     codes: Vec<String>,
 ) -> Result<Html<String>, Error> {
-    let (access, name) = (&web.windlass.access, who.user()?);
+    let (access, name) = (&web.platform().access, who.user()?);
     let sessions = access
         .sessions(&name, session::token(headers).unwrap_or_default())
         .await;
@@ -148,7 +148,7 @@ pub(super) async fn password(
 ) -> Result<Redirect, Error> {
     let token = session::token(&headers).unwrap_or_default();
     let changed = web
-        .windlass
+        .platform()
         .access
         .change_password(&who.user()?, now, new, token, &address)
         .await;
@@ -174,7 +174,7 @@ pub(super) async fn end_session(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    web.windlass
+    web.platform()
         .access
         .revoke_session(&who.user()?, &named.id)
         .await
@@ -188,7 +188,7 @@ pub(super) async fn begin_second_factor(
     who: Who,
 ) -> Result<Html<String>, Error> {
     let enrolment = web
-        .windlass
+        .platform()
         .access
         .begin_second_factor(&who.user()?)
         .map_err(Error::of)?;
@@ -214,7 +214,7 @@ pub(super) async fn confirm_second_factor(
     headers: HeaderMap,
     Form(Proof { secret, code }): Form<Proof>,
 ) -> Result<Html<String>, Error> {
-    let access = &web.windlass.access;
+    let access = &web.platform().access;
     match access
         .confirm_second_factor(&who.user()?, &secret, &code)
         .await
@@ -248,7 +248,7 @@ pub(super) async fn remove_second_factor(
     From(address): From,
     Form(Password { password }): Form<Password>,
 ) -> Result<Redirect, Error> {
-    let access = &web.windlass.access;
+    let access = &web.platform().access;
     access
         .prove(&who.user()?, password, &address)
         .await
@@ -275,7 +275,7 @@ pub(super) async fn add_key(
     Form(NewKey { key, name }): Form<NewKey>,
 ) -> Result<Redirect, Error> {
     let name = Some(name.as_str()).filter(|name| !name.trim().is_empty());
-    web.windlass
+    web.platform()
         .access
         .add_key(&who.user()?, &key, name)
         .await
@@ -289,7 +289,7 @@ pub(super) async fn remove_key(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    let (access, id) = (&web.windlass.access, named.number()?);
+    let (access, id) = (&web.platform().access, named.number()?);
     let own = access.keys(Some(&who.user()?)).await.map_err(Error::of)?;
     own.iter().find(|key| key.id == id).ok_or(Error::NotFound)?;
     access.remove_key(id).await.map_err(Error::of)?;
@@ -319,7 +319,7 @@ pub(super) async fn make_token(
     let apps = (!apps.is_empty()).then_some(apps);
     let end = Timestamp::now().millis() + i64::from(new.days) * 24 * 3600 * 1000;
     let expires = (new.days > 0).then(|| Timestamp::from_millis(end));
-    let access = &web.windlass.access;
+    let access = &web.platform().access;
     let made = access
         .make_token(&who.user()?, &new.name, new.scope, apps.as_deref(), expires)
         .await;
@@ -339,7 +339,7 @@ pub(super) async fn revoke_token(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    let (access, id) = (&web.windlass.access, named.number()?);
+    let (access, id) = (&web.platform().access, named.number()?);
     let own = access.tokens(Some(&who.user()?)).await.map_err(Error::of)?;
     own.iter()
         .find(|token| token.id == id)

@@ -291,8 +291,8 @@ pub(super) async fn ask(
     let asked = async {
         let Query(query) = query.map_err(|_| Error::bad("the query cannot be read"))?;
         let request = request(&endpoint, &params, &query, read(&headers, &body)?)?;
-        answer::allow(&web.windlass, &who, &request).await?;
-        Ok::<_, Error>(answer::value(&web.windlass, &who, request).await?)
+        answer::allow(&web.services, &who, &request).await?;
+        Ok::<_, Error>(answer::value(&web.services, &who, request).await?)
     };
     match asked.await {
         Ok(value) => Json(value).into_response(),

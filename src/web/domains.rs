@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::deploy::ErrorKind;
 use crate::domain::{App, AppName, DomainName, InvalidName};
+use crate::platform::ErrorKind;
 
 use super::doors::Who;
 use super::error::{Error, sentence};
@@ -72,8 +72,9 @@ async fn show(
     not_removed: Option<String>,
 ) -> Result<Html<String>, Error> {
     let app = web
-        .windlass
-        .known_app(web.windlass.store.app(app).await?)
+        .services
+        .overview
+        .known_app(web.platform().store.app(app).await?)
         .await?;
     let layout = Layout::new(&format!("Domains of {}", app.name), Some(who));
     html(&DomainsPage {
@@ -93,13 +94,15 @@ pub(super) async fn change(
     Form(Change { add, remove }): Form<Change>,
 ) -> Result<Response, Error> {
     let (status, why) = match (domains(&add), domains(&remove)) {
-        (Ok(add), Ok(remove)) => match web.windlass.change_domains(&app, &add, &remove).await {
-            Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
-            Err(error) if error.kind() == ErrorKind::Refused => {
-                (StatusCode::CONFLICT, sentence(&error))
+        (Ok(add), Ok(remove)) => {
+            match crate::app::change_domains(web.platform(), &app, &add, &remove).await {
+                Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
+                Err(error) if error.kind() == ErrorKind::Refused => {
+                    (StatusCode::CONFLICT, sentence(&error))
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
-        },
+        }
         (Err(why), _) | (_, Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, why),
     };
     let (refused, not_removed) = if add.is_empty() {

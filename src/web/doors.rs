@@ -297,8 +297,8 @@ struct About(Needs);
 impl About {
     fn tell(&self, web: &Web) {
         match &self.0 {
-            Needs::App(_, app) => web.windlass.news.of(app),
-            Needs::Admin => web.windlass.news.for_everybody(),
+            Needs::App(_, app) => web.platform().change_feed.of(app),
+            Needs::Admin => web.platform().change_feed.for_everybody(),
             _ => {}
         }
     }
@@ -325,10 +325,10 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     ) {
         (Some(header), _) if door.takes_tokens() => {
             let secret = token(header).unwrap_or_default();
-            known(web.windlass.access.token(&secret, &address).await)
+            known(web.platform().access.token(&secret, &address).await)
         }
         // Git has no cookies, and what has is not git.
-        (_, Some(token)) if !door.is_gits() => web.windlass.access.session(token, &address).await,
+        (_, Some(token)) if !door.is_gits() => web.platform().access.session(token, &address).await,
         _ => Ok(None),
     };
     let who = found.map_err(|error| refused(Error::of(error)))?;
@@ -349,7 +349,7 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     let detail = parts.uri.path().to_owned();
     let action = door.action.map(|name| Action { name, detail });
     let allowed = web
-        .windlass
+        .platform()
         .access
         .authorise(&who, &needs, action.as_ref())
         .await;

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::deploy::differing;
+use crate::app::differing;
 use crate::domain::{AppName, Environment};
 
 use super::doors::Who;
@@ -76,7 +76,7 @@ pub(super) async fn page(
 }
 
 async fn show(web: &Web, who: &Who, app: AppName, typed: Typed) -> Result<EnvPage, Error> {
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let env = store.env(&app).await?;
     let live = match store.live_deploy(&app).await? {
         Some(live) => store.release(live.id).await?,
@@ -115,7 +115,7 @@ pub(super) async fn set(
     AppPath(app): AppPath,
     form: Result<Form<Setting>, FormRejection>,
 ) -> Result<Response, Error> {
-    web.windlass.store.app(&app).await?;
+    web.platform().store.app(&app).await?;
     let Ok(Form(setting)) = form else {
         let wrong = format!("A form takes 16 KiB. More at once: windlass env set {app} - < FILE");
         return refuse(
@@ -131,7 +131,7 @@ pub(super) async fn set(
     };
     match setting.read() {
         Ok(env) => {
-            web.windlass.store.set_env(&app, &env).await?;
+            web.platform().store.set_env(&app, &env).await?;
             Ok(back(&app))
         }
         Err(wrong) => {
@@ -151,7 +151,7 @@ pub(super) async fn remove(
     AppPath(app): AppPath,
     Form(Removing { name }): Form<Removing>,
 ) -> Result<Response, Error> {
-    web.windlass.store.unset_env(&app, &[name]).await?;
+    web.platform().store.unset_env(&app, &[name]).await?;
     Ok(back(&app))
 }
 
@@ -230,7 +230,7 @@ mod tests {
             303
         );
         assert_eq!(set("name=C&value=s3cret%0D%0Athree").await.0, 303);
-        let env = world.windlass.store.env(&app).await.unwrap();
+        let env = world.platform.store.env(&app).await.unwrap();
         assert_eq!(
             env.assignments(),
             ["A=s3cret-one", "B=s3cret-two", "C=s3cret\nthree"]
@@ -266,7 +266,7 @@ mod tests {
                 .0,
             303
         );
-        assert_eq!(world.windlass.store.env(&app).await.unwrap().get("A"), None);
+        assert_eq!(world.platform.store.env(&app).await.unwrap().get("A"), None);
         let large = format!("lines=A%3D{}", "x".repeat(20_000));
         let (status, page) = ask(&world, "POST", "/apps/shop/env", &large).await;
         assert!(status == 422 && page.contains("16 KiB"), "{page}");

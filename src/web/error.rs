@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::access::AccessError;
-use crate::deploy::{self, ErrorKind};
+use crate::platform::{self, ErrorKind};
 
 use super::{Layout, html};
 
@@ -17,7 +17,7 @@ use super::{Layout, html};
 #[derive(Debug)]
 pub(super) enum Error {
     /// Something that Windlass was asked for.
-    Windlass(deploy::Error),
+    Platform(platform::Error),
     /// No such page.
     NotFound,
     /// The request makes no sense; the text says why.
@@ -28,9 +28,9 @@ pub(super) enum Error {
     Defect(String),
 }
 
-impl<E: Into<deploy::Error>> From<E> for Error {
+impl<E: Into<platform::Error>> From<E> for Error {
     fn from(error: E) -> Self {
-        Error::Windlass(error.into())
+        Error::Platform(error.into())
     }
 }
 
@@ -46,7 +46,7 @@ struct ErrorPage {
 impl Error {
     /// What the gate says.
     pub(super) fn of(error: AccessError) -> Self {
-        Error::Windlass(error.into())
+        Error::Platform(error.into())
     }
 
     /// Something that only a defect can bring about.
@@ -93,7 +93,7 @@ impl Error {
             )
         };
         match self {
-            Error::Windlass(error) => match error.kind() {
+            Error::Platform(error) => match error.kind() {
                 ErrorKind::NobodyKnown => {
                     (StatusCode::UNAUTHORIZED, "Nobody is known", sentence(error))
                 }
@@ -125,7 +125,7 @@ impl Error {
 
     fn log(&self) {
         match self {
-            Error::Windlass(error) if error.kind() == ErrorKind::Broken => {
+            Error::Platform(error) if error.kind() == ErrorKind::Broken => {
                 tracing::error!(%error, "a page failed: {error}");
             }
             Error::Defect(error) => tracing::error!(error, "a page failed: {error}"),
@@ -147,7 +147,7 @@ impl IntoResponse for Plain {
 }
 
 /// The error's text as a sentence.
-pub(super) fn sentence(error: &deploy::Error) -> String {
+pub(super) fn sentence(error: &platform::Error) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
     let first: String = chars
@@ -196,7 +196,7 @@ mod tests {
         let broken = Error::from(StoreError::Unreadable("users")).parts();
         assert_eq!(broken.0, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!broken.2.contains("users"));
-        let refused = Error::from(deploy::Error::Refused("deploy 3 has ended".into())).parts();
+        let refused = Error::from(platform::Error::Refused("deploy 3 has ended".into())).parts();
         assert_eq!(
             (refused.0, refused.2.as_str()),
             (StatusCode::CONFLICT, "Deploy 3 has ended.")

@@ -50,7 +50,7 @@ pub(super) async fn page(
 ) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers)
         && web
-            .windlass
+            .platform()
             .access
             .session(token, &address)
             .await
@@ -75,7 +75,7 @@ pub(super) async fn submit(
         next,
     }): Form<Credentials>,
 ) -> Result<Response, Error> {
-    let access = &web.windlass.access;
+    let access = &web.platform().access;
     let agent = headers
         .get(USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
@@ -104,7 +104,7 @@ pub(super) async fn submit(
 /// Logs out.
 pub(super) async fn logout(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers) {
-        web.windlass
+        web.platform()
             .access
             .log_out(token)
             .await

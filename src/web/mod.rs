@@ -37,6 +37,7 @@ mod ticks;
 mod view;
 mod waterfall;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
@@ -54,15 +55,16 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 pub use doors::{Behind, Door, Rule};
 
-use crate::deploy::{Edition, Windlass};
+use crate::app::Services;
 use crate::domain::{AppName, Deploy, DeployId, DeployStatus, Timestamp};
+use crate::platform::{Edition, Platform};
 use doors::{Doors, Who};
 use error::Error;
 
 /// What every handler may need. Cheap to clone.
 #[derive(Debug, Clone)]
 struct Web {
-    windlass: Windlass,
+    services: Services,
     /// Event streams end on it: a server that waited for them would never stop.
     shutdown: CancellationToken,
     /// What those who watch one deploy have in common.
@@ -74,6 +76,10 @@ struct Web {
 const STREAM_LASTS: Duration = Duration::from_secs(600);
 
 impl Web {
+    fn platform(&self) -> &Arc<Platform> {
+        &self.services.platform
+    }
+
     /// Ends when a stream of events has to: once the server stops, or when it has lasted long enough.
     fn stream_end(&self) -> impl Future<Output = ()> + Send + use<> {
         let shutdown = self.shutdown.clone();
@@ -83,9 +89,9 @@ impl Web {
 
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
 /// is cancelled.
-pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
+pub fn router(services: Services, shutdown: CancellationToken, behind: Behind) -> Router {
     let web = Web {
-        windlass,
+        services,
         shutdown,
         feeds: feed::Feeds::default(),
     };
@@ -359,7 +365,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeployPath {
 impl DeployPath {
     /// The deploy at this path: one that is another app's is not here.
     async fn deploy(&self, web: &Web) -> Result<Deploy, Error> {
-        let deploy = web.windlass.store.deploy(self.id).await?;
+        let deploy = web.platform().store.deploy(self.id).await?;
         if deploy.app == self.app {
             Ok(deploy)
         } else {

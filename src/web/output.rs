@@ -15,7 +15,7 @@ use axum::response::{Html, Sse};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 
-use crate::deploy::{AppLogFollower, AppLogQuery, AppPlaces, nanos_ago};
+use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, nanos_ago};
 use crate::domain::{AppName, DeployId, HumanDuration, printable};
 use crate::logs::{AppLine, AppPlace, bare};
 
@@ -102,7 +102,7 @@ pub(super) async fn page(
         count: PAGE.0,
         bytes: PAGE.1,
     };
-    let log = web.windlass.app_log(&app, query).await?;
+    let log = crate::app::read_log(web.platform(), &app, query).await?;
     let link = |more: &str| {
         let mut link = format!(
             "/apps/{app}/logs?q={}&since={}",
@@ -213,7 +213,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
     let Query(From { from, q }) = from.map_err(|_| Error::bad("this stream takes from= and q="))?;
-    web.windlass.store.app(&app).await?;
+    web.platform().store.app(&app).await?;
     let from: Option<AppPlaces> = from
         .as_deref()
         .map(str::parse)
@@ -226,14 +226,13 @@ pub(super) async fn stream(
     let at = match last.or(from) {
         Some(at) => at,
         None => {
-            web.windlass
-                .app_log(&app, AppLogQuery::default())
+            crate::app::read_log(web.platform(), &app, AppLogQuery::default())
                 .await?
                 .end
         }
     };
     let release = at.last;
-    let follower = web.windlass.follow_app_log(&app, at, &q);
+    let follower = crate::app::follow_log(web.platform(), &app, at, &q);
     let end = web.stream_end();
     let events = stream::unfold(Some((follower, release)), move |state| {
         let (app, q) = (app.clone(), q.clone());

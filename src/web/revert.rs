@@ -76,7 +76,7 @@ pub(super) async fn page(
     to: Result<Query<To>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
     let Query(To { to, moved }) = to.map_err(|_| Error::bad("to= takes the number of a deploy"))?;
-    let outlook = web.windlass.outlook_to(&app, DeployId(to)).await?;
+    let outlook = crate::app::preview_revert_to(web.platform(), &app, DeployId(to)).await?;
     html(&RevertPage {
         moved,
         ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), outlook)
@@ -131,14 +131,14 @@ pub(super) async fn submit(
     AppPath(app): AppPath,
     Form(wanted): Form<Wanted>,
 ) -> Result<Response, Error> {
-    let windlass = &web.windlass;
+    let platform = web.platform();
     let Some(to) = wanted.to else {
         let commit = Some(wanted.commit.as_str()).filter(|commit| !commit.is_empty());
-        let deploy = windlass.revert(&app, commit, &who.name).await?;
+        let deploy = crate::app::revert(&web.services.queue, &app, commit, &who.name).await?;
         return Ok(Redirect::to(&deploy_path(&deploy)).into_response());
     };
     // Whoever confirmed had something else before them.
-    let live = windlass
+    let live = platform
         .store
         .live_deploy(&app)
         .await?
@@ -146,7 +146,7 @@ pub(super) async fn submit(
     if wanted.from.is_some() && wanted.from != live && live != Some(to) {
         return Ok(Redirect::to(&format!("/apps/{app}/revert?to={to}&moved=true")).into_response());
     }
-    let deploy = windlass.revert_to(&app, DeployId(to), &who.name).await?;
+    let deploy = crate::app::revert_to(&web.services.queue, &app, DeployId(to), &who.name).await?;
     Ok(Redirect::to(&deploy_path(&deploy)).into_response())
 }
 
@@ -164,7 +164,7 @@ mod tests {
             world.go_live(id).await;
             world.finish(id, 1000).await;
         }
-        let store = &world.windlass.store;
+        let store = &world.platform.store;
         let (to, live) = (
             store.deploy(DeployId(1)).await.unwrap(),
             store.deploy(DeployId(2)).await.unwrap(),

@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::deploy::{Edition, Reader};
+use crate::platform::{Edition, Reader};
 
 use super::doors::Who;
 use super::error::Error;
@@ -44,7 +44,7 @@ pub(super) async fn of_all(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Told>>, Error> {
     let from = known(from, &headers)?;
-    let reader = web.windlass.news.follow(move |app| who.sees(app));
+    let reader = web.platform().change_feed.follow(move |app| who.sees(app));
     Ok(events(web, reader, from))
 }
 
@@ -56,8 +56,11 @@ pub(super) async fn of_app(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Told>>, Error> {
     let from = known(from, &headers)?;
-    web.windlass.store.app(&app).await?;
-    let reader = web.windlass.news.follow(move |other| *other == app);
+    web.platform().store.app(&app).await?;
+    let reader = web
+        .platform()
+        .change_feed
+        .follow(move |other| *other == app);
     Ok(events(web, reader, from))
 }
 
