@@ -161,24 +161,27 @@ impl Attempt {
         ))
     }
 
-    /// Runs one phase: its span, its log, its row of the timing table, and its name on what ends it.
-    pub async fn phase<T>(
+    /// Runs one phase on what the one before returned: its span, its log, its row of the timing table,
+    /// and its name on what ends it.
+    pub async fn phase<I, T>(
         &self,
         phase: Phase,
-        work: impl AsyncFnOnce(&PhaseWriter) -> Result<T, Stop>,
+        work: impl AsyncFnOnce(&Self, &PhaseWriter, I) -> Result<T, Stop>,
+        input: I,
     ) -> Result<T, Ended> {
         let span = info_span!("phase", app = %self.deploy.app, deploy = %self.deploy.id, %phase);
         let name = phase.to_string();
-        self.timed(phase, work)
+        self.timed(phase, work, input)
             .instrument(span)
             .await
             .map_err(|stop| Ended { phase: name, stop })
     }
 
-    async fn timed<T>(
+    async fn timed<I, T>(
         &self,
         phase: Phase,
-        work: impl AsyncFnOnce(&PhaseWriter) -> Result<T, Stop>,
+        work: impl AsyncFnOnce(&Self, &PhaseWriter, I) -> Result<T, Stop>,
+        input: I,
     ) -> Result<T, Stop> {
         let (id, ordinal) = (self.deploy.id, self.ordinal.fetch_add(1, Ordering::Relaxed));
         let (store, logs) = (&self.platform.store, &self.platform.logs);
@@ -194,8 +197,8 @@ impl Attempt {
         let from = Instant::now();
         // Up to the swap nothing outside changes, so the work can be dropped at any point.
         let mut done = match phase < Phase::Swap {
-            true => self.or_stopped(work(&log)).await,
-            false => work(&log).await,
+            true => self.or_stopped(work(self, &log, input)).await,
+            false => work(self, &log, input).await,
         };
         if let (Ok(_), Some(error)) = (&done, log.take_error()) {
             done = Err(Stop::Broken(Error::File(error)));

@@ -42,7 +42,7 @@ pub async fn pass_gates(attempt: &Attempt, image: Image) -> Result<Gated, Ended>
             }
         };
         let mut reading = std::pin::pin!(maybe_done(reading));
-        let phase = attempt.phase(Phase::Gate(gate.name.clone()), async |log| {
+        let work = async |attempt: &Attempt, log: &PhaseWriter, plan: Option<Plan>| {
             if n == 0 && migrates.iter().any(Option::is_some) {
                 attempt
                     .platform
@@ -64,8 +64,9 @@ pub async fn pass_gates(attempt: &Attempt, image: Image) -> Result<Gated, Ended>
                 () = &mut reading => {}
             }
             passing.await
-        });
-        phase.await?;
+        };
+        let phase = Phase::Gate(gate.name.clone());
+        attempt.phase(phase, work, plan).await?;
         reading.as_mut().await;
         ahead = reading.take_output().flatten();
     }

@@ -17,14 +17,8 @@ use crate::workload::Image;
 pub async fn deploy(attempt: &Attempt, plan: Plan) -> Result<(), Ended> {
     let image = match plan {
         Plan::Build { env } => {
-            let source = attempt
-                .phase(Phase::Checkout, async |log| {
-                    checkout(attempt, log, env).await
-                })
-                .await?;
-            attempt
-                .phase(Phase::Build, async |log| build(attempt, log, source).await)
-                .await?
+            let source = attempt.phase(Phase::Checkout, checkout, env).await?;
+            attempt.phase(Phase::Build, build, source).await?
         }
         Plan::Reuse { release, env } => {
             attempt.skip(Phase::Checkout).await?;
@@ -33,34 +27,16 @@ pub async fn deploy(attempt: &Attempt, plan: Plan) -> Result<(), Ended> {
         }
     };
     let gated = pass_gates(attempt, image).await?;
-    let candidate = attempt
-        .phase(Phase::Start, async |log| start(attempt, log, gated).await)
-        .await?;
+    let candidate = attempt.phase(Phase::Start, start, gated).await?;
     let healthy = attempt
-        .phase(Phase::Health, async |log| {
-            prove_health(attempt, log, candidate).await
-        })
+        .phase(Phase::Health, prove_health, candidate)
         .await?;
-    let cutover = attempt
-        .phase(Phase::Swap, async |log| swap(attempt, log, healthy).await)
-        .await?;
-    let verified = attempt
-        .phase(Phase::Verify, async |log| {
-            verify(attempt, log, cutover).await
-        })
-        .await?;
+    let cutover = attempt.phase(Phase::Swap, swap, healthy).await?;
+    let verified = attempt.phase(Phase::Verify, verify, cutover).await?;
     let Some(retiring) = verified.retiring() else {
         attempt.skip(Phase::Drain).await?;
         return attempt.skip(Phase::Retire).await;
     };
-    let drained = attempt
-        .phase(Phase::Drain, async |log| {
-            drain(attempt, log, retiring).await
-        })
-        .await?;
-    attempt
-        .phase(Phase::Retire, async |log| {
-            retire(attempt, log, drained).await
-        })
-        .await
+    let drained = attempt.phase(Phase::Drain, drain, retiring).await?;
+    attempt.phase(Phase::Retire, retire, drained).await
 }
