@@ -136,7 +136,7 @@ const ABOVE_APP: &[&str] = &[
 ];
 
 /// What the domain may name of other crates: no I/O.
-const DOMAIN_CRATES: &[&str] = &["std", "serde", "thiserror", "time"];
+const DOMAIN_CRATES: &[&str] = &["std", "serde", "strum", "thiserror", "time"];
 
 /// The part that a file below `src/` belongs to.
 fn part(path: &str) -> &str {
