@@ -49,6 +49,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "platform",
             "engine",
             "git",
+            "store",
             "logs",
             "space",
             "domain",
@@ -360,6 +361,17 @@ fn what_the_rules_allow_is_left_alone() {
             "{path}: {text}"
         );
     }
+}
+
+#[test]
+fn the_store_alone_says_which_deploys_are_an_apps() {
+    let mut all = Vec::new();
+    files(&source(), &mut all);
+    let named = |path: &&PathBuf| {
+        code(&fs::read_to_string(path).unwrap()).contains("OwnedDeploys::found_by_store")
+    };
+    let places: Vec<&PathBuf> = all.iter().filter(named).collect();
+    assert_eq!(places, [&source().join("store/deploys.rs")]);
 }
 
 #[test]

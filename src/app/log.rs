@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use std::sync::Arc;
 
 use crate::domain::{AppName, DeployId};
-use crate::logs::{AppLine, AppPlace, Logs};
+use crate::logs::{AppLine, AppPlace, ClaimedPlace, Logs};
 use crate::platform::{Error, Platform};
 
 /// So many deploys are looked through at once.
@@ -83,29 +83,61 @@ impl fmt::Display for AppPlaces {
     }
 }
 
-impl FromStr for AppPlaces {
+/// Places as a client sent them: they may name any deploy there is.
+#[derive(Debug, Clone)]
+pub struct ClaimedPlaces {
+    newest: DeployId,
+    last: DeployId,
+    places: Vec<ClaimedPlace>,
+}
+
+impl FromStr for ClaimedPlaces {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || "no place in an app's log".to_owned();
         let mut parts = text.split('~');
-        let mut id = || {
-            parts
-                .next()
-                .and_then(|id| id.parse::<DeployId>().ok())
-                .ok_or_else(bad)
-        };
+        let mut id = || parts.next().and_then(|id| id.parse().ok()).ok_or_else(bad);
         let (newest, last) = (id()?, id()?);
-        let places: Vec<AppPlace> = parts.map(str::parse).collect::<Result<_, _>>()?;
-        if places.len() > 64 {
-            Err(bad())
-        } else {
-            Ok(Self {
+        let places: Vec<ClaimedPlace> = parts.map(str::parse).collect::<Result<_, _>>()?;
+        match places.len() {
+            0..=64 => Ok(Self {
                 newest,
                 last,
                 places,
-            })
+            }),
+            _ => Err(bad()),
         }
     }
+}
+
+impl ClaimedPlaces {
+    /// Those of them that are in this app's log; `None` where that is not where one can go on.
+    pub async fn of(self, platform: &Platform, app: &AppName) -> Result<Option<AppPlaces>, Error> {
+        let places = self.places.iter().map(|place| place.deploy());
+        let named: Vec<DeployId> = places.chain([self.newest, self.last]).collect();
+        let owned = platform.store.owned_deploys(app, &named).await?;
+        if self.newest != DeployId::default() && !owned.contains(self.newest) {
+            return Ok(None);
+        }
+        Ok(Some(AppPlaces {
+            newest: self.newest,
+            last: Some(self.last)
+                .filter(|last| owned.contains(*last))
+                .unwrap_or_default(),
+            places: self.places.iter().filter_map(|p| p.of(&owned)).collect(),
+        }))
+    }
+}
+
+/// A place as a client sent it, if it is in this app's log.
+pub async fn place_of(
+    platform: &Platform,
+    app: &AppName,
+    claimed: ClaimedPlace,
+) -> Result<Option<AppPlace>, Error> {
+    let named = [claimed.deploy()];
+    let owned = platform.store.owned_deploys(app, &named).await?;
+    Ok(claimed.of(&owned))
 }
 
 /// Reads what an app prints from some places on.
@@ -313,10 +345,13 @@ mod tests {
             last: DeployId(7),
             places: vec![
                 AppPlace::beginning(DeployId(9)),
-                "7.20261121000000000000000.512".parse().unwrap(),
+                AppPlace::beginning(DeployId(7)),
             ],
         };
-        assert_eq!(places.to_string().parse::<AppPlaces>().unwrap(), places);
+        let claimed: ClaimedPlaces = places.to_string().parse().unwrap();
+        let named: Vec<DeployId> = claimed.places.iter().map(|place| place.deploy()).collect();
+        assert_eq!((claimed.newest, claimed.last), (places.newest, places.last));
+        assert_eq!(named, [DeployId(9), DeployId(7)]);
         for bad in [
             "",
             "1",
@@ -324,7 +359,7 @@ mod tests {
             "1~2~3",
             &format!("1~2{}", "~1.0.0".repeat(65)),
         ] {
-            assert!(bad.parse::<AppPlaces>().is_err(), "{bad}");
+            assert!(bad.parse::<ClaimedPlaces>().is_err(), "{bad}");
         }
     }
 

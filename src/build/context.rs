@@ -157,9 +157,7 @@ fn send(
         (Err(error), "") => Err(error),
         // An archive that breaks off does so for git's reason, told or not.
         (_, "") => Err(io::Error::other(format!("git archive ended with {ended}"))),
-        (_, said) => Err(io::Error::other(format!(
-            "git archive ended with {ended}: {said}"
-        ))),
+        (_, said) => Err(io::Error::other(format!("git archive: {said}"))),
     }
 }
 
@@ -330,7 +328,7 @@ mod tests {
         let folder = repository(&[10]);
         let error = sent(folder.path(), "nothing").unwrap_err().to_string();
         assert!(
-            error.contains("nothing") && error.contains("exit status"),
+            error.contains("git archive: fatal") && error.contains("nothing"),
             "{error}"
         );
     }

@@ -1,5 +1,6 @@
 //! A deploy: one attempt to put a commit live, and the only place where its status may change.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -104,6 +105,23 @@ impl Trigger {
     /// The word stored and shown.
     pub fn as_str(self) -> &'static str {
         self.into()
+    }
+}
+
+/// Deploys that belong to one app, as the store has said: `store/` alone makes one, so an id that a
+/// client sent cannot pass for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedDeploys(BTreeSet<DeployId>);
+
+impl OwnedDeploys {
+    /// For the store: what it found.
+    pub fn found_by_store(ids: BTreeSet<DeployId>) -> Self {
+        Self(ids)
+    }
+
+    /// Whether a deploy is one of the app's.
+    pub fn contains(&self, id: DeployId) -> bool {
+        self.0.contains(&id)
     }
 }
 

@@ -25,7 +25,7 @@ pub use access::{Denied, Needs, Principal, Reach, Right, Role, Scope, Via};
 pub use account::{AuditEntry, Key, Session, Token, User};
 pub use app::{App, AppStatus};
 pub use changes::{ChangedFile, ChangedFiles, Changes, CommitLine, Commits};
-pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
+pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, OwnedDeploys, Trigger};
 pub use duration::HumanDuration;
 pub use environment::Environment;
 pub use instant::{Stopwatch, Timestamp};

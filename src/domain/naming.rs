@@ -81,6 +81,12 @@ impl Naming {
         secret && id.parse::<DeployId>().is_ok()
     }
 
+    /// The present name of an image that the version before named without a secret part.
+    pub fn hidden(&self, app: &AppName, secret: &str, name: &str) -> Option<String> {
+        let id = name.strip_prefix(&format!("{}/{app}:d", self.prefix))?;
+        Some(self.image(app, secret, id.parse().ok()?).0)
+    }
+
     /// The image that a deploy builds. Any app that knows its name can build from it, so it has a part
     /// that none can guess.
     pub fn image(&self, app: &AppName, secret: &str, deploy: DeployId) -> ImageRef {
@@ -107,6 +113,11 @@ mod tests {
         for own in [image.as_str(), "windlass-0a1b2c/shop:d7"] {
             assert!(naming.is_image_of(&shop, own), "{own}");
         }
+        assert_eq!(
+            naming.hidden(&shop, "00ff", "windlass-0a1b2c/shop:d7"),
+            Some(image.clone())
+        );
+        assert_eq!(naming.hidden(&shop, "00ff", &image), None, "once is enough");
         for other in [
             "shop:d7",
             "windlass-0a1b2c/shop:latest",

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 pub use app::{AppLine, AppLogWriter};
 pub use clean::LineSplitter;
 pub use pages::{LineAt, Page, PageSize, Place};
-pub use place::AppPlace;
+pub use place::{AppPlace, ClaimedPlace};
 pub use redact::{Redactor, bare};
 pub use search::{Found, Hit, LONGEST_QUERY};
 

@@ -67,13 +67,18 @@ async fn hide_names(
     there: &mut Vec<String>,
     kept: &mut [(DeployId, String)],
 ) -> Result<(), Error> {
-    for (deploy, image) in kept {
-        let hidden = platform.naming.image(app, secret, *deploy);
-        if *image != hidden.0 && there.contains(image) {
-            platform.engine.tag(image, &hidden.0).await?;
-            platform.store.rename_image(*deploy, &hidden).await?;
-            there.push(hidden.0.clone());
-            *image = hidden.0;
+    for (_, image) in kept {
+        // Several releases may run one image: restarts and reverts do.
+        let Some(hidden) = platform.naming.hidden(app, secret, image) else {
+            continue;
+        };
+        if there.contains(image) || there.contains(&hidden) {
+            if there.contains(image) {
+                platform.engine.tag(image, &hidden).await?;
+            }
+            platform.store.rename_image(image, &hidden).await?;
+            there.push(hidden.clone());
+            *image = hidden;
         }
     }
     Ok(())

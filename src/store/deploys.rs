@@ -6,8 +6,8 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError};
 use crate::domain::{
-    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase,
-    PhaseStatus, PhaseTiming, Release, Timestamp, Trigger,
+    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure,
+    OwnedDeploys, Phase, PhaseStatus, PhaseTiming, Release, Timestamp, Trigger,
 };
 
 /// What is asked for.
@@ -353,6 +353,28 @@ impl Store {
         .fetch_all(&self.reader)
         .await?;
         Ok(ids.into_iter().map(DeployId).collect())
+    }
+
+    /// Which of these deploys are the app's: whatever a client names is asked for here first.
+    pub async fn owned_deploys(
+        &self,
+        app: &AppName,
+        claimed: &[DeployId],
+    ) -> Result<OwnedDeploys, StoreError> {
+        let claimed: Vec<i64> = claimed.iter().map(|id| id.0).collect();
+        let claimed =
+            serde_json::to_string(&claimed).map_err(|_| StoreError::Unreadable("deploys.id"))?;
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM deploys WHERE id IN (SELECT value FROM json_each(?)) \
+             AND app_id = (SELECT id FROM apps WHERE name = ?)",
+        )
+        .bind(claimed)
+        .bind(app.as_str())
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(OwnedDeploys::found_by_store(
+            ids.into_iter().map(DeployId).collect(),
+        ))
     }
 
     /// An app's deploys of one status, newest first, those numbered below `before` where given.

@@ -114,11 +114,11 @@ impl Store {
             .collect())
     }
 
-    /// Records that a release's image is called otherwise now.
-    pub async fn rename_image(&self, deploy: DeployId, image: &ImageRef) -> Result<(), StoreError> {
-        sqlx::query("UPDATE releases SET image = ? WHERE deploy_id = ?")
-            .bind(&image.0)
-            .bind(deploy.0)
+    /// Records that an image is called otherwise now.
+    pub async fn rename_image(&self, old: &str, new: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE releases SET image = ?2 WHERE image = ?1")
+            .bind(old)
+            .bind(new)
             .execute(&self.writer)
             .await?;
         Ok(())

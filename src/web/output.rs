@@ -16,9 +16,9 @@ use futures_util::{Stream, StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, nanos_ago};
+use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, ClaimedPlaces, nanos_ago};
 use crate::domain::{AppName, DeployId, HumanDuration, printable};
-use crate::logs::{AppLine, AppPlace, bare};
+use crate::logs::{AppLine, ClaimedPlace, bare};
 
 use super::doors::Who;
 use super::error::Error;
@@ -83,12 +83,19 @@ pub(super) async fn page(
 ) -> Result<Html<String>, Error> {
     let Query(which) = which.map_err(|_| Error::bad("this page takes q=, since= and before="))?;
     let q = wanted(&which.q);
-    let before: Option<AppPlace> = which
+    let before: Option<ClaimedPlace> = which
         .before
         .as_deref()
         .map(str::parse)
         .transpose()
         .map_err(|_| Error::bad("before= takes a place in the log"))?;
+    let before = match before {
+        Some(place) => match crate::app::place_of(web.platform(), &app, place).await? {
+            Some(place) => Some(place),
+            None => return Err(Error::bad("before= takes a place in the log of this app")),
+        },
+        None => None,
+    };
     let since = match which.since.as_str() {
         "" => None,
         age => {
@@ -210,7 +217,7 @@ pub(super) async fn stream(
     let Query(ResumeFrom { from, q }) =
         from.map_err(|_| Error::bad("this stream takes from= and q="))?;
     web.platform().store.app(&app).await?;
-    let from: Option<AppPlaces> = from
+    let from: Option<ClaimedPlaces> = from
         .as_deref()
         .map(str::parse)
         .transpose()
@@ -219,7 +226,11 @@ pub(super) async fn stream(
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());
     let q = wanted(&q);
-    let at = match last.or(from) {
+    let claimed = match last.or(from) {
+        Some(claimed) => claimed.of(web.platform(), &app).await?,
+        None => None,
+    };
+    let at = match claimed {
         Some(at) => at,
         None => {
             crate::app::read_log(web.platform(), &app, AppLogQuery::default())
