@@ -1,23 +1,24 @@
-//! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
-//! and whatever came from outside behind `--end-of-options` or `--`.
+//! Bare repositories: read and written by libgit2 in this process, off the async threads, and by git's
+//! own programs where they serve a push, remove refs, or walk what only the kernel can bound.
 
+mod cost;
 mod history;
+mod library;
+mod program;
 mod service;
-mod survey;
+mod tree_limits;
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
 
+use library::{Library, commit_id, oid};
+pub use program::bound;
+use program::{SPARING, git, quiet, run};
 pub use service::{HttpCall, Report, http_backend, receive_pack, report, upload_pack};
-pub use survey::{Limits, Survey, TooMuch};
+pub use tree_limits::{Limits, TooMuch, TreeSummary};
 
 use crate::domain::{AppName, CommitId, DeployId};
 
@@ -35,24 +36,40 @@ pub enum GitError {
     Failed(String, String),
 }
 
-/// Every repository's hooks: file and whole text. Git runs them in the repository's folder; what they
-/// need to know they read from where they stand.
-const HOOKS: [(&str, &str); 2] = [
+/// Files that are the same in every repository, with whether they can be executed. Git runs the hooks
+/// in the repository's folder; what they need to know they read from where they stand.
+const FILES: [(&str, &str, bool); 4] = [
     (
         "hooks/pre-receive",
-        "#!/bin/sh\nexec ../../run/windlass hook pre-receive\n",
+        include_str!("../../hooks/pre-receive"),
+        true,
     ),
     (
         "hooks/post-receive",
-        "#!/bin/sh\nexec ../../run/windlass hook post-receive\n",
+        include_str!("../../hooks/post-receive"),
+        true,
     ),
+    ("info/attributes", ATTRIBUTES, false),
+    (LIBRARY_SETTINGS, LIBRARY, false),
 ];
+
+/// A build gets a commit's files as they are, whatever its `.gitattributes` says of archives and of
+/// line ends.
+const ATTRIBUTES: &str = "* !export-ignore !export-subst !text !eol !crlf !ident !filter !working-tree-encoding !diff !encoding\n";
+
+/// The file with what libgit2 needs to be told, which is not for git's own programs.
+const LIBRARY_SETTINGS: &str = "windlass.libgit2.config";
+
+/// What libgit2 writes outlives a power cut, and the deploy branch has its log.
+const LIBRARY: &str =
+    "[core]\n\tbare = true\n\tlogAllRefUpdates = true\n\tfsyncObjectFiles = true\n";
 
 /// The file with every repository's settings, which its own `config` includes.
 const SETTINGS: &str = "windlass.config";
 
 /// The text of [`SETTINGS`]. Objects are checked on arrival, and no push is larger than it may be;
-/// what deploys keep alive is nobody's to push or delete; a commit is what its id says, and no ref
+/// no configuration of whoever pushes brings
+/// other hooks; what deploys keep alive is nobody's to push or delete; a commit is what its id says, and no ref
 /// replaces it by another; large files pass through git without being held in memory; `git push -o`
 /// works; what a pusher was told is there outlives a power cut (git by itself leaves small objects to
 /// the kernel).
@@ -61,30 +78,10 @@ fn settings(max_push: u64) -> String {
         "[transfer]\n\tfsckObjects = true\n\thideRefs = refs/deploys\n\thideRefs = refs/replace\n\
          [receive]\n\tmaxInputSize = {max_push}\n\tadvertisePushOptions = true\n\tdenyDeleteCurrent = refuse\n\
          [receive \"fsck\"]\n\tfullPathname = error\n\
-         [core]\n\tlogAllRefUpdates = true\n\tuseReplaceRefs = false\n\tbigFileThreshold = 32m\n\
+         [core]\n\thooksPath = hooks\n\tlogAllRefUpdates = true\n\tuseReplaceRefs = false\n\tbigFileThreshold = 32m\n\
          \tfsync = committed,reference\n\tfsyncMethod = batch\n"
     )
 }
-
-/// What git run by the server may hold in memory, files that it maps aside. A stranger's commit may ask
-/// for any amount; what fails for want of it is that deploy.
-const MOST_MEMORY: u64 = 1 << 30;
-
-/// The most that is kept of what git prints.
-const MOST_PRINTED: u64 = 4 << 20;
-
-/// Objects are copied as they lie, large ones without being held in memory: 400 MB of large files take
-/// 100 MB of it and 18 seconds, where git by itself looks for similar ones with 890 MB and 50 seconds.
-const SPARING: [&str; 6] = [
-    "-c",
-    "core.bigFileThreshold=1m",
-    "-c",
-    "pack.window=0",
-    "-c",
-    "pack.threads=1",
-];
-
-const ZERO: &str = "0000000000000000000000000000000000000000";
 
 /// What people see of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,32 +140,18 @@ impl Repositories {
         if self.is_up_to_date(&path) {
             return Ok(());
         }
-        let branch = self.branch.trim_start_matches("refs/heads/");
-        std::fs::create_dir_all(&self.dir)?;
-        let target = path.display().to_string();
-        run(
-            &self.dir,
-            &[
-                "init",
-                "--quiet",
-                "--bare",
-                "--template=",
-                "--initial-branch",
-                branch,
-                "--",
-                &target,
-            ],
-        )
-        .await?;
-        run(&path, &["config", "include.path", SETTINGS]).await?;
-        std::fs::create_dir_all(path.join("hooks"))?;
-        for (name, text) in HOOKS {
-            let hook = path.join(name);
-            std::fs::write(&hook, text)?;
-            std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        }
-        // Last: it says that all of the above is there.
-        Ok(std::fs::write(path.join(SETTINGS), &self.settings)?)
+        let branch = self.branch.trim_start_matches("refs/heads/").to_owned();
+        let text = self.settings.clone();
+        blocking(move || {
+            Library::create(&path, &branch)?;
+            Library::open(&path)?.include(SETTINGS)?;
+            for (name, text, executable) in FILES {
+                write_file(&path.join(name), text, executable)?;
+            }
+            // Last: it says that all of the above is there.
+            Ok(std::fs::write(path.join(SETTINGS), text)?)
+        })
+        .await
     }
 
     /// Whether [`Repositories::create`] has nothing to do.
@@ -176,7 +159,7 @@ impl Repositories {
         let is = |name: &str, text: &str| {
             std::fs::read(repository.join(name)).is_ok_and(|there| there == text.as_bytes())
         };
-        is(SETTINGS, &self.settings) && HOOKS.iter().all(|(name, text)| is(name, text))
+        is(SETTINGS, &self.settings) && FILES.iter().all(|(name, text, _)| is(name, text))
     }
 
     /// Removes an app's repository.
@@ -187,48 +170,22 @@ impl Repositories {
         }
     }
 
-    /// The commit that `name` (a branch, a tag, an id or part of one) stands for.
+    /// The commit that `name` (a branch, a tag, an id or part of one) stands for, or the one as many
+    /// before it as `~` is followed by say.
     pub async fn resolve(&self, app: &AppName, name: &str) -> Result<CommitId, GitError> {
-        let unknown = || GitError::NoCommit(name.chars().take(80).collect());
-        if name.contains('\0') {
-            return Err(unknown());
-        }
-        let spec = format!("{name}^{{commit}}");
-        let found = run(
-            &self.path(app),
-            &[
-                "rev-parse",
-                "--verify",
-                "--quiet",
-                "--end-of-options",
-                &spec,
-            ],
-        )
-        .await;
-        match found {
-            Ok(id) => id.trim().parse().map_err(|_| unknown()),
-            Err(GitError::Failed(..)) => Err(unknown()),
-            Err(error) => Err(error),
-        }
+        let unknown = GitError::NoCommit(name.chars().take(80).collect());
+        let name = name.to_owned();
+        let found = self
+            .read(app, move |library| library.resolve(&name))
+            .await?;
+        Ok(commit_id(found.ok_or(unknown)?)?)
     }
 
     /// What people see of a commit.
     pub async fn describe(&self, app: &AppName, commit: &CommitId) -> Result<CommitInfo, GitError> {
-        let format = "--format=%s%x00%an";
-        let text = run(
-            &self.path(app),
-            &["log", "-1", format, "--end-of-options", commit.as_str()],
-        )
-        .await?;
-        let (subject, author) = text
-            .trim_end_matches('\n')
-            .split_once('\0')
-            .unwrap_or((&text, ""));
-        let shown = |s: &str| crate::domain::printable(s, 200);
-        Ok(CommitInfo {
-            subject: shown(subject),
-            author: shown(author),
-        })
+        let commit = oid(commit)?;
+        self.read(app, move |library| library.describe(commit))
+            .await
     }
 
     /// What the deploy branch names.
@@ -248,17 +205,18 @@ impl Repositories {
         old: Option<&CommitId>,
         new: Option<&CommitId>,
     ) -> Result<bool, GitError> {
-        let old = old.map_or(ZERO, CommitId::as_str);
-        let path = self.path(app);
-        let moved = match new {
-            Some(new) => run(&path, &["update-ref", &self.branch, new.as_str(), old]).await,
-            None => run(&path, &["update-ref", "-d", &self.branch, old]).await,
+        let Some(new) = new else {
+            let Some(old) = old else { return Ok(true) };
+            let args = ["update-ref", "-d", &self.branch, old.as_str()];
+            return match run(&self.path(app), &args).await {
+                Ok(_) => Ok(true),
+                Err(GitError::Failed(..)) => Ok(false),
+                Err(error) => Err(error),
+            };
         };
-        match moved {
-            Ok(_) => Ok(true),
-            Err(GitError::Failed(..)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let (name, old, new) = (self.branch.clone(), old.map(oid).transpose()?, oid(new)?);
+        self.read(app, move |library| library.swap_ref(&name, old, new))
+            .await
     }
 
     /// Keeps a deploy's commit reachable, whatever becomes of the branch.
@@ -268,13 +226,14 @@ impl Repositories {
         deploy: DeployId,
         commit: &CommitId,
     ) -> Result<(), GitError> {
-        let name = format!("refs/deploys/{deploy}");
-        run(&self.path(app), &["update-ref", &name, commit.as_str()])
+        let (name, commit) = (format!("refs/deploys/{deploy}"), oid(commit)?);
+        self.read(app, move |library| library.set_ref(&name, commit))
             .await
-            .map(drop)
     }
 
     /// Lets go of what [`Repositories::keep`] kept for these deploys: git may then remove their commits.
+    /// By git's own program: libgit2 rewrites `packed-refs` from what it read before it has the lock, and
+    /// would lose what another git packs in between.
     pub async fn forget(&self, app: &AppName, deploys: &[DeployId]) -> Result<(), GitError> {
         let commands: String = deploys
             .iter()
@@ -297,22 +256,11 @@ impl Repositories {
         commit: &CommitId,
         path: &str,
     ) -> Result<Option<TreeEntry>, GitError> {
-        let path = path.trim_end_matches('/');
-        let repo = self.path(app);
-        let listed = run(
-            &repo,
-            &[
-                "--literal-pathspecs",
-                "ls-tree",
-                "-l",
-                "-z",
-                commit.as_str(),
-                "--",
-                path,
-            ],
-        )
-        .await?;
-        Ok(listed.split('\0').find_map(parse_entry))
+        let (commit, path) = (oid(commit)?, path.to_owned());
+        self.read(app, move |library| {
+            Ok(library.entry(commit, &path)?.map(|(entry, _)| entry))
+        })
+        .await
     }
 
     /// A file's content, at most `limit` bytes of it.
@@ -323,16 +271,16 @@ impl Repositories {
         path: &str,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, GitError> {
-        let Some(TreeEntry::File(size)) = self.entry(app, commit, path).await? else {
-            return Ok(None);
-        };
-        if size > limit {
-            let what = format!("{path} has {size} bytes; at most {limit} are read");
-            return Err(GitError::Failed("cat-file".into(), what));
-        }
-        let name = format!("{commit}:{path}");
-        let output = output(&self.path(app), &["cat-file", "blob", &name]).await?;
-        Ok(Some(output))
+        let (commit, path) = (oid(commit)?, path.to_owned());
+        self.read(app, move |library| match library.entry(commit, &path)? {
+            Some((TreeEntry::File(size), _)) if size > limit => Err(GitError::Failed(
+                "cat-file".into(),
+                format!("{path} has {size} bytes; at most {limit} are read"),
+            )),
+            Some((TreeEntry::File(_), id)) => Ok(Some(library.blob(id)?.content().to_vec())),
+            _ => Ok(None),
+        })
+        .await
     }
 
     /// `git archive` of a commit's tree, or of the folder `context` in it, as a tar on its standard
@@ -402,6 +350,32 @@ impl Repositories {
         .await
         .map(drop)
     }
+
+    /// Does this with an app's repository, on a thread that may wait.
+    async fn read<T: Send + 'static>(
+        &self,
+        app: &AppName,
+        work: impl FnOnce(&Library) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let path = self.path(app);
+        blocking(move || work(&Library::open(&path)?)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, GitError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| GitError::NotRun(std::io::Error::other(error)))?
+}
+
+fn write_file(path: &Path, text: &str, executable: bool) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, text)?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
 }
 
 /// What git calls the folder `context` of a commit.
@@ -412,118 +386,9 @@ fn subtree(commit: &CommitId, context: &str) -> String {
     }
 }
 
-fn parse_entry(line: &str) -> Option<TreeEntry> {
-    let mut fields = line.split('\t').next()?.split_whitespace();
-    let (mode, _kind, _id, size) = (
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-    );
-    match mode {
-        "040000" => Some(TreeEntry::Folder),
-        "120000" => Some(TreeEntry::Symlink),
-        "160000" => Some(TreeEntry::Submodule),
-        _ => Some(TreeEntry::File(size.parse().ok()?)),
-    }
-}
-
-async fn run(dir: &Path, args: &[&str]) -> Result<String, GitError> {
-    Ok(String::from_utf8_lossy(&output(dir, args).await?).into_owned())
-}
-
-async fn output(dir: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
-    git(dir, args, &[], Stdio::piped()).await
-}
-
-/// Runs git to its end with `input` on its standard input, and gives what it printed where that is
-/// piped.
-async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<Vec<u8>, GitError> {
-    let mut command = std::process::Command::new("git");
-    command.args(args);
-    quiet(&mut command, dir);
-    let stdin = if input.is_empty() {
-        Stdio::null()
-    } else {
-        Stdio::piped()
-    };
-    let mut command = Command::from(command);
-    command
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = command.spawn()?;
-    // What moves a whole repository spares by itself, and may need what that is worth.
-    if !args.starts_with(&SPARING) {
-        bound(child.id());
-    }
-    // It prints little before it has read all.
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input).await?;
-    }
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (printed, said, status) =
-        tokio::try_join!(beginning(stdout), beginning(stderr), child.wait())?;
-    if status.success() {
-        return Ok(printed);
-    }
-    let subcommand = args
-        .iter()
-        .find(|arg| !arg.starts_with('-') && !arg.contains('='))
-        .unwrap_or(&"");
-    Err(GitError::Failed(
-        (*subcommand).to_owned(),
-        String::from_utf8_lossy(&said).trim().to_owned(),
-    ))
-}
-
-/// What git prints, [`MOST_PRINTED`] bytes of it; the rest is read and dropped.
-async fn beginning(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut read = Vec::new();
-    if let Some(mut from) = from {
-        (&mut from)
-            .take(MOST_PRINTED)
-            .read_to_end(&mut read)
-            .await?;
-        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
-    }
-    Ok(read)
-}
-
-/// Bounds the memory of a git that was just begun, and of what it begins: a push of 16 KB can ask for
-/// 2 GB of it. Where the kernel will not, it has what there is.
-pub fn bound(pid: Option<u32>) {
-    let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
-    let limit = Rlimit {
-        current: Some(MOST_MEMORY),
-        maximum: Some(MOST_MEMORY),
-    };
-    let _ = pid.map(|pid| prlimit(Some(pid), Resource::Data, limit));
-}
-
-/// Nothing of the caller's git environment or configuration reaches the server's git. It works for
-/// the repository's owner only, so root acts as that one.
-fn quiet(command: &mut std::process::Command, dir: &Path) {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GIT_") {
-            command.env_remove(name);
-        }
-    }
-    if let (true, Ok(folder)) = (rustix::process::geteuid().is_root(), dir.metadata())
-        && folder.uid() != 0
-    {
-        command.uid(folder.uid()).gid(folder.gid());
-    }
-    command
-        .current_dir(dir)
-        .env("LC_ALL", "C")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null");
-}
-
 #[cfg(test)]
 mod tests {
+    use super::program::{MOST_MEMORY, git, run};
     use super::*;
 
     pub(super) async fn scratch() -> (tempfile::TempDir, Repositories, AppName, PathBuf) {
@@ -783,16 +648,16 @@ mod tests {
             entries: 5000,
             bytes: 10,
         };
-        let whole = repos.survey(&app, &id, ".", limits).await.unwrap();
+        let whole = repos.summarise_tree(&app, &id, ".", limits).await.unwrap();
         assert_eq!(whole, Err(TooMuch::Entries(5000)));
         let leaf = repos
-            .survey(&app, &id, "bomb/0/0/0/0/0/0", limits)
+            .summarise_tree(&app, &id, "bomb/0/0/0/0/0/0", limits)
             .await
             .unwrap()
             .unwrap();
         assert_eq!((leaf.entries, leaf.bytes), (10 + 100 + 100, 0));
         assert!(matches!(
-            repos.survey(&app, &id, "gone", limits).await,
+            repos.summarise_tree(&app, &id, "gone", limits).await,
             Err(GitError::Failed(..))
         ));
     }
