@@ -840,4 +840,259 @@ mod tests {
         let bundle = File::create_new(dir.path().join("bundle")).unwrap();
         assert!(repos.bundle(&app, bundle).await.unwrap());
     }
+
+    #[tokio::test]
+    async fn a_build_gets_the_files_as_they_were_committed() {
+        let (_dir, repos, app, work) = scratch().await;
+        let files = [
+            (
+                ".gitattributes",
+                "gone export-ignore\nversion export-subst\n*.sh text eol=crlf\n*.c ident\n",
+            ),
+            ("gone", "here\n"),
+            ("version", "$Format:%H$\n"),
+            ("run.sh", "#!/bin/sh\necho\n"),
+            ("main.c", "$Id$\n"),
+        ];
+        for (name, text) in files {
+            std::fs::write(work.join(name), text).unwrap();
+        }
+        let id = commit(&work, &repos, &app, "Files").await;
+        let mut archive = repos.archive(&app, &id, ".").unwrap();
+        let mut found = std::collections::BTreeMap::new();
+        let mut tar = tar::Archive::new(archive.stdout.take().unwrap());
+        for entry in tar.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+            found.insert(entry.path().unwrap().display().to_string(), text);
+        }
+        archive.wait().unwrap();
+        found.remove("pax_global_header");
+        let expected = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(found, expected.into());
+    }
+
+    #[tokio::test]
+    async fn a_pusher_brings_no_hooks() {
+        let (dir, repos, app, work) = scratch().await;
+        let id = commit(&work, &repos, &app, "First").await;
+        let hook = repos.path(&app).join("hooks/post-receive");
+        write_file(&hook, "#!/bin/sh\ntouch ran\n", true).unwrap();
+        let theirs = dir.path().join("gitconfig");
+        std::fs::write(&theirs, "[core]\n\thooksPath = /nowhere\n").unwrap();
+        let pushed = std::process::Command::new("git")
+            .current_dir(&work)
+            .env("GIT_CONFIG_GLOBAL", theirs)
+            .args(["push", "-q"])
+            .arg(repos.path(&app))
+            .arg(format!("{id}:refs/heads/other"))
+            .status();
+        assert!(pushed.unwrap().success());
+        assert!(repos.path(&app).join("ran").exists());
+    }
+
+    #[tokio::test]
+    async fn the_machines_configuration_does_not_count() {
+        let (_dir, repos, app, _work) = scratch().await;
+        let library = Library::open(&repos.path(&app)).unwrap();
+        let config = library.git().config().unwrap();
+        let mut names = Vec::new();
+        let mut entries = config.entries(None).unwrap();
+        while let Some(entry) = entries.next() {
+            names.push(entry.unwrap().name().unwrap().to_owned());
+        }
+        names.sort();
+        let ours = [
+            "core.bare",
+            "core.fsyncobjectfiles",
+            "core.logallrefupdates",
+        ];
+        assert_eq!(names, ours);
+    }
+
+    /// Of those who believe that the branch is where it is, one moves it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_of_two_gits_moves_the_branch() {
+        let (_dir, repos, app, work) = scratch().await;
+        let mut now = commit(&work, &repos, &app, "First").await;
+        let ours = commit(&work, &repos, &app, "Ours").await;
+        let theirs = commit(&work, &repos, &app, "Theirs").await;
+        let path = repos.path(&app);
+        repos
+            .move_branch(&app, Some(&theirs), Some(&now))
+            .await
+            .unwrap();
+        for _ in 0..20 {
+            let args = [
+                "update-ref",
+                "refs/heads/main",
+                theirs.as_str(),
+                now.as_str(),
+            ];
+            let (by_us, by_them) = tokio::join!(
+                repos.move_branch(&app, Some(&now), Some(&ours)),
+                run(&path, &args)
+            );
+            let at = repos.branch(&app).await.unwrap().unwrap();
+            let (by_us, by_them) = (by_us.unwrap(), by_them.is_ok());
+            assert!(by_us != by_them, "{by_us} {by_them}");
+            assert_eq!(at, if by_us { ours.clone() } else { theirs.clone() });
+            now = repos.resolve(&app, &format!("{theirs}~2")).await.unwrap();
+            assert!(
+                repos
+                    .move_branch(&app, Some(&at), Some(&now))
+                    .await
+                    .unwrap()
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_ref_is_lost_while_another_git_packs_them() {
+        let (_dir, repos, app, work) = scratch().await;
+        let id = commit(&work, &repos, &app, "First").await;
+        let path = repos.path(&app);
+        let packing = async {
+            for _ in 0..20 {
+                run(&path, &["pack-refs", "--all", "--prune"])
+                    .await
+                    .unwrap();
+            }
+        };
+        let keeping = async {
+            for number in 1..=200 {
+                repos.keep(&app, DeployId(number), &id).await.unwrap();
+                if number % 5 == 0 {
+                    repos.forget(&app, &[DeployId(number)]).await.unwrap();
+                }
+            }
+        };
+        tokio::join!(packing, keeping);
+        let kept = run(&path, &["for-each-ref", "refs/deploys"]).await.unwrap();
+        assert_eq!(kept.lines().count(), 160);
+    }
+
+    /// A file of 16 bytes that is stored as a difference to one of 64 MB: git takes it, and so does a
+    /// server that looks at sizes alone.
+    #[tokio::test]
+    async fn a_small_file_that_stands_on_a_huge_one_is_not_read() {
+        let (dir, repos, app, work) = scratch().await;
+        commit(&work, &repos, &app, "First").await;
+        let small = dir.path().join("small");
+        std::fs::write(&small, [0; 16]).unwrap();
+        let small = small.display().to_string();
+        let blob = run(&work, &["hash-object", "--", &small]).await.unwrap();
+
+        let size = 64 << 20;
+        let zipped = |bytes: &[u8]| {
+            let level = flate2::Compression::fast();
+            let mut zip = flate2::write::ZlibEncoder::new(Vec::new(), level);
+            std::io::Write::write_all(&mut zip, bytes).unwrap();
+            zip.finish().unwrap()
+        };
+        // Kind 3 is a file, 6 a difference to what begins so many bytes before.
+        let mut pack = [&b"PACK\0\0\0\x02\0\0\0\x02"[..], &number(3, size)].concat();
+        pack.extend(zipped(&vec![0; size]));
+        let back = pack.len() - 12;
+        // Copies sixteen bytes from the beginning.
+        let difference = [&varint(size)[..], &varint(16), &[0b1001_0000, 16]].concat();
+        pack.extend(number(6, difference.len()));
+        pack.extend(distance(back));
+        pack.extend(zipped(&difference));
+        let path = repos.path(&app);
+        let file = dir.path().join("pack");
+        std::fs::write(&file, &pack).unwrap();
+        let sum = std::process::Command::new("sha1sum").arg(&file).output();
+        let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
+        pack.extend(git2::Oid::from_str(&sum[..40]).unwrap().as_bytes());
+        let index = ["index-pack", "--stdin", "--strict"];
+        git(&path, &index, &pack, Stdio::piped()).await.unwrap();
+
+        let tree = mktree(&path, &format!("100644 blob {}\tmanifest\n", blob.trim())).await;
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        let made = [&who[..], &["commit-tree", "-m", "bomb", &tree]].concat();
+        let id: CommitId = run(&path, &made).await.unwrap().trim().parse().unwrap();
+        let entry = repos.entry(&app, &id, "manifest").await.unwrap();
+        assert_eq!(entry, Some(TreeEntry::File(16)));
+        let read = repos.file(&app, &id, "manifest", 100).await;
+        let said = read.unwrap_err().to_string();
+        assert!(
+            said.contains("an object in it takes 64 MiB to read"),
+            "{said}"
+        );
+    }
+
+    /// The head of an object in a pack.
+    fn number(kind: u8, size: usize) -> Vec<u8> {
+        let mut head = varint(size >> 4);
+        let more = if size >> 4 == 0 { 0 } else { 128 };
+        let first = more | kind << 4 | (size & 15) as u8;
+        if more == 0 {
+            head.clear();
+        }
+        head.insert(0, first);
+        head
+    }
+
+    fn varint(mut size: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while size > 127 {
+            bytes.push((size & 127) as u8 | 128);
+            size >>= 7;
+        }
+        bytes.push(size as u8);
+        bytes
+    }
+
+    fn distance(mut back: usize) -> Vec<u8> {
+        let mut bytes = vec![(back & 127) as u8];
+        while back > 127 {
+            back = (back >> 7) - 1;
+            bytes.insert(0, (back & 127) as u8 | 128);
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_an_object_takes_is_read_from_real_packs() {
+        let (_dir, repos, app, work) = scratch().await;
+        for number in 0..30 {
+            let text: String = (0..2000)
+                .map(|n| format!("{}\n", n * 7919 + u64::from(n == 70 * number)))
+                .collect();
+            std::fs::write(work.join("file"), text).unwrap();
+            commit(&work, &repos, &app, &format!("Number {number}")).await;
+        }
+        let path = repos.path(&app);
+        for repacked in [false, true] {
+            if repacked {
+                run(&path, &["repack", "-adfq"]).await.unwrap();
+            }
+            let all = [
+                "cat-file",
+                "--batch-all-objects",
+                "--batch-check=%(objectname) %(objectsize) %(deltabase)",
+            ];
+            let listed = run(&path, &all).await.unwrap();
+            let mut cost = cost::Cost::new(&path);
+            let mut differences = 0;
+            for line in listed.lines() {
+                let [id, size, base] = line.split(' ').collect::<Vec<_>>()[..] else {
+                    panic!("{line}")
+                };
+                let (id, size) = (git2::Oid::from_str(id).unwrap(), size.parse().unwrap());
+                let takes = cost.of(id).unwrap().unwrap();
+                if base.bytes().all(|b| b == b'0') {
+                    assert_eq!(takes, size, "{line}");
+                } else {
+                    assert!(takes >= size, "{line}");
+                    differences += 1;
+                }
+            }
+            assert_eq!(differences >= 20, repacked, "{differences}");
+            let absent = git2::Oid::from_str(&"1".repeat(40)).unwrap();
+            assert_eq!(cost.of(absent).unwrap(), None);
+        }
+    }
 }
