@@ -12,7 +12,7 @@ use crate::attempt::{Attempt, Stop};
 use crate::domain::duration::show;
 use crate::domain::{BuildStep, CommitId, Environment, Manifest, Trigger, printable};
 use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
-use crate::git::{Limits, Survey, TooMuch, TreeEntry};
+use crate::git::{Limits, TooMuch, TreeEntry, TreeSummary};
 use crate::logs::{PhaseWriter, Redactor};
 use crate::store::SecretName;
 use crate::workload::Image;
@@ -67,15 +67,15 @@ pub async fn checkout(
     expect_allowed(&attempt.platform, app, &manifest).await?;
     let secrets = build_secrets(&manifest.build.secrets, app, &env)?;
     expect_dockerfile(attempt, commit, &manifest).await?;
-    let survey = survey(attempt, commit, &manifest).await?;
-    for path in &survey.submodules {
+    let tree = expect_small(attempt, commit, &manifest).await?;
+    for path in &tree.submodules {
         let path = Path::new(&manifest.build.context).join(path);
         let path = printable(path.to_string_lossy().trim_start_matches("./"), 200);
         log.say(format!(
             "warning: the submodule {path} is an empty folder in the build: submodules are not fetched"
         ));
     }
-    let more = survey.submodule_count - survey.submodules.len() as u64;
+    let more = tree.submodule_count - tree.submodules.len() as u64;
     if more > 0 {
         log.say(format!("warning: so are {more} more submodules"));
     }
@@ -108,14 +108,18 @@ pub async fn plain_file(
 }
 
 /// Counts what the build would get, before anything is made of it.
-async fn survey(attempt: &Attempt, commit: &CommitId, manifest: &Manifest) -> Result<Survey, Stop> {
+async fn expect_small(
+    attempt: &Attempt,
+    commit: &CommitId,
+    manifest: &Manifest,
+) -> Result<TreeSummary, Stop> {
     let (git, build) = (&attempt.platform.git, &attempt.platform.config.build);
     let limits = Limits {
         entries: build.max_files,
         bytes: build.max_context.0,
     };
     let counted = git
-        .survey(&attempt.deploy.app, commit, &manifest.build.context, limits)
+        .summarise_tree(&attempt.deploy.app, commit, &manifest.build.context, limits)
         .await?;
     counted.map_err(|too_much| {
         let key = match &too_much {

@@ -8,7 +8,8 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
-use super::{GitError, Repositories, beginning, bound, quiet, subtree};
+use super::program::{beginning, bound, quiet};
+use super::{GitError, Repositories, subtree};
 use crate::domain::size::show;
 use crate::domain::{AppName, CommitId};
 
@@ -23,7 +24,7 @@ pub struct Limits {
 
 /// What a tree holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survey {
+pub struct TreeSummary {
     /// Files, links, folders and submodules together.
     pub entries: u64,
     /// All files together, in bytes.
@@ -34,7 +35,7 @@ pub struct Survey {
     pub submodule_count: u64,
 }
 
-/// How many paths a survey names.
+/// How many paths a summary names.
 pub const MOST_NAMED: usize = 20;
 
 /// The longest path that Linux takes; it bounds the depth as well.
@@ -60,13 +61,13 @@ pub enum TooMuch {
 impl Repositories {
     /// Counts a commit's tree, or the folder `context` in it, and stops where it is too much: never
     /// reads further, nor keeps more in memory than a path.
-    pub async fn survey(
+    pub async fn summarise_tree(
         &self,
         app: &AppName,
         commit: &CommitId,
         context: &str,
         limits: Limits,
-    ) -> Result<Result<Survey, TooMuch>, GitError> {
+    ) -> Result<Result<TreeSummary, TooMuch>, GitError> {
         let mut command = std::process::Command::new("git");
         command.args(["ls-tree", "-r", "-t", "-l", "-z", &subtree(commit, context)]);
         quiet(&mut command, &self.path(app));
@@ -81,7 +82,7 @@ impl Repositories {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         // Git would list a billion files to its end.
         let counted = async {
-            let counted = Survey::of(stdout, limits).await?;
+            let counted = TreeSummary::of(stdout, limits).await?;
             if counted.is_err() {
                 child.start_kill()?;
             }
@@ -99,15 +100,15 @@ impl Repositories {
     }
 }
 
-impl Survey {
+impl TreeSummary {
     /// Reads what `ls-tree -l -z` lists, to its end or to where it is too much.
     async fn of(
         listed: Option<impl AsyncRead + Unpin>,
         limits: Limits,
     ) -> io::Result<Result<Self, TooMuch>> {
-        let mut survey = Self::default();
+        let mut summary = Self::default();
         let Some(listed) = listed else {
-            return Ok(Ok(survey));
+            return Ok(Ok(summary));
         };
         let (mut listed, mut line) = (BufReader::new(listed), Vec::new());
         while (&mut listed)
@@ -116,12 +117,12 @@ impl Survey {
             .await?
             > 0
         {
-            if let Err(too_much) = survey.count(&line, limits) {
+            if let Err(too_much) = summary.count(&line, limits) {
                 return Ok(Err(too_much));
             }
             line.clear();
         }
-        Ok(Ok(survey))
+        Ok(Ok(summary))
     }
 
     /// Takes one line of `ls-tree -l -z`: `<mode> <kind> <id> <size>\t<path>\0`.
@@ -173,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn a_survey_counts_and_stops_where_it_is_too_much() {
-        let mut survey = Survey::default();
-        survey
+    fn a_summary_counts_and_stops_where_it_is_too_much() {
+        let mut summary = TreeSummary::default();
+        summary
             .count(
                 &line("100644", "20", "a b\tc"),
                 Limits {
@@ -184,22 +185,24 @@ mod tests {
                 },
             )
             .unwrap();
-        survey.count(&line("040000", "-", "folder"), ROOMY).unwrap();
+        summary
+            .count(&line("040000", "-", "folder"), ROOMY)
+            .unwrap();
         (0..50).for_each(|n| {
-            survey
+            summary
                 .count(&line("160000", "-", &format!("module-{n}")), ROOMY)
                 .unwrap()
         });
         assert_eq!(
-            (survey.entries, survey.bytes, survey.submodule_count),
+            (summary.entries, summary.bytes, summary.submodule_count),
             (52, 20, 50)
         );
         assert_eq!(
-            (survey.submodules.len(), survey.submodules[0].as_str()),
+            (summary.submodules.len(), summary.submodules[0].as_str()),
             (MOST_NAMED, "module-0")
         );
 
-        let count = |line: &[u8], limits| Survey::default().count(line, limits).unwrap_err();
+        let count = |line: &[u8], limits| TreeSummary::default().count(line, limits).unwrap_err();
         assert_eq!(
             count(
                 &line("100644", "20", "a"),
@@ -225,7 +228,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Survey::default().count(&line, ROOMY);
+            let _ = TreeSummary::default().count(&line, ROOMY);
         }
     }
 }
