@@ -332,6 +332,11 @@ async fn reads(store: &Store) {
             .iter()
             .all(|s| told.iter().any(|(_, status, _)| s == status))
     );
+    assert!(
+        deploys
+            .iter()
+            .all(|d| d.live_ms.is_some() == d.status.went_live())
+    );
     let failed = store.deploy(DeployId(3)).await.unwrap();
     assert_eq!(
         (failed.subject.as_str(), failed.author.as_str()),

@@ -58,6 +58,8 @@ pub struct Follower {
     deploy: Option<Deploy>,
     ready: VecDeque<Progress>,
     done: bool,
+    /// Whether it is over once the release is live.
+    until_live: bool,
     /// No line beyond this place is read.
     end: Option<Cursor>,
 }
@@ -123,7 +125,16 @@ impl Follower {
             deploy: None,
             ready: VecDeque::new(),
             done: false,
+            until_live: false,
             end: None,
+        }
+    }
+
+    /// Follows until the outcome is known, as a pusher does: not what goes on behind a live release.
+    pub fn until_live(self) -> Self {
+        Self {
+            until_live: true,
+            ..self
         }
     }
 
@@ -191,8 +202,10 @@ impl Follower {
             return Ok(false);
         };
         let ordinal = self.cursor.ordinal;
-        let Some(row) = deploy.phases.get(ordinal) else {
-            if deploy.status.is_open() || deploy.finished_at.is_none() {
+        let wanted = |row: &&PhaseTiming| !self.until_live || row.phase <= Phase::Verify;
+        let Some(row) = deploy.phases.get(ordinal).filter(wanted) else {
+            let over = self.until_live && deploy.is_decided() || !deploy.goes_on();
+            if !over {
                 return Ok(false);
             }
             self.done = true;
@@ -225,8 +238,7 @@ impl Follower {
         if self.cursor.offset >= end {
             return Ok(!self.ready.is_empty());
         }
-        let ended = row.status != PhaseStatus::Running
-            || !deploy.status.is_open() && deploy.finished_at.is_some();
+        let ended = row.status != PhaseStatus::Running || !deploy.goes_on();
         if ended {
             self.ready.push_back(Progress::Ended {
                 ordinal,

@@ -110,7 +110,7 @@ fn usual(deploys: &[Deploy], image_kept: bool) -> Option<u64> {
         row.is_some_and(|row| row.status != PhaseStatus::Skipped)
     };
     let alike = deploys.iter().filter(|deploy| built(deploy) != image_kept);
-    crate::domain::duration::median(alike.filter_map(Deploy::ms_to_live).take(20).collect())
+    crate::domain::duration::median(alike.filter_map(|deploy| deploy.live_ms).take(20).collect())
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 
 mod stop;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{Instrument, error, info_span};
@@ -36,6 +36,8 @@ pub struct Attempt {
     clock: Stopwatch,
     deadline: watch::Sender<Deadline>,
     ordinal: AtomicUsize,
+    /// When the last phase ended, by the clock: the next begins there, so that no time lies between two.
+    ended_ms: AtomicU64,
     /// Knows the secrets of what is deployed, once that is known.
     redactor: OnceLock<Redactor>,
     /// Whether the log says what attempt this is.
@@ -52,6 +54,11 @@ impl Attempt {
         let clock = Stopwatch::showing(deploy.started_at.map_or(Duration::ZERO, Timestamp::age));
         let deadline = Deadline::At(tokio::time::Instant::now() + platform.config.deploy_timeout.0);
         let ordinal = AtomicUsize::new(deploy.phases.len());
+        // A deploy's first phase begins when the deploy does; after a restart of the server it does now.
+        let ended_ms = match deploy.attempts {
+            0 | 1 if deploy.phases.is_empty() => 0,
+            _ => clock.elapsed().as_millis() as u64,
+        };
         Self {
             platform,
             deploy,
@@ -59,6 +66,7 @@ impl Attempt {
             clock,
             deadline: watch::Sender::new(deadline),
             ordinal,
+            ended_ms: AtomicU64::new(ended_ms),
             redactor: OnceLock::new(),
             told: AtomicBool::default(),
             steps: Mutex::default(),
@@ -66,9 +74,12 @@ impl Attempt {
         }
     }
 
-    /// Milliseconds since the deploy began.
-    pub fn elapsed_ms(&self) -> u64 {
-        self.clock.elapsed().as_millis() as u64
+    /// Milliseconds from the deploy's begin to the end of its last phase; to now while it had none.
+    pub fn spent_ms(&self) -> u64 {
+        match self.ended_ms.load(Ordering::Relaxed) {
+            0 => self.clock.elapsed().as_millis() as u64,
+            ended => ended,
+        }
     }
 
     /// Keeps these secrets out of all that this deploy prints from here on.
@@ -189,12 +200,17 @@ impl Attempt {
         let log = logs
             .write(id, ordinal, &phase, self.clock, self.redactor())
             .map_err(Error::from)?;
-        store.begin_phase(id, ordinal, &phase).await?;
+        let from = self.ended_ms.load(Ordering::Relaxed);
+        store
+            .begin_phase_at(id, ordinal, &phase, self.at(from))
+            .await?;
         changed();
-        if self.deploy.attempts > 1 && !self.told.swap(true, Ordering::Relaxed) {
+        if phase < Phase::Drain
+            && self.deploy.attempts > 1
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
             log.say("this deploy runs again from its beginning: the server stopped during its first attempt");
         }
-        let from = Instant::now();
         // Up to the swap nothing outside changes, so the work can be dropped at any point.
         let mut done = match phase < Phase::Swap {
             true => self.or_stopped(work(self, &log, input)).await,
@@ -218,17 +234,42 @@ impl Attempt {
             });
         }
         self.write_steps(ordinal).await;
-        let status = if done.is_ok() {
-            PhaseStatus::Ok
-        } else {
-            PhaseStatus::Failed
-        };
-        store
-            .end_phase(id, ordinal, status, from.elapsed().as_millis() as u64)
-            .await?;
+        self.end(ordinal, &phase, from, done.is_ok()).await?;
         changed();
-        tracing::debug!(status = status.as_str(), "phase ended");
         done
+    }
+
+    /// Writes the end of a phase that began `from` milliseconds after the deploy did. That of verify is
+    /// also the moment from which on the release is live for everybody.
+    async fn end(
+        &self,
+        ordinal: usize,
+        phase: &Phase,
+        from: u64,
+        good: bool,
+    ) -> Result<(), StoreError> {
+        let (id, store) = (self.deploy.id, &self.platform.store);
+        let now = self.clock.elapsed().as_millis() as u64;
+        let took = now.saturating_sub(from);
+        self.ended_ms.store(now, Ordering::Relaxed);
+        tracing::debug!(good, "phase ended");
+        match (good, phase) {
+            (true, Phase::Verify) => {
+                let live_ms = self.deploy.waited_ms().unwrap_or(0) + now;
+                store.end_verify(id, ordinal, took, live_ms).await
+            }
+            (true, _) => store.end_phase(id, ordinal, PhaseStatus::Ok, took).await,
+            (false, _) => {
+                let failed = PhaseStatus::Failed;
+                store.end_phase(id, ordinal, failed, took).await
+            }
+        }
+    }
+
+    /// An instant so many milliseconds after the deploy's begin.
+    fn at(&self, ms: u64) -> Timestamp {
+        let began = self.deploy.started_at.unwrap_or_else(Timestamp::now);
+        Timestamp::from_millis(began.millis() + ms as i64)
     }
 
     /// Records a phase that this deploy does not need.

@@ -242,9 +242,14 @@ fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> 
                 begin(client, id, phase, follow)
             })?;
             if follow && phase.is_none() && !output.json {
-                return self::follow(client, id).map(|_| Outcome::Done);
+                return self::follow(client, id, false).map(|_| Outcome::Done);
             }
-            let request = Request::DeployFollow { id, from, follow };
+            let request = Request::DeployFollow {
+                id,
+                from,
+                follow,
+                until_live: false,
+            };
             log(client, &request, phase.as_ref(), output.json)
         }
         DeployCommand::Wait { id, output } => wait(client, id, output.json),
@@ -283,7 +288,7 @@ fn queue(client: &Client, request: &Request, wait: bool, json: bool) -> Result<O
     let id = deploy.id;
     match (wait, json) {
         (true, true) => self::wait(client, id, true),
-        (true, false) => follow(client, id),
+        (true, false) => follow(client, id, true),
         (false, true) => print_json(&value),
         (false, false) => print(&format!(
             "Queued deploy {id} of {}: {}, {}.\nWatch it: windlass deploy log {id} --follow\n",
@@ -294,15 +299,16 @@ fn queue(client: &Client, request: &Request, wait: bool, json: bool) -> Result<O
     }
 }
 
-fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
+fn follow(client: &Client, id: DeployId, until_live: bool) -> Result<Outcome, CliError> {
     let out = io::stdout();
     let mut show = Renderer::new(out.lock(), colours(&out));
     let answer = client.ask(&Request::DeployFollow {
         id,
         from: Cursor::default(),
         follow: true,
+        until_live,
     })?;
-    match to_the_end(client, answer, &mut show, PATIENCE)? {
+    match to_the_end(client, answer, &mut show, PATIENCE, until_live)? {
         Followed::Ended(deploy) => Ok(Outcome::done_if(deploy.status.went_live())),
         Followed::NoDeploy => Err(strange("no deploy")),
         Followed::Lost(id) => Err(CliError::Unreachable(format!(
@@ -585,8 +591,7 @@ fn one_app(app: App) -> String {
 }
 
 fn since(live: Option<&Deploy>) -> String {
-    live.and_then(|deploy| deploy.finished_at)
-        .map_or_else(String::new, ago)
+    live.and_then(Deploy::live_at).map_or_else(String::new, ago)
 }
 
 fn deploys(deploys: Vec<Deploy>) -> String {
@@ -605,7 +610,7 @@ fn deploys(deploys: Vec<Deploy>) -> String {
             shorten(&d.subject, 40),
             shorten(&d.actor, 20),
             ago(d.queued_at),
-            took(d.duration_ms),
+            took(d.took_ms()),
         ]);
     }
     table.text()
@@ -729,7 +734,7 @@ fn migrations(since: &MigrationsSince) -> String {
 fn one_deploy(deploy: Deploy) -> String {
     let mut table = Table::facts();
     let time = deploy
-        .duration_ms
+        .took_ms()
         .map_or_else(String::new, |ms| format!(" after {}", took(Some(ms))));
     table.row(["deploy".into(), format!("{} of {}", deploy.id, deploy.app)]);
     table.row(["status".into(), format!("{}{time}", deploy.status)]);

@@ -1,4 +1,4 @@
-//! Following a deploy to its end, over a restart of the server if need be.
+//! Following a deploy until it is live or has ended, over a restart of the server if need be.
 
 use std::io::Write;
 use std::thread::sleep;
@@ -26,13 +26,14 @@ pub enum Followed {
     Lost(DeployId),
 }
 
-/// Relays an answer to its end. When the server closes in the middle, goes on from the last line
+/// Relays an answer to its end; `until_live` says where that is, as in the request. When the server closes in the middle, goes on from the last line
 /// written, for as long as `patience` allows without a new frame.
 pub fn to_the_end<W: Write>(
     client: &Client,
     mut answer: Answer,
     show: &mut Renderer<W>,
     patience: Duration,
+    until_live: bool,
 ) -> Result<Followed, CliError> {
     let mut lost_since: Option<Instant> = None;
     loop {
@@ -59,6 +60,7 @@ pub fn to_the_end<W: Write>(
             id,
             from: show.cursor(),
             follow: true,
+            until_live,
         };
         match ask_until(client, &again, deadline) {
             Ok(next) => answer = next,

@@ -115,7 +115,7 @@ impl<W: Write> Hook<'_, W> {
         };
         match ask_until(&client, &request, Instant::now() + self.start) {
             Ok(answer) => {
-                let followed = to_the_end(&client, answer, self.show, self.patience);
+                let followed = to_the_end(&client, answer, self.show, self.patience, true);
                 self.ended(&app, &updates, followed)
             }
             Err(CliError::Unreachable(why)) => {
@@ -454,7 +454,7 @@ mod tests {
         );
         assert!(
             second
-                .ends_with("\"do\":\"deploy_follow\",\"id\":7,\"from\":\"0.8\",\"follow\":true}\n"),
+                .ends_with("\"do\":\"deploy_follow\",\"id\":7,\"from\":\"0.8\",\"follow\":true,\"until_live\":true}\n"),
             "{second}"
         );
         assert_eq!(said.matches("one\n").count(), 1, "{said}");

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::table::{plain, shorten, took};
 use crate::control::Frame;
-use crate::domain::{Deploy, DeployId, DeployStatus, PhaseStatus, PhaseTiming, Trigger};
+use crate::domain::{Deploy, DeployId, DeployStatus, Phase, PhaseStatus, PhaseTiming, Trigger};
 use crate::logs::Cursor;
 
 /// The column of the elapsed time before each line.
@@ -262,7 +262,7 @@ impl<W: Write> Renderer<W> {
         let Deploy {
             id, app, status, ..
         } = deploy;
-        let time = deploy.ms_to_live().or(deploy.duration_ms);
+        let time = deploy.took_ms();
         let time = time.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
         let reason = deploy
             .failure
@@ -368,46 +368,46 @@ fn next_step(deploy: &Deploy) -> String {
     }
 }
 
-/// The timing table: which phase took how long, and its share of the whole.
+/// The timing table: what took how long, and its share of the whole. It adds up: the wait for the
+/// deploy's start and what lay between two attempts have rows of their own. What goes on behind a live
+/// release stands below its total.
 pub fn timings(deploy: &Deploy) -> String {
-    let names: Vec<String> = deploy
-        .phases
-        .iter()
-        .map(|timing| timing.phase.to_string())
-        .collect();
-    let width = names
-        .iter()
-        .map(String::len)
-        .max()
-        .unwrap_or(0)
-        .max("phase".len());
-    let sum: u64 = deploy
-        .phases
-        .iter()
-        .filter_map(|timing| timing.duration_ms)
-        .sum();
-    let whole = deploy.duration_ms.unwrap_or(0).max(sum).max(1);
-    let mut text = format!("  {:width$}  {:>STAMP$}  share\n", "phase", "time");
-    for (name, timing) in names.iter().zip(&deploy.phases) {
-        let share = (timing.duration_ms.unwrap_or(0) * BAR + whole / 2) / whole;
-        let bar = "#".repeat(share as usize);
-        let note = if timing.status == PhaseStatus::Ok {
-            ""
-        } else {
-            timing.status.as_str()
+    let behind = |timing: &&PhaseTiming| deploy.live_ms.is_some() && timing.phase > Phase::Verify;
+    let row = |timing: &PhaseTiming| {
+        let note = match timing.status {
+            PhaseStatus::Ok => "",
+            status => status.as_str(),
         };
-        let (time, bar_width) = (took(timing.duration_ms), BAR as usize);
+        (timing.phase.to_string(), timing.duration_ms, note)
+    };
+    let own = |name: &str, ms: Option<u64>| {
+        let ms = ms.filter(|ms| *ms > 0)?;
+        Some((name.to_owned(), Some(ms), ""))
+    };
+    let to_end = deploy.phases.iter().filter(|timing| !behind(timing));
+    let rows: Vec<_> = (own("queue", deploy.waited_ms()).into_iter())
+        .chain(to_end.map(row))
+        .chain(own("between", deploy.between_ms()))
+        .collect();
+    let after: Vec<_> = deploy.phases.iter().filter(behind).map(row).collect();
+    let names = rows.iter().chain(&after).map(|(name, ..)| name.len());
+    let width = names.max().unwrap_or(0).max("phase".len());
+    let sum: u64 = rows.iter().filter_map(|(_, ms, _)| *ms).sum();
+    let whole = deploy.took_ms().unwrap_or(0).max(sum).max(1);
+    let mut text = format!("  {:width$}  {:>STAMP$}  share\n", "phase", "time");
+    for (name, ms, note) in rows {
+        let share = (ms.unwrap_or(0) * BAR + whole / 2) / whole;
+        let bar = "#".repeat(share as usize);
+        let (time, bar_width) = (took(ms), BAR as usize);
         let row = format!("  {name:width$}  {time:>STAMP$}  {bar:bar_width$}  {note}");
-        text.push_str(row.trim_end());
-        text.push('\n');
+        let _ = writeln!(text, "{}", row.trim_end());
     }
-    if deploy.duration_ms.is_some() {
-        let _ = writeln!(
-            text,
-            "  {:width$}  {:>STAMP$}",
-            "total",
-            took(deploy.duration_ms)
-        );
+    if let Some(total) = deploy.took_ms() {
+        let _ = writeln!(text, "  {:width$}  {:>STAMP$}", "total", took(Some(total)));
+    }
+    for (name, ms, note) in after {
+        let row = format!("  {name:width$}  {:>STAMP$}  behind it  {note}", took(ms));
+        let _ = writeln!(text, "{}", row.trim_end());
     }
     text
 }
@@ -440,10 +440,52 @@ pub(super) mod tests {
             attempts: 1,
             started_at: Some(Timestamp::from_millis(0)),
             finished_at: Some(Timestamp::from_millis(total as i64)),
+            live_ms: None,
             duration_ms: Some(total),
             phases: phases.iter().map(timing).collect(),
             failure: None,
         }
+    }
+
+    #[test]
+    fn the_timing_table_adds_up_to_live_and_shows_what_goes_on_behind_it_below() {
+        use PhaseStatus::Ok;
+        let phases = [
+            ("build", Ok, 500),
+            ("swap", Ok, 20),
+            ("verify", Ok, 40),
+            ("drain", Ok, 7000),
+        ];
+        let deploy = Deploy {
+            queued_at: Timestamp::from_millis(-40),
+            live_ms: Some(600),
+            ..deploy(7, DeployStatus::Live, &phases)
+        };
+        let table = timings(&deploy);
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| {
+                line.split_whitespace()
+                    .filter(|w| !w.contains('#'))
+                    .collect()
+            })
+            .collect();
+        let expected: [&[&str]; 7] = [
+            &["phase", "time", "share"],
+            &["queue", "0.04s"],
+            &["build", "0.50s"],
+            &["swap", "0.02s"],
+            &["verify", "0.04s"],
+            &["total", "0.60s"],
+            &["drain", "7.0s", "behind", "it"],
+        ];
+        assert_eq!(rows, expected, "{table}");
+        let restarted = Deploy {
+            live_ms: Some(3600),
+            ..deploy
+        };
+        let table = timings(&restarted);
+        assert!(table.contains("between"), "{table}");
     }
 
     fn shown(colour: bool, frames: &[Frame]) -> String {

@@ -229,6 +229,7 @@ async fn found(services: &Services, who: &Principal, request: Request) -> Result
             id,
             from,
             follow: false,
+            ..
         } => log(services, id, from).await?,
         Request::DeployFollow { follow: true, .. }
         | Request::DeployWait { .. }

@@ -130,8 +130,11 @@ pub enum Request {
         from: Cursor,
         /// Whether to stay until it ends.
         follow: bool,
+        /// Whether its end is known once its release is live, whatever goes on behind that.
+        #[serde(default)]
+        until_live: bool,
     },
-    /// Waits until a deploy has ended; answers with [`Frame::Finished`] alone.
+    /// Waits until a deploy has ended or its release is live; answers with [`Frame::Finished`] alone.
     DeployWait {
         /// Which.
         id: DeployId,

@@ -139,11 +139,20 @@ async fn answer(
             id,
             from,
             follow: true,
-        } => follow(services, id, from, client).await,
+            until_live,
+        } => {
+            let follower = Follower::new(&services.platform, id, from);
+            let follower = match until_live {
+                true => follower.until_live(),
+                false => follower,
+            };
+            follow(services, id, follower, client).await
+        }
         Request::DeployFollow {
             id,
             from,
             follow: false,
+            ..
         } => so_far(services, id, from, client).await,
         Request::DeployWait { id } => wait(services, id, client).await,
         Request::DeployCancel { id } => cancel(services, id, actor, client).await,
@@ -171,7 +180,11 @@ async fn answer(
                 client.send(&Frame::Note { text }).await?;
             }
             match answer.deploy {
-                Some(deploy) => follow(services, deploy.id, Cursor::default(), client).await,
+                Some(deploy) => {
+                    let begin = Cursor::default();
+                    let follower = Follower::new(&services.platform, deploy.id, begin);
+                    follow(services, deploy.id, follower.until_live(), client).await
+                }
                 None => Ok(()),
             }
         }
@@ -186,7 +199,7 @@ async fn answer(
 async fn follow(
     services: &Services,
     id: DeployId,
-    from: Cursor,
+    mut follower: Follower,
     client: &mut Client,
 ) -> Result<(), Trouble> {
     let deploy = services.platform.store.deploy(id).await?;
@@ -205,7 +218,6 @@ async fn follow(
         );
         client.send(&Frame::Note { text }).await?;
     }
-    let mut follower = Follower::new(&services.platform, id, from);
     loop {
         let progress = tokio::select! {
             progress = follower.next() => progress?,
@@ -273,7 +285,7 @@ async fn wait(services: &Services, id: DeployId, client: &mut Client) -> Result<
     loop {
         ticks.mark_unchanged();
         let deploy = services.platform.store.deploy(id).await?;
-        if !deploy.status.is_open() && deploy.finished_at.is_some() {
+        if deploy.is_decided() {
             let frame = finished(services, deploy).await?;
             return client.send(&frame).await;
         }

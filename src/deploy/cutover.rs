@@ -35,7 +35,7 @@ pub struct Verified {
 pub struct Drained(Retiring);
 
 impl Verified {
-    /// The old container, unless this was the app's first release.
+    /// The old container, which is to be let go; none where this was the app's first release.
     pub fn retiring(self) -> Option<Retiring> {
         self.before
     }
@@ -230,9 +230,12 @@ async fn watch_public_url(
 ) -> Result<(), Stop> {
     let (platform, app) = (&attempt.platform, &attempt.deploy.app);
     let live = platform.naming.live(app);
-    // Before this an answer could still be the old container's.
     let asked = async {
-        tokio::time::sleep(REFRESH).await;
+        // A Caddy that reads files leads the very next request to the new container. An older one
+        // may, until it looks the name up anew, still get an answer of the old one.
+        if !platform.proxy_settings().can.files {
+            tokio::time::sleep(REFRESH).await;
+        }
         ask_until_good(attempt, log, cutover).await
     };
     tokio::select! {

@@ -51,6 +51,7 @@ async fn hold(attempt: &Attempt, log: &PhaseWriter, candidate: &Candidate) -> Re
         health.path, health.min_healthy
     ));
     let (began, mut since, mut last) = (Instant::now(), None::<Instant>, String::new());
+    let mut pause = FIRST_PAUSE.min(health.interval.0);
     loop {
         let answer = ask(attempt, candidate, host).await;
         match (&answer, since) {
@@ -80,14 +81,18 @@ async fn hold(attempt: &Attempt, log: &PhaseWriter, candidate: &Candidate) -> Re
             )));
         }
         let hold_left = since.map(|since| health.min_healthy.0.saturating_sub(since.elapsed()));
-        // Until it is first healthy it is asked more often, so that nobody waits for a full interval.
-        let interval = if hold_left.is_none() {
-            health.interval.0.min(Duration::from_millis(250))
-        } else {
-            health.interval.0
-        };
-        tokio::time::sleep(hold_left.map_or(interval, |left| left.min(interval))).await;
+        tokio::time::sleep(hold_left.map_or(pause, |left| left.min(health.interval.0))).await;
+        pause = next_pause(pause, health.interval.0);
     }
+}
+
+/// What comes before the second probe of a container that is not healthy yet.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The pause after this one: half as long again, up to the interval. So nobody waits much longer for a
+/// container than it took to begin, and one that takes long is not asked without end.
+fn next_pause(pause: Duration, interval: Duration) -> Duration {
+    (pause * 3 / 2).min(interval)
 }
 
 /// One probe: over HTTP, and by the image's own HEALTHCHECK where it has one.
@@ -159,5 +164,26 @@ async fn where_it_listens(attempt: &Attempt, candidate: &Candidate) -> String {
             " (it listens on port {port}, and was expected on {}: set web.port = {port} in windlass.toml, or EXPOSE it)",
             candidate.address.port()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_begin_small_and_grow_to_the_interval() {
+        let pauses = |interval: u64| {
+            let interval = Duration::from_millis(interval);
+            let first = FIRST_PAUSE.min(interval);
+            let all = std::iter::successors(Some(first), move |p| Some(next_pause(*p, interval)));
+            all.map(|pause| pause.as_millis())
+                .take(12)
+                .collect::<Vec<_>>()
+        };
+        let grown = pauses(1000);
+        assert_eq!(grown[..5], [20, 30, 45, 67, 101]);
+        assert_eq!(grown[11], 1000);
+        assert!(pauses(10).iter().all(|pause| *pause == 10));
     }
 }

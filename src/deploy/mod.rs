@@ -2,6 +2,7 @@
 //!
 //! `pipeline.rs` is the story; the other files are its chapters.
 
+mod behind;
 mod changes;
 mod cutover;
 mod gates;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::behind::{let_go_behind, take_up_drains};
 use super::changes::note_changes;
 use super::pipeline;
 use super::plan::plan;
@@ -222,6 +223,7 @@ async fn turn(queue: &Queue, app: &AppName, worker: &Worker) -> Result<(), Error
         }
         row => drop(row?),
     }
+    take_up_drains(queue, app).await?;
     recover(platform, app).await?;
     loop {
         // The next deploy does not wait for what cannot be put in order: that is tried again after it.
@@ -262,17 +264,14 @@ async fn run_one(queue: &Queue, deploy: Deploy) -> Result<(), Error> {
     let (id, app) = (deploy.id, deploy.app.clone());
     let cancel = Arc::new(Cancel::default());
     queue.table().running.insert(id, cancel.clone());
-    let done = attempt(&queue.platform, deploy, cancel).await;
+    let done = attempt(queue, deploy, cancel).await;
     queue.table().running.remove(&id);
     queue.platform.changed(&app, id);
     done
 }
 
-async fn attempt(
-    platform: &Arc<Platform>,
-    deploy: Deploy,
-    cancel: Arc<Cancel>,
-) -> Result<(), Error> {
+async fn attempt(queue: &Queue, deploy: Deploy, cancel: Arc<Cancel>) -> Result<(), Error> {
+    let platform = &queue.platform;
     let (id, app) = (deploy.id, deploy.app.clone());
     let deploy = match begin(platform, deploy).await {
         Ok(deploy) => deploy,
@@ -287,14 +286,20 @@ async fn attempt(
     info!(%app, deploy = %id, commit = %deploy.commit, trigger = %deploy.trigger, "deploy {id} of {app} starts");
     note_changes(platform, &deploy).await;
     let attempt = Attempt::new(platform.clone(), deploy, cancel);
-    let ended = match attempt.or_stopped(plan(&attempt)).await {
+    let done = match attempt.or_stopped(plan(&attempt)).await {
         Ok(plan) => pipeline::deploy(&attempt, plan).await,
         Err(stop) => Err(Ended {
             phase: "queue".into(),
             stop,
         }),
     };
-    conclude(&attempt, ended).await;
+    match done {
+        Ok(verified) => {
+            info!(%app, deploy = %id, ms = attempt.spent_ms(), "deploy {id} of {app} is live");
+            let_go_behind(queue, attempt, verified.retiring());
+        }
+        Err(ended) => conclude(&attempt, ended).await,
+    }
     Ok(())
 }
 
@@ -314,20 +319,15 @@ async fn begin(platform: &Platform, deploy: Deploy) -> Result<Deploy, StoreError
     store.deploy(deploy.id).await
 }
 
-/// Writes a deploy's outcome, once what it left is removed and names and branch are where they belong.
-async fn conclude(attempt: &Attempt, ended: Result<(), Ended>) {
+/// Writes how a deploy ended before its time, once what it left is removed and names and branch are where they belong.
+async fn conclude(attempt: &Attempt, ended: Ended) {
     let (platform, id, app) = (&attempt.platform, attempt.deploy.id, &attempt.deploy.app);
     let row = insist(|| platform.store.deploy(id)).await;
     let live = row
         .as_ref()
         .is_some_and(|deploy| deploy.status == DeployStatus::Live);
     let swapped = row.is_some_and(|deploy| deploy.reached_swap());
-    let Err(ended) = ended else {
-        info!(%app, deploy = %id, ms = attempt.elapsed_ms(), "deploy {id} of {app} is live");
-        insist(|| platform.store.finish_deploy(id, attempt.elapsed_ms())).await;
-        return;
-    };
-    let (failure, took) = (attempt.redacted(ended.failure()), attempt.elapsed_ms());
+    let (failure, took) = (attempt.redacted(ended.failure()), attempt.spent_ms());
     match &ended.stop {
         Stop::Broken(_) => {
             warn!(%app, deploy = %id, phase = ended.phase, error = failure.message, "deploy {id} of {app} broke")

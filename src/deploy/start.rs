@@ -36,6 +36,13 @@ pub async fn start(attempt: &Attempt, log: &PhaseWriter, gated: Gated) -> Result
         )));
     };
     let port = choose_port(&image.manifest, &facts)?;
+    let draining = &attempt.platform.draining;
+    let waits = |most| {
+        log.say(format!(
+            "{most} old containers still drain; the new one waits until one has ended"
+        ))
+    };
+    draining.room(&deploy.app, waits).await;
     attempt.set_image(&facts.id, facts.size);
     let spec = web_container(&attempt.platform, &deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();

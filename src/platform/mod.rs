@@ -4,6 +4,7 @@
 //! itself (the queue, the watcher, the hourly retention) is made on top of it by `serve.rs`.
 
 mod change_feed;
+mod draining;
 mod error;
 mod log_collector;
 mod running;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
 pub use change_feed::{ChangeFeed, Edition, Reader};
+pub use draining::{Draining, UnderWay};
 pub use error::{Error, ErrorKind};
 pub use log_collector::LogCollector;
 pub use running::Running;
@@ -58,6 +60,8 @@ pub struct Platform {
     pub change_feed: ChangeFeed,
     /// Which containers run, for pages.
     pub running: Running,
+    /// Which old containers drain behind a live release.
+    pub draining: Draining,
     /// Keeps what apps print.
     pub collector: LogCollector,
     /// A permit for each build that may run at the same time.
@@ -95,6 +99,7 @@ impl Platform {
             door: public_door(&home, &config),
             change_feed: ChangeFeed::default(),
             running: Running::default(),
+            draining: Draining::default(),
             collector: LogCollector::new(engine.clone(), logs.clone()),
             build_slots: Semaphore::new(config.build.concurrency),
             network_lock: Mutex::default(),

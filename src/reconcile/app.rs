@@ -179,14 +179,20 @@ async fn reconcile_routes(platform: &Platform) -> Result<(), Error> {
     }
 }
 
-/// Removes every container of the app but the live release's: candidates, gates, what retires.
+/// Removes every container of the app but the live release's: candidates, gates, what retires and
+/// nobody sees to.
 async fn remove_other_containers(platform: &Platform, app: &AppName) -> Result<(), Error> {
     let live = platform
         .store
         .live_deploy(app)
         .await?
         .map(|deploy| deploy.id);
+    // Asked before the engine: one whose drain ends meanwhile is gone from there.
+    let drains = platform.draining.containers(app);
     for container in platform.engine.containers(Some(app), None).await? {
+        if container.deploy.is_some_and(|id| drains.contains(&id)) {
+            continue;
+        }
         let serves =
             container.role == Some(Role::Web) && live.is_some() && container.deploy == live;
         if !serves {

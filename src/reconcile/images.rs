@@ -27,6 +27,10 @@ pub(super) async fn reconcile_images(
                 .map(|(_, image)| image.clone()),
         );
     }
+    // The engine does not give up the image of a container that drains.
+    let drains = platform.draining.containers(app);
+    let of_drains = kept.iter().filter(|(id, _)| drains.contains(id));
+    wanted.extend(of_drains.map(|(_, image)| image.clone()));
     for open in platform.store.open_deploys(Some(app)).await? {
         if Some(open.id) != ended {
             wanted.insert(platform.naming.image(app, &secret, open.id).0);

@@ -13,7 +13,7 @@ mod watch;
 pub use app::{reconcile, reconcile_within};
 pub use branch::restore_branch;
 pub use edge::learn_caddy;
-pub use recover::recover;
+pub use recover::{close_phases, recover};
 pub use retention::{apply_retention, prune_logs};
 pub use tear_down::tear_down;
 pub use watch::{Nudge, put_in_order, watch_engine};

@@ -1,6 +1,6 @@
 //! After a crash: deploys that a server left under way are finished, run again, or undone.
 //!
-//! What was verified is live, and is finished. What had not reached its swap changed nothing outside
+//! What was verified is live; its drain is the deploy room's to take up. What had not reached its swap changed nothing outside
 //! and runs again, once: should it be what brought the server down, it does not do so for ever. What
 //! lies between is undone, so that the verified release from before serves.
 
@@ -21,18 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Takes up the app's deploys that run without a worker. Only the app's worker calls this, when
 /// none of its own is under way.
 pub async fn recover(platform: &Platform, app: &AppName) -> Result<(), Error> {
-    if let Some(live) = platform
-        .store
-        .live_deploy(app)
-        .await?
-        .filter(|live| live.finished_at.is_none())
-    {
-        close_phases(platform, &live).await?;
-        // A pusher who is told of the end finds things as they will stay; not at any price.
-        let _ = reconcile_within(platform, PATIENCE, app, None, false).await;
-        platform.store.finish_deploy(live.id, age_ms(&live)).await?;
-        platform.changed(app, live.id);
-    }
     for deploy in platform.store.open_deploys(Some(app)).await? {
         if deploy.status == DeployStatus::Running {
             take_up(platform, &deploy).await?;
@@ -71,7 +59,7 @@ async fn take_up(platform: &Platform, deploy: &Deploy) -> Result<(), Error> {
 }
 
 /// Closes what was under way, and says so in its log.
-async fn close_phases(platform: &Platform, deploy: &Deploy) -> Result<(), Error> {
+pub async fn close_phases(platform: &Platform, deploy: &Deploy) -> Result<(), Error> {
     for (ordinal, phase) in deploy.phases.iter().enumerate() {
         if phase.status == PhaseStatus::Running {
             // A log that cannot be written is no reason to leave a deploy where it is.

@@ -9,6 +9,7 @@ use crate::workload::load_routes;
 /// tried again.
 pub async fn tear_down(platform: &Platform, name: &AppName) -> Result<(), Error> {
     platform.store.app(name).await?;
+    platform.draining.end(name).await;
     let network = platform.naming.network(name);
     platform.store.set_port(name, None).await?;
     load_routes(platform, None).await?;

@@ -13,14 +13,16 @@ const PAGE: &str = "SELECT a.name, \
      (SELECT json_group_array(domain ORDER BY ordinal) FROM domains WHERE app_id = a.id) AS domains, \
      (SELECT json_group_array(json_object('id', id, 'commit', commit_id, 'subject', subject, \
        'author', author, 'status', status, 'queued_at', queued_at, 'started_at', started_at, \
-       'finished_at', finished_at, 'duration_ms', duration_ms, \
+       'finished_at', finished_at, \
+       'took_ms', coalesce(live_ms, duration_ms + max(0, started_at - queued_at)), \
        'phase', (SELECT phase FROM phases WHERE deploy_id = d.id ORDER BY ordinal DESC LIMIT 1)) ORDER BY id) \
       FROM deploys d WHERE id IN ( \
        SELECT id FROM deploys WHERE app_id = a.id AND status IN ('queued', 'running', 'live') \
        UNION SELECT * FROM (SELECT id FROM deploys WHERE app_id = a.id \
         AND status NOT IN ('queued', 'running') ORDER BY id DESC LIMIT 1))) AS deploys, \
-     (SELECT json_group_array(json_object('id', id, 'status', status, 'duration_ms', duration_ms) ORDER BY id) \
-      FROM (SELECT id, status, duration_ms FROM deploys WHERE app_id = a.id ORDER BY id DESC LIMIT ?2 + 0)) AS history \
+     (SELECT json_group_array(json_object('id', id, 'status', status, 'took_ms', took_ms) ORDER BY id) \
+      FROM (SELECT id, status, coalesce(live_ms, duration_ms + max(0, started_at - queued_at)) AS took_ms \
+       FROM deploys WHERE app_id = a.id ORDER BY id DESC LIMIT ?2 + 0)) AS history \
      FROM apps a WHERE a.name IN (SELECT value FROM json_each(?1)) ORDER BY a.name";
 
 const STANDING: &str = "SELECT json_object( \

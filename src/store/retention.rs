@@ -16,7 +16,7 @@ macro_rules! forgettable {
             " FROM deploys d \
              WHERE d.app_id = (SELECT id FROM apps WHERE name = ?1) \
              AND d.id <= (SELECT id FROM deploys WHERE app_id = d.app_id ORDER BY id DESC LIMIT 1 OFFSET ?2) \
-             AND d.status NOT IN ('queued', 'running', 'live') \
+             AND d.status NOT IN ('queued', 'running', 'live') AND d.finished_at IS NOT NULL \
              AND d.id NOT IN (SELECT max(deploy_id) FROM releases \
                               WHERE app_id = d.app_id AND image_kept GROUP BY commit_id) \
              AND d.id NOT IN (SELECT source_release FROM deploys \
@@ -214,6 +214,7 @@ mod tests {
                     .unwrap();
             } else {
                 self.store.go_live(&release(id, &new)).await.unwrap();
+                self.store.finish_deploy(id, 1).await.unwrap();
             }
             id
         }

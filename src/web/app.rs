@@ -74,11 +74,7 @@ struct Live {
 impl Live {
     fn new(live: &Deploy, releases: &Releases) -> Self {
         Self {
-            when: live
-                .finished_at
-                .or(live.started_at)
-                .unwrap_or(live.queued_at)
-                .into(),
+            when: live.live_at().unwrap_or(live.queued_at).into(),
             path: deploy_path(live),
             size: releases
                 .get(&live.id)

@@ -144,10 +144,10 @@ struct Brief {
 
 impl From<DeployBrief> for Brief {
     fn from(deploy: DeployBrief) -> Self {
-        let took = match (deploy.duration_ms, deploy.started_at) {
+        let took = match (deploy.took_ms, deploy.started_at) {
             (Some(ms), _) => Took::fixed(ms),
-            (None, Some(at)) if deploy.goes_on() => {
-                Took::growing(crate::domain::Timestamp::from_millis(at))
+            (None, Some(_)) if deploy.goes_on() => {
+                Took::growing(crate::domain::Timestamp::from_millis(deploy.queued_at))
             }
             _ => Took::default(),
         };

@@ -44,7 +44,8 @@ pub(super) async fn json(
         "name": app.name,
         "status": app.status,
         "commit": live.map(|live| live.commit.short()),
-        "since": live.map(|live| live.finished_at.or(live.started_at).unwrap_or(live.queued_at)),
+        "since": live.map(|live| live.live_at().unwrap_or(live.queued_at)),
+        "live_ms": live.and_then(|live| live.live_ms),
         "last_deploy": last.map(|last| last.status),
     });
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, KEPT)];
@@ -154,7 +155,17 @@ mod tests {
         let (_, _, told) = ask("/status/shop.json").await;
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["commit", "last_deploy", "name", "since", "status"]);
+        assert_eq!(
+            keys,
+            [
+                "commit",
+                "last_deploy",
+                "live_ms",
+                "name",
+                "since",
+                "status"
+            ]
+        );
         assert_eq!(
             (&told["name"], &told["last_deploy"]),
             (&"shop".into(), &"live".into())

@@ -204,7 +204,7 @@ impl Actions {
             path: deploy_path(deploy),
             cancel: may && deploy.status.is_open(),
             revert: may && release.is_some_and(|release| revertible(&release, live)),
-            redeploy: may && !going(deploy),
+            redeploy: may && !deploy.status.is_open(),
             deploy: deploy.clone(),
         })
     }

@@ -104,7 +104,7 @@ impl RevertPage {
             short: deploy.commit.short().to_owned(),
             subject: deploy.subject.clone(),
             author: deploy.author.clone(),
-            when: deploy.finished_at.unwrap_or(deploy.queued_at).into(),
+            when: deploy.live_at().unwrap_or(deploy.queued_at).into(),
         };
         Self {
             layout,

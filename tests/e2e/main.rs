@@ -9,6 +9,7 @@ mod app;
 mod attack;
 mod backup;
 mod bad_input;
+mod behind;
 mod browser;
 mod build;
 mod cancel;
