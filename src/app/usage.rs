@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use crate::domain::{AppName, DeployId};
-use crate::engine::{ContainerState, Load, Role};
+use crate::runtime::{ContainerState, Load, Role};
 use crate::platform::{Error, Platform};
 
 /// A container of an app, and what it takes.

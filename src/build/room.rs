@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::attempt::{Attempt, Stop};
 use crate::domain::size::show;
-use crate::engine::APP;
+use crate::runtime::APP;
 use crate::logs::PhaseWriter;
 use crate::platform::Platform;
 use crate::reconcile::apply_retention;

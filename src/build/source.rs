@@ -11,7 +11,7 @@ use super::secrets::build_secrets;
 use crate::attempt::{Attempt, Stop};
 use crate::domain::duration::show;
 use crate::domain::{BuildStep, CommitId, Environment, Manifest, Trigger, printable};
-use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
+use crate::runtime::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
 use crate::git::{Limits, Survey, TooMuch, TreeEntry};
 use crate::logs::{PhaseWriter, Redactor};
 use crate::workload::Image;
@@ -208,7 +208,7 @@ async fn build_now(
     let facts = platform.engine.facts().await?;
     make_room(attempt, log, &facts.root).await?;
     if let BuildLimit::NotPossible(why) =
-        crate::engine::limit_builds(platform.config.build.memory.0, &facts)
+        platform.engine.limit_builds(platform.config.build.memory.0, &facts)
     {
         log.say(format!("no memory limit for this build: {why}"));
     }

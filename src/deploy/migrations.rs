@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use crate::attempt::Attempt;
 use crate::build::choose_port;
 use crate::domain::Gate;
-use crate::engine::{ContainerSpec, Exit, Role};
+use crate::runtime::{ContainerSpec, Exit, Role};
 use crate::logs::PhaseWriter;
 use crate::platform::{Error, Platform};
 use crate::workload::{Image, run_container, web_container};

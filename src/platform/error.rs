@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::access::AccessError;
 use crate::domain::Denied;
-use crate::engine::EngineError;
+use crate::runtime::EngineError;
 use crate::git::GitError;
 use crate::proxy::ProxyError;
 use crate::store::StoreError;

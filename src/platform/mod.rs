@@ -21,7 +21,7 @@ pub use running::Running;
 use crate::access::Access;
 use crate::config::{Config, Home, Tls};
 use crate::domain::{AppName, DeployId, DomainName, Environment, Naming, Timestamp};
-use crate::engine::Engine;
+use crate::runtime::Runtime;
 use crate::git::Repositories;
 use crate::logs::{Logs, Redactor};
 use crate::machine::user_name;
@@ -47,7 +47,7 @@ pub struct Platform {
     /// The repositories.
     pub git: Repositories,
     /// What runs containers.
-    pub engine: Engine,
+    pub engine: Runtime,
     /// What everything is called there.
     pub naming: Naming,
     /// Caddy's admin socket.
@@ -82,7 +82,7 @@ impl Platform {
         // Every TLS client of this process takes its cryptography from here.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let logs = Logs::open(&home.logs(), config.keep.log_size.0)?;
-        let engine = Engine::new(
+        let engine = Runtime::docker(
             &config.docker.socket,
             config.docker.timeout.0,
             instance,

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::branch::restore_branch;
 use super::images::reconcile_images;
 use crate::domain::{AppName, DeployId, Release};
-use crate::engine::{ContainerSpec, ContainerState, Role};
+use crate::runtime::{ContainerSpec, ContainerState, Role};
 use crate::platform::{Error, Platform};
 use crate::proxy::REFRESH;
 use crate::workload::{

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::watch::Nudge;
 use crate::config::Tls;
 use crate::domain::{Environment, Limits};
-use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
+use crate::runtime::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::platform::{Error, Platform};
 use crate::proxy::{Abilities, SOCKETS};
 use crate::workload::{load_routes, routes};

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::edge::ensure_edge;
 use crate::domain::{AppName, Timestamp};
-use crate::engine::{Change, Now, Role};
+use crate::runtime::{Change, Now, Role};
 use crate::platform::{Error, Platform};
 
 /// Whoever puts an app in order when told that something of it has changed: its worker.

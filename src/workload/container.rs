@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::Image;
 use crate::domain::limits::{Security, USUAL};
 use crate::domain::{AppName, Capability, DeployId, Environment};
-use crate::engine::{ContainerSpec, Role};
+use crate::runtime::{ContainerSpec, Role};
 use crate::platform::{Error, Platform};
 
 /// A web container of a deploy, under the deploy's own name. A gate and a live one differ in

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::domain::duration::show;
 use crate::domain::{AppName, DeployId};
-use crate::engine::ContainerState;
+use crate::runtime::ContainerState;
 use crate::platform::{Error, Platform};
 
 /// The container that held the live name.

@@ -1,7 +1,7 @@
 //! How requests reach an app: Caddy's routes, and which container they are led to.
 
 use crate::domain::AppName;
-use crate::engine::ContainerState;
+use crate::runtime::ContainerState;
 use crate::platform::{Error, Platform};
 use crate::proxy::{Route, Upstream};
 use crate::store::AppRow;
