@@ -7,7 +7,10 @@ pub mod app;
 pub mod attempt;
 pub mod backup;
 pub mod build;
+#[cfg(any(test, feature = "testing"))]
+pub mod chaos;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod deploy;

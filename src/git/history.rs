@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::{GitError, Repositories, beginning, bound, quiet};
+use crate::clock::Held;
 use crate::domain::{AppName, ChangedFile, ChangedFiles, CommitId, CommitLine, Commits, printable};
 
 /// The most commits that are named.
@@ -104,6 +105,7 @@ impl Repositories {
         let mut command = std::process::Command::new("git");
         command.args(args);
         quiet(&mut command, &self.path(app));
+        let _held = Held::new();
         let mut command = Command::from(command);
         command
             .stdin(Stdio::null())

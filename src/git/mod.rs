@@ -19,6 +19,7 @@ use tokio::process::Command;
 pub use service::{HttpCall, Report, http_backend, receive_pack, report, upload_pack};
 pub use survey::{Limits, Survey, TooMuch};
 
+use crate::clock::Held;
 use crate::domain::{AppName, CommitId, DeployId};
 
 /// Git did not do as asked.
@@ -447,6 +448,7 @@ async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<V
     } else {
         Stdio::piped()
     };
+    let _held = Held::new();
     let mut command = Command::from(command);
     command
         .stdin(stdin)

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::{GitError, Repositories, beginning, bound, quiet, subtree};
+use crate::clock::Held;
 use crate::domain::size::show;
 use crate::domain::{AppName, CommitId};
 
@@ -70,6 +71,7 @@ impl Repositories {
         let mut command = std::process::Command::new("git");
         command.args(["ls-tree", "-r", "-t", "-l", "-z", &subtree(commit, context)]);
         quiet(&mut command, &self.path(app));
+        let _held = Held::new();
         let mut command = Command::from(command);
         command
             .stdin(Stdio::null())

@@ -12,8 +12,8 @@ use tracing::warn;
 
 use super::Error;
 use crate::domain::{AppName, DeployId, Timestamp};
-use crate::runtime::Runtime;
 use crate::logs::{Logs, Redactor};
+use crate::runtime::Runtime;
 
 /// Keeps what containers print. Cheap to clone.
 #[derive(Debug, Clone)]

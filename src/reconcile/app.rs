@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use super::branch::restore_branch;
 use super::images::reconcile_images;
 use crate::domain::{AppName, DeployId, Release};
-use crate::runtime::{ContainerSpec, ContainerState, Role};
 use crate::platform::{Error, Platform};
 use crate::proxy::REFRESH;
+use crate::runtime::{ContainerSpec, ContainerState, Role};
 use crate::workload::{
     Image, Retiring, finish_requests, lead, load_routes, run_container, stop_and_remove,
     web_container,

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::watch::Nudge;
 use crate::config::Tls;
 use crate::domain::{Environment, Limits};
-use crate::runtime::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::platform::{Error, Platform};
 use crate::proxy::{Abilities, SOCKETS};
+use crate::runtime::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::workload::{load_routes, routes};
 
 /// How long Caddy has for coming up.

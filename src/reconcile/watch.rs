@@ -11,8 +11,8 @@ use tracing::{info, warn};
 
 use super::edge::ensure_edge;
 use crate::domain::{AppName, Timestamp};
-use crate::runtime::{Change, Now, Role};
 use crate::platform::{Error, Platform};
+use crate::runtime::{Change, Now, Role};
 
 /// Whoever puts an app in order when told that something of it has changed: its worker.
 pub trait Nudge: Sync {

@@ -144,6 +144,63 @@ fn explain(error: &sqlx::Error) -> String {
     }
 }
 
+/// How the database is opened.
+#[derive(Debug)]
+struct Tuning {
+    synchronous: SqliteSynchronous,
+    readers: u32,
+    #[cfg(any(test, feature = "testing"))]
+    chaos: Option<crate::chaos::Chaos>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            // What was acknowledged outlives a power cut.
+            synchronous: SqliteSynchronous::Full,
+            readers: 3,
+            #[cfg(any(test, feature = "testing"))]
+            chaos: None,
+        }
+    }
+}
+
+impl Tuning {
+    /// A simulation's pool is watched.
+    fn watch(&self, pool: SqlitePoolOptions) -> SqlitePoolOptions {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(chaos) = &self.chaos {
+            return simulated(pool, chaos.clone());
+        }
+        pool
+    }
+}
+
+/// Holds a simulation's clock while a connection is in use, and lets the server die before.
+#[cfg(any(test, feature = "testing"))]
+fn simulated(pool: SqlitePoolOptions, chaos: crate::chaos::Chaos) -> SqlitePoolOptions {
+    let pool = pool.idle_timeout(None).max_lifetime(None);
+    let pool = pool.after_connect(|_, _| {
+        crate::clock::take();
+        Box::pin(std::future::ready(Ok(())))
+    });
+    let pool = pool.before_acquire(move |_, _| {
+        let chaos = chaos.clone();
+        Box::pin(async move {
+            chaos.step("a query").await;
+            crate::clock::take();
+            Ok(true)
+        })
+    });
+    pool.after_release(|connection, _| {
+        Box::pin(async move {
+            let usable = usable(connection).await;
+            crate::clock::let_go();
+            usable
+        })
+    })
+}
+
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -158,13 +215,36 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, and [`StoreError::Newer`] before anything is changed.
     pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
+        Self::open_with(path, sealer, &Tuning::default()).await
+    }
+
+    /// Opens a database for a simulation: it does not wait for the disk, it reads by one connection that
+    /// stays open, and each use of one is a step of the server's and holds the clock.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn open_simulated(
+        path: &Path,
+        sealer: Sealer,
+        chaos: crate::chaos::Chaos,
+    ) -> Result<Self, StoreError> {
+        let _held = crate::clock::Held::new();
+        let tuning = Tuning {
+            synchronous: SqliteSynchronous::Off,
+            readers: 1,
+            chaos: Some(chaos),
+        };
+        let store = Self::open_with(path, sealer, &tuning).await?;
+        // Opened now, while the clock is held.
+        drop(store.reader.acquire().await?);
+        Ok(store)
+    }
+
+    async fn open_with(path: &Path, sealer: Sealer, tuning: &Tuning) -> Result<Self, StoreError> {
         let schema = schema::examine(path).await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // What was acknowledged outlives a power cut.
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(tuning.synchronous)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             // The page cache of each connection, in KiB: the server is at home on 1 GB.
@@ -173,14 +253,15 @@ impl Store {
             .max_connections(1)
             // A file does not go away between two queries as a server may.
             .test_before_acquire(false)
-            .after_release(|connection, _| Box::pin(usable(connection)))
-            .connect_with(options.clone())
-            .await?;
+            .after_release(|connection, _| Box::pin(usable(connection)));
+        let writer = tuning.watch(writer).connect_with(options.clone()).await?;
         schema::bring_up(path, schema, &writer).await?;
         let reader = SqlitePoolOptions::new()
-            .max_connections(3)
+            .max_connections(tuning.readers)
             .test_before_acquire(false)
-            .idle_timeout(Duration::from_secs(60))
+            .idle_timeout(Duration::from_secs(60));
+        let reader = tuning
+            .watch(reader)
             .connect_lazy_with(options.read_only(true));
         Ok(Self {
             writer,

@@ -8,8 +8,8 @@ use tracing::warn;
 
 use crate::domain::duration::show;
 use crate::domain::{AppName, DeployId};
-use crate::runtime::ContainerState;
 use crate::platform::{Error, Platform};
+use crate::runtime::ContainerState;
 
 /// The container that held the live name.
 #[derive(Debug, Clone)]
