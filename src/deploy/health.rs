@@ -1,7 +1,9 @@
 //! Health: a candidate proves itself before anybody is led to it.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::start::Candidate;
 use crate::attempt::{Attempt, Stop};

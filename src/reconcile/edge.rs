@@ -1,7 +1,9 @@
 //! Caddy's container: made, checked, and connected to every app's network.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::watch::Nudge;
 use crate::config::Tls;

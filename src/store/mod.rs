@@ -17,6 +17,7 @@ mod house;
 mod keys;
 mod migrations;
 mod overview;
+mod pool;
 mod releases;
 mod schema;
 mod seal;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
 
 pub use apps::AppRow;
@@ -39,6 +40,8 @@ pub use seal::{SealError, Sealer};
 pub use sessions::NewSession;
 pub use snapshot::Contents;
 pub use users::Proof;
+
+use pool::Pool;
 
 use crate::domain::deploy::InvalidTransition;
 use crate::domain::{AppName, DeployId, DomainName, UserName};
@@ -166,32 +169,34 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// Whether the connection that reads is opened at once: a simulation's clock is held meanwhile.
+    fn eager(&self) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        return self.chaos.is_some();
+        #[cfg(not(any(test, feature = "testing")))]
+        false
+    }
+
     /// A simulation's pool is watched.
     fn watch(&self, pool: SqlitePoolOptions) -> SqlitePoolOptions {
         #[cfg(any(test, feature = "testing"))]
-        if let Some(chaos) = &self.chaos {
-            return simulated(pool, chaos.clone());
+        if self.chaos.is_some() {
+            return simulated(pool);
         }
         pool
     }
 }
 
-/// Holds a simulation's clock while a connection is in use, and lets the server die before.
+/// Holds a simulation's clock while a connection is in use, as by a transaction.
 #[cfg(any(test, feature = "testing"))]
-fn simulated(pool: SqlitePoolOptions, chaos: crate::chaos::Chaos) -> SqlitePoolOptions {
-    let pool = pool.idle_timeout(None).max_lifetime(None);
-    let pool = pool.after_connect(|_, _| {
-        crate::clock::take();
-        Box::pin(std::future::ready(Ok(())))
-    });
-    let pool = pool.before_acquire(move |_, _| {
-        let chaos = chaos.clone();
-        Box::pin(async move {
-            chaos.step("a query").await;
+fn simulated(pool: SqlitePoolOptions) -> SqlitePoolOptions {
+    let pool = pool
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|_, _| {
             crate::clock::take();
-            Ok(true)
-        })
-    });
+            Box::pin(std::future::ready(Ok(true)))
+        });
     pool.after_release(|connection, _| {
         Box::pin(async move {
             let usable = usable(connection).await;
@@ -204,8 +209,8 @@ fn simulated(pool: SqlitePoolOptions, chaos: crate::chaos::Chaos) -> SqlitePoolO
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    writer: SqlitePool,
-    reader: SqlitePool,
+    writer: Pool,
+    reader: Pool,
     sealer: Sealer,
 }
 
@@ -232,10 +237,14 @@ impl Store {
             readers: 1,
             chaos: Some(chaos),
         };
-        let store = Self::open_with(path, sealer, &tuning).await?;
-        // Opened now, while the clock is held.
-        drop(store.reader.acquire().await?);
-        Ok(store)
+        Self::open_with(path, sealer, &tuning).await
+    }
+
+    /// Closes all connections, and with them the database's files.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
     }
 
     async fn open_with(path: &Path, sealer: Sealer, tuning: &Tuning) -> Result<Self, StoreError> {
@@ -260,9 +269,21 @@ impl Store {
             .max_connections(tuning.readers)
             .test_before_acquire(false)
             .idle_timeout(Duration::from_secs(60));
-        let reader = tuning
-            .watch(reader)
-            .connect_lazy_with(options.read_only(true));
+        let reader = tuning.watch(reader);
+        let options = options.read_only(true);
+        let reader = match tuning.eager() {
+            true => reader.connect_with(options).await?,
+            false => reader.connect_lazy_with(options),
+        };
+        let (writer, reader) = (Pool::new(writer), Pool::new(reader));
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(chaos) = &tuning.chaos {
+            return Ok(Self {
+                writer: writer.with_chaos(chaos.clone()),
+                reader: reader.with_chaos(chaos.clone()),
+                sealer,
+            });
+        }
         Ok(Self {
             writer,
             reader,
@@ -285,7 +306,7 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin().await?)
     }
 }
 

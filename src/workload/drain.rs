@@ -2,8 +2,9 @@
 //! printed is lost.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::domain::duration::show;

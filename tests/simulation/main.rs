@@ -1,0 +1,90 @@
+//! Whole lives of an installation, on a runtime and a Caddy in memory, with real SQLite and real git,
+//! by a clock that jumps.
+//!
+//! A seed says what people do, which call goes wrong in which way, and at which steps the server dies.
+//! One that fails is printed: `WINDLASS_SIM_SEED=<seed> cargo test --test simulation` lives it again,
+//! and tells what happened. `WINDLASS_SIM_LIVES` says how many, `WINDLASS_SIM_FROM` from which on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod check;
+mod commits;
+mod life;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use life::Life;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+/// Lives one life. What was wrong, and what happened.
+fn live(seed: u64) -> Result<(), String> {
+    let life = Life::new(seed);
+    let (chaos, plan) = (life.chaos.clone(), format!("{:?}", life.plan));
+    let wrong = life.live();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "seed {seed}\n{plan}\n{}\nwrong:\n{}\nAgain: WINDLASS_SIM_SEED={seed} cargo test --test simulation",
+        chaos.told().join("\n"),
+        wrong.join("\n")
+    ))
+}
+
+/// Lives many, on as many threads as there are processors. What was wrong with which.
+fn live_all(seeds: std::ops::Range<u64>) -> Vec<String> {
+    let (next, end) = (AtomicU64::new(seeds.start), seeds.end);
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut wrong = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end || wrong.len() >= 5 {
+                    return wrong;
+                }
+                wrong.extend(live(seed).err());
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join().unwrap());
+        joined.flatten().collect()
+    })
+}
+
+fn prove(lives: u64) {
+    let from = number("WINDLASS_SIM_FROM").unwrap_or(0);
+    let seeds = match number("WINDLASS_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => from..from + number("WINDLASS_SIM_LIVES").unwrap_or(lives),
+    };
+    let (began, count) = (Instant::now(), seeds.end - seeds.start);
+    let wrong = live_all(seeds);
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{count} lives in {took:.1} s, {:.0} a minute",
+        count as f64 / took * 60.0
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} failed\n\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
+}
+
+#[test]
+fn every_life_ends_in_order() {
+    prove(2_000);
+}
+
+#[test]
+#[ignore = "an hour and more"]
+fn a_hundred_thousand_lives_end_in_order() {
+    prove(100_000);
+}
