@@ -4,6 +4,7 @@
 //! and on nothing else; so it does not matter in which order concurrent calls arrive.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,10 +37,18 @@ pub struct Rates {
 }
 
 /// Decides what goes wrong, and when the server dies. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Chaos(Arc<Mutex<State>>);
 
-#[derive(Debug)]
+impl fmt::Debug for Chaos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Chaos").field(&self.state().seed).finish()
+    }
+}
+
+/// Something that a test wants to look at between any two steps.
+type Look = Arc<dyn Fn() + Send + Sync>;
+
 struct State {
     seed: u64,
     rates: Rates,
@@ -48,6 +57,9 @@ struct State {
     steps: u64,
     dies_at: Option<u64>,
     dead: watch::Sender<bool>,
+    look: Option<Look>,
+    /// Calls that went wrong.
+    faults: u64,
     /// What was called and what became of it, for who looks at a failing seed.
     told: Vec<String>,
 }
@@ -70,6 +82,8 @@ impl Chaos {
             steps: 0,
             dies_at: None,
             dead: watch::Sender::new(false),
+            look: None,
+            faults: 0,
             told: Vec::new(),
         })))
     }
@@ -90,6 +104,11 @@ impl Chaos {
         state.dead.send_replace(false);
     }
 
+    /// Looks at something before each step.
+    pub fn at_each_step(&self, look: impl Fn() + Send + Sync + 'static) {
+        self.state().look = Some(Arc::new(look));
+    }
+
     /// Ends when the server is to die.
     pub async fn death(&self) {
         let mut dead = self.state().dead.subscribe();
@@ -101,6 +120,11 @@ impl Chaos {
         self.state().told.push(what.into());
     }
 
+    /// How many calls went wrong, or were late.
+    pub fn faults(&self) -> u64 {
+        self.state().faults
+    }
+
     /// What has happened.
     pub fn told(&self) -> Vec<String> {
         self.state().told.clone()
@@ -108,6 +132,10 @@ impl Chaos {
 
     /// One more step of the server. The one at which it dies does not end.
     pub async fn step(&self, name: &str) {
+        let look = self.state().look.clone();
+        if let Some(look) = look {
+            look();
+        }
         let dies = {
             let mut state = self.state();
             state.steps += 1;
@@ -160,6 +188,7 @@ impl Chaos {
         let late = mix(drawn);
         let delay = (late % 1000 < delayed).then(|| Duration::from_millis(mix(late) % 5000));
         if fate != Fate::Done || delay.is_some() {
+            state.faults += 1;
             state
                 .told
                 .push(format!("{name} #{nth}: {fate:?}, delayed by {delay:?}"));

@@ -14,10 +14,20 @@ pub async fn invariants(life: &mut Life, services: &Services) {
     let platform = &services.platform;
     let apps = match platform.store.apps().await {
         Ok(apps) => apps,
-        Err(error) => return life.wrong.push(format!("the apps cannot be read: {error}")),
+        Err(error) => {
+            return life
+                .lived
+                .wrong
+                .push(format!("the apps cannot be read: {error}"));
+        }
     };
     let containers = life.engine.all();
     let mut wrong = Vec::new();
+    for app in &apps {
+        let deploys = platform.store.deploys(&app.name, 1000, None).await;
+        let statuses = deploys.unwrap_or_default().into_iter().map(|d| d.status);
+        life.lived.statuses.extend(statuses);
+    }
     let mut networks = BTreeSet::from([platform.naming.edge()]);
     for app in &apps {
         if app.leaving {
@@ -54,7 +64,7 @@ pub async fn invariants(life: &mut Life, services: &Services) {
     }
     check_routes(life, services, &mut wrong).await;
     check_leftovers(life, services, &mut wrong).await;
-    life.wrong.extend(wrong);
+    life.lived.wrong.extend(wrong);
 }
 
 async fn check_app(

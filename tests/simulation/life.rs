@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -13,7 +13,7 @@ use windlass::app::{self, Services};
 use windlass::chaos::{Chaos, Rates, mix};
 use windlass::clock;
 use windlass::config::{Config, Home, Tls};
-use windlass::domain::{AppName, CommitId, DomainName};
+use windlass::domain::{AppName, CommitId, DeployStatus, DomainName};
 use windlass::platform::Platform;
 use windlass::proxy::fake::{Containers, FakeCaddy};
 use windlass::runtime::fake::Fake;
@@ -221,6 +221,21 @@ fn blank() -> &'static (tempfile::TempDir, String) {
     })
 }
 
+/// What became of a life.
+#[derive(Debug, Default)]
+pub struct Lived {
+    /// What went wrong.
+    pub wrong: Vec<String>,
+    /// Servers that died.
+    pub deaths: u64,
+    /// Calls that went wrong on purpose.
+    pub faults: u64,
+    /// Visitors that were served.
+    pub visits: u64,
+    /// What its deploys are in the end.
+    pub statuses: Vec<DeployStatus>,
+}
+
 pub struct Life {
     pub plan: Plan,
     pub chaos: Chaos,
@@ -230,10 +245,9 @@ pub struct Life {
     instance: String,
     lot: Lot,
     next: usize,
-    /// What went wrong.
-    pub wrong: Vec<String>,
-    /// Apps that were live once, and whether they are to be served now.
-    pub served: HashMap<AppName, u64>,
+    /// What became of it.
+    pub lived: Lived,
+    visitors: Visitors,
     _folder: tempfile::TempDir,
 }
 
@@ -263,33 +277,40 @@ impl Life {
             engine.set_caddy_version("2.6.2");
         }
         let caddy = FakeCaddy::new(files, Arc::new(View(engine.clone())), chaos.clone());
+        let visitors = Visitors::new(caddy.clone());
+        let visiting = visitors.clone();
+        chaos.at_each_step(move || visiting.visit());
         Self {
             plan,
             chaos,
             engine,
             caddy,
             home,
+            visitors,
             instance: instance.clone(),
             lot: Lot::new(mix(seed)),
             next: 0,
-            wrong: Vec::new(),
-            served: HashMap::new(),
+            lived: Lived::default(),
             _folder: folder,
         }
     }
 
-    /// Lives it, and gives what was wrong.
-    pub fn live(mut self) -> Vec<String> {
+    /// Lives it.
+    pub fn live(mut self) -> Lived {
         let deaths = self.plan.deaths.clone();
         for dies_at in deaths.into_iter().map(Some).chain([None]) {
             self.chaos.begin_server(dies_at);
             self.chaos.set_rates(self.plan.rates);
             self.one_server(dies_at.is_none());
-            if !self.wrong.is_empty() {
+            if !self.lived.wrong.is_empty() {
                 break;
             }
         }
-        self.wrong
+        self.lived.faults = self.chaos.faults();
+        let (visits, turned_away) = self.visitors.told();
+        self.lived.visits = visits;
+        self.lived.wrong.extend(turned_away);
+        self.lived
     }
 
     /// One server, on a runtime and a clock of its own, until it dies or all is done.
@@ -312,7 +333,7 @@ impl Life {
                 served = timeout(PATIENCE, self.serve(last)) => match served {
                     Ok(()) => End::Done,
                     Err(_) => {
-                        self.wrong.push("it does not come to its end".into());
+                        self.lived.wrong.push("it does not come to its end".into());
                         End::Done
                     }
                 },
@@ -321,6 +342,7 @@ impl Life {
             end
         });
         self.chaos.tell(format!("the server's end: {end:?}"));
+        self.lived.deaths += u64::from(end == End::Died);
         clock::end();
         drop(runtime);
     }
@@ -330,7 +352,8 @@ impl Life {
         let services = match self.open().await {
             Ok(services) => services,
             Err(error) => {
-                self.wrong
+                self.lived
+                    .wrong
                     .push(format!("the server does not start: {error}"));
                 return;
             }
@@ -346,7 +369,8 @@ impl Life {
                     match serve::begin(&services).await {
                         Ok(begun) => begun,
                         Err(error) => {
-                            self.wrong
+                            self.lived
+                                .wrong
                                 .push(format!("the server does not begin: {error}"));
                             return;
                         }
@@ -357,6 +381,10 @@ impl Life {
             }
         };
         let stop = CancellationToken::new();
+        if self.plan.calm {
+            let (visitors, services) = (self.visitors.clone(), services.clone());
+            tokio::spawn(async move { visitors.judge(&services).await });
+        }
         tokio::spawn(serve::watch(services.clone(), begun, stop.clone()));
         tokio::spawn(serve::retention(services.platform.clone(), stop.clone()));
         while let Some(deed) = self.plan.deeds.get(self.next).cloned() {
@@ -364,7 +392,7 @@ impl Life {
             self.chaos.tell(format!("{deed:?}"));
             let done = timeout(Duration::from_secs(3600), self.do_deed(&services, &deed));
             if done.await.is_err() {
-                self.wrong.push(format!("{deed:?} does not end"));
+                self.lived.wrong.push(format!("{deed:?} does not end"));
             }
         }
         if !last {
@@ -376,7 +404,7 @@ impl Life {
         self.chaos.tell("from here on nothing goes wrong");
         self.chaos.set_rates(Rates::default());
         if timeout(PATIENCE / 2, rest(&services)).await.is_err() {
-            self.wrong.push("a deploy stays open".into());
+            self.lived.wrong.push("a deploy stays open".into());
         }
         // Whatever is tried again is tried within half a minute.
         sleep(Duration::from_secs(200)).await;
@@ -428,10 +456,7 @@ impl Life {
                 let domains = [domain_of(app)];
                 said(app::create(queue, app, &domains).await)
             }
-            Deed::Destroy(app) => {
-                self.served.remove(app);
-                said(app::destroy(queue, app).await)
-            }
+            Deed::Destroy(app) => said(app::destroy(queue, app).await),
             Deed::Wait(time) => {
                 sleep(*time).await;
                 String::new()
@@ -520,5 +545,73 @@ async fn rest(services: &Services) {
             return;
         }
         sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// People who visit all apps at each step of the server. In a calm life, whose release is live is served.
+#[derive(Clone)]
+struct Visitors {
+    caddy: FakeCaddy,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    visits: u64,
+    /// Who was not served, and how; whether that was right is not known yet.
+    suspects: Vec<(AppName, String)>,
+    turned_away: Vec<String>,
+}
+
+impl Visitors {
+    fn new(caddy: FakeCaddy) -> Self {
+        Self {
+            caddy,
+            seen: Arc::default(),
+        }
+    }
+
+    fn told(&self) -> (u64, Vec<String>) {
+        let seen = self.seen.lock().unwrap();
+        (seen.visits, seen.turned_away.clone())
+    }
+
+    fn visit(&self) {
+        for app in ["shop", "blog"].map(app_name) {
+            let answer = self.caddy.visit(&domain_of(&app));
+            let mut seen = self.seen.lock().unwrap();
+            match answer {
+                Ok(200) => seen.visits += 1,
+                answer if seen.suspects.iter().all(|(known, _)| *known != app) => {
+                    seen.suspects.push((app, format!("{answer:?}")));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Nobody is turned away from an app that the database calls live.
+    async fn judge(&self, services: &Services) {
+        loop {
+            let suspects = std::mem::take(&mut self.seen.lock().unwrap().suspects);
+            for (app, answer) in suspects {
+                let store = &services.platform.store;
+                let row = store.app(&app).await;
+                let live = store.live_deploy(&app).await;
+                if let (Ok(row), Ok(Some(live))) = (row, live)
+                    && !row.leaving
+                {
+                    let why = format!(
+                        "deploy {} of {app} is live, a visitor gets {answer}",
+                        live.id
+                    );
+                    let mut seen = self.seen.lock().unwrap();
+                    if seen.turned_away.is_empty() {
+                        seen.turned_away.push(why);
+                    }
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }

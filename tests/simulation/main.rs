@@ -11,10 +11,50 @@ mod check;
 mod commits;
 mod life;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use life::Life;
+use life::{Life, Lived};
+
+/// What has happened in all lives: a simulation in which nothing happens proves nothing.
+#[derive(Debug, Default)]
+struct Tally {
+    deaths: AtomicU64,
+    faults: AtomicU64,
+    visits: AtomicU64,
+    statuses: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Tally {
+    fn add(&self, lived: &Lived) {
+        self.deaths.fetch_add(lived.deaths, Ordering::Relaxed);
+        self.faults.fetch_add(lived.faults, Ordering::Relaxed);
+        self.visits.fetch_add(lived.visits, Ordering::Relaxed);
+        let mut statuses = self.statuses.lock().unwrap();
+        for status in &lived.statuses {
+            *statuses.entry(status.as_str()).or_default() += 1;
+        }
+    }
+
+    fn expect_everything(&self) {
+        let statuses = self.statuses.lock().unwrap();
+        for status in [
+            "live",
+            "retired",
+            "failed",
+            "superseded",
+            "cancelled",
+            "interrupted",
+        ] {
+            assert!(statuses.contains_key(status), "none is {status}: {self:?}");
+        }
+        for count in [&self.deaths, &self.faults, &self.visits] {
+            assert!(count.load(Ordering::Relaxed) > 0, "{self:?}");
+        }
+    }
+}
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -22,10 +62,15 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Lives one life. What was wrong, and what happened.
-fn live(seed: u64) -> Result<(), String> {
+fn live(seed: u64, tally: &Tally) -> Result<(), String> {
     let life = Life::new(seed);
     let (chaos, plan) = (life.chaos.clone(), format!("{:?}", life.plan));
-    let wrong = life.live();
+    let lived = life.live();
+    tally.add(&lived);
+    if number("WINDLASS_SIM_SEED").is_some() {
+        println!("{plan}\n{}\n{:?}", chaos.told().join("\n"), lived.statuses);
+    }
+    let wrong = lived.wrong;
     if wrong.is_empty() {
         return Ok(());
     }
@@ -37,7 +82,7 @@ fn live(seed: u64) -> Result<(), String> {
 }
 
 /// Lives many, on as many threads as there are processors. What was wrong with which.
-fn live_all(seeds: std::ops::Range<u64>) -> Vec<String> {
+fn live_all(seeds: std::ops::Range<u64>, tally: &Tally) -> Vec<String> {
     let (next, end) = (AtomicU64::new(seeds.start), seeds.end);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
@@ -48,7 +93,7 @@ fn live_all(seeds: std::ops::Range<u64>) -> Vec<String> {
                 if seed >= end || wrong.len() >= 5 {
                     return wrong;
                 }
-                wrong.extend(live(seed).err());
+                wrong.extend(live(seed, tally).err());
             }
         };
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
@@ -64,18 +109,23 @@ fn prove(lives: u64) {
         None => from..from + number("WINDLASS_SIM_LIVES").unwrap_or(lives),
     };
     let (began, count) = (Instant::now(), seeds.end - seeds.start);
-    let wrong = live_all(seeds);
+    let tally = Tally::default();
+    let wrong = live_all(seeds, &tally);
     let took = began.elapsed().as_secs_f64();
     println!(
         "{count} lives in {took:.1} s, {:.0} a minute",
         count as f64 / took * 60.0
     );
+    println!("{tally:?}");
     assert!(
         wrong.is_empty(),
         "{} failed\n\n{}",
         wrong.len(),
         wrong.join("\n\n")
     );
+    if count >= 500 {
+        tally.expect_everything();
+    }
 }
 
 #[test]
