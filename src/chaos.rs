@@ -47,7 +47,7 @@ impl fmt::Debug for Chaos {
 }
 
 /// Something that a test wants to look at between any two steps.
-type Look = Arc<dyn Fn() + Send + Sync>;
+type Look = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct State {
     seed: u64,
@@ -104,8 +104,8 @@ impl Chaos {
         state.dead.send_replace(false);
     }
 
-    /// Looks at something before each step.
-    pub fn at_each_step(&self, look: impl Fn() + Send + Sync + 'static) {
+    /// Looks at something before each step, whose name it is told.
+    pub fn at_each_step(&self, look: impl Fn(&str) + Send + Sync + 'static) {
         self.state().look = Some(Arc::new(look));
     }
 
@@ -134,7 +134,7 @@ impl Chaos {
     pub async fn step(&self, name: &str) {
         let look = self.state().look.clone();
         if let Some(look) = look {
-            look();
+            look(name);
         }
         let dies = {
             let mut state = self.state();
