@@ -11,7 +11,7 @@ mod running;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 pub use change_feed::{ChangeFeed, Edition, Reader};
 pub use error::{Error, ErrorKind};
@@ -65,6 +65,9 @@ pub struct Platform {
     /// Held while an app is made, or Caddy and the networks are brought in order: so that no two apps
     /// take one subnet, and no network is made twice.
     pub network_lock: Mutex<()>,
+    /// Fires when something was left over on the engine that belongs to no app, so nobody's worker
+    /// removes it.
+    pub left_over: Notify,
     /// What the Caddy that runs can do, once it was asked.
     pub caddy: OnceLock<Abilities>,
     /// When this server started.
@@ -128,6 +131,7 @@ impl Platform {
             collector: LogCollector::new(engine.clone(), logs.clone()),
             build_slots: Semaphore::new(config.build.concurrency),
             network_lock: Mutex::default(),
+            left_over: Notify::new(),
             caddy: OnceLock::new(),
             since: Timestamp::now(),
             access: Access::new(store.clone(), home.clone()),

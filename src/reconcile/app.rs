@@ -161,13 +161,12 @@ async fn run_live(platform: &Platform, release: &Release, name: &str) -> Result<
             return Ok(());
         }
     }
+    let redactor = platform.redactor(app, &release.env).await?;
     if let Some(there) = platform.engine.container(name).await? {
         lead(platform, app, &there, release.port)?;
+        let collector = &platform.collector;
+        collector.collect(app, there.id, deploy, redactor);
     }
-    let redactor = platform.redactor(app, &release.env).await?;
-    platform
-        .collector
-        .collect(app, name.into(), deploy, redactor);
     Ok(())
 }
 

@@ -389,10 +389,14 @@ impl World {
         } else {
             container.stand = Stand::Ended;
         }
+        let mut off = 0;
         for address in container.networks.values_mut() {
-            *address = None;
+            off += usize::from(address.take().is_some());
         }
         self.tell(key, Now::Stands);
+        for _ in 0..off {
+            self.tell_change(Change::Network);
+        }
     }
 
     pub(super) fn remove(&mut self, key: u64) {
