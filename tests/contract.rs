@@ -79,6 +79,7 @@ impl Back {
             image: self.image.clone(),
             dockerfile: "Dockerfile".into(),
             args: Default::default(),
+            cache: self.prefix.clone(),
             secrets: Environment::default(),
             app: "shop".into(),
             deploy: "1".into(),
@@ -342,7 +343,8 @@ async fn an_address_is_one_containers(back: &Back) {
 async fn a_network_goes_when_nobody_is_on_it(back: &Back) {
     let runtime = &back.runtime;
     back.ensure_network().await.unwrap();
-    assert_eq!(runtime.networks().await.unwrap(), [back.network.clone()]);
+    let networks = runtime.networks().await.unwrap();
+    assert_eq!(networks, std::slice::from_ref(&back.network));
     assert!(runtime.subnets().await.unwrap().contains(&back.subnet));
     let second = back.name("net_second");
     let taken = runtime
@@ -481,7 +483,14 @@ async fn what_stops_by_itself_is_brought_back(back: &Back) {
 
 async fn an_image_stays_while_it_is_used(back: &Back) {
     let runtime = &back.runtime;
+    // One of two names goes, whoever uses the image.
+    let other = format!("{}/shop:d2", back.prefix);
+    runtime.tag(&back.image, &other).await.unwrap();
+    let of_app = runtime.images_of("shop").await.unwrap();
+    assert_eq!((of_app.len(), of_app[0].tags.len()), (1, 2));
     let name = back.run("one", "sleep 60").await;
+    runtime.remove_image(&other).await.unwrap();
+    assert!(runtime.tag(&other, &back.image).await.is_err());
     assert!(runtime.remove_image(&back.image).await.is_err());
     assert!(runtime.image(&back.image).await.unwrap().is_some());
     runtime.remove(&name).await.unwrap();

@@ -14,6 +14,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("telemetry", &[]),
+    // The clock and the faults of a simulation.
+    ("clock", &[]),
+    ("chaos", &[]),
     ("machine", &[]),
     ("space", &[]),
     ("git", ADAPTER),
@@ -49,6 +52,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "platform",
             "runtime",
             "git",
+            "store",
             "logs",
             "space",
             "domain",
@@ -128,7 +132,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// What stands at the edge of the outside world knows neither its neighbours nor what uses it.
-const ADAPTER: &[&str] = &["domain", "config"];
+const ADAPTER: &[&str] = &["domain", "config", "clock", "chaos"];
 
 /// What asks on behalf of people.
 const ABOVE_APP: &[&str] = &[
@@ -136,7 +140,7 @@ const ABOVE_APP: &[&str] = &[
 ];
 
 /// What the domain may name of other crates: no I/O.
-const DOMAIN_CRATES: &[&str] = &["std", "serde", "thiserror", "time"];
+const DOMAIN_CRATES: &[&str] = &["std", "serde", "strum", "thiserror", "time"];
 
 /// The part that a file below `src/` belongs to.
 fn part(path: &str) -> &str {

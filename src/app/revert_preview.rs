@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::releases::{live_or_refuse, release_at, release_to};
 use crate::domain::{
-    AppName, CommitId, Commits, Deploy, DeployId, Environment, Outlook, OutlookEnvironment, Phase,
-    PhaseStatus, Release,
+    AppName, CommitId, Commits, Deploy, DeployId, Environment, Phase, PhaseStatus, Release,
+    RevertEnvironment, RevertPreview,
 };
 use crate::platform::{Error, Platform};
 
@@ -20,10 +20,10 @@ pub async fn preview_revert(
     platform: &Platform,
     app: &AppName,
     commit: Option<&str>,
-) -> Result<Outlook, Error> {
+) -> Result<RevertPreview, Error> {
     let live = live_or_refuse(platform, app, "go back from").await?;
     let release = release_to(platform, app, commit, &live).await?;
-    outlook_of(platform, live, release).await
+    preview_of(platform, live, release).await
 }
 
 /// What going back to the release of one certain deploy will do.
@@ -31,20 +31,24 @@ pub async fn preview_revert_to(
     platform: &Platform,
     app: &AppName,
     to: DeployId,
-) -> Result<Outlook, Error> {
+) -> Result<RevertPreview, Error> {
     let live = live_or_refuse(platform, app, "go back from").await?;
     let release = release_at(platform, app, to, &live).await?;
-    outlook_of(platform, live, release).await
+    preview_of(platform, live, release).await
 }
 
-async fn outlook_of(platform: &Platform, live: Deploy, release: Release) -> Result<Outlook, Error> {
+async fn preview_of(
+    platform: &Platform,
+    live: Deploy,
+    release: Release,
+) -> Result<RevertPreview, Error> {
     let (app, store) = (&release.app, &platform.store);
     let to = store.deploy(release.deploy).await?;
     let image_kept = has_image(platform, &release).await;
     let environment = if image_kept {
-        OutlookEnvironment::Release
+        RevertEnvironment::Release
     } else {
-        OutlookEnvironment::Today
+        RevertEnvironment::Today
     };
     let now = store
         .release(live.id)
@@ -52,11 +56,11 @@ async fn outlook_of(platform: &Platform, live: Deploy, release: Release) -> Resu
         .map(|release| release.env)
         .unwrap_or_default();
     let variables = match environment {
-        OutlookEnvironment::Release => differing(&release.env, &now),
-        OutlookEnvironment::Today => differing(&store.env(app).await?, &now),
+        RevertEnvironment::Release => differing(&release.env, &now),
+        RevertEnvironment::Today => differing(&store.env(app).await?, &now),
     };
     let deploys = store.deploys(app, LOOKED_AT, None).await?;
-    Ok(Outlook {
+    Ok(RevertPreview {
         leaving: commits(platform, app, &to.commit, &live.commit).await,
         coming: commits(platform, app, &live.commit, &to.commit).await,
         migrations: store

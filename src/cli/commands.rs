@@ -16,7 +16,7 @@ use super::{CliError, Outcome, accounts, print, print_json};
 use crate::control::{AppLogLine, Frame, Request};
 use crate::domain::{
     Allowance, App, AppName, Commits, Deploy, DeployId, DomainName, Environment, Limits,
-    MigrationsSince, Outlook, OutlookEnvironment, Phase,
+    MigrationsSince, Phase, RevertEnvironment, RevertPreview,
 };
 use crate::logs::Cursor;
 
@@ -51,7 +51,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
                 app: again.name,
                 commit: again.commit,
             };
-            ask(client, &request, again.output.json, outlook)
+            ask(client, &request, again.output.json, preview)
         }
         Command::Revert {
             again,
@@ -631,7 +631,7 @@ fn public(now: Switched) -> String {
 }
 
 /// What a revert would do.
-fn outlook(it: Outlook) -> String {
+fn preview(it: RevertPreview) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -657,8 +657,8 @@ fn outlook(it: Outlook) -> String {
         ),
     };
     let whose = match it.environment {
-        OutlookEnvironment::Release => "the environment that it had then",
-        OutlookEnvironment::Today => "the environment that is set today",
+        RevertEnvironment::Release => "the environment that it had then",
+        RevertEnvironment::Today => "the environment that is set today",
     };
     let other = match it.variables.as_slice() {
         [] => ", the same as what runs now".to_owned(),

@@ -17,6 +17,8 @@ pub struct BuildSpec {
     pub dockerfile: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// What its cache is kept under: builds that do not share it share no step and no cache mount.
+    pub cache: String,
     /// What steps may mount as secrets, by name: in no layer, argument, history or cache.
     pub secrets: Environment,
     /// For the labels: app, deploy, commit.

@@ -111,6 +111,11 @@ impl Runtime {
         ask!(self, back => back.remove_image(image).await)
     }
 
+    /// Gives an image one more name.
+    pub async fn tag(&self, image: &str, name: &str) -> Result<(), EngineError> {
+        ask!(self, back => back.tag(image, name).await)
+    }
+
     /// Images carrying this app's labels, untagged ones too.
     pub async fn images_of(&self, app: &str) -> Result<Vec<ImageNames>, EngineError> {
         ask!(self, back => back.images_of(app).await)

@@ -13,12 +13,12 @@ mod audit;
 mod changes;
 mod deploys;
 mod env;
-mod house;
 mod keys;
 mod migrations;
 mod overview;
 mod pool;
 mod releases;
+mod retention;
 mod schema;
 mod seal;
 mod sessions;
@@ -32,7 +32,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
 
-pub use apps::AppRow;
+pub use apps::{AppRow, SecretName};
 pub use deploys::NewDeploy;
 pub use keys::NewToken;
 pub use releases::ReleaseLine;

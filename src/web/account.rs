@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use super::doors::{From, Who};
+use super::doors::{ClientAddress, Who};
 use super::error::Error;
 use super::session;
 use super::view::When;
@@ -142,7 +142,7 @@ pub(super) struct NewPassword {
 pub(super) async fn password(
     State(web): State<Web>,
     who: Who,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     Form(NewPassword { now, new }): Form<NewPassword>,
 ) -> Result<Redirect, Error> {
@@ -245,7 +245,7 @@ pub(super) struct Password {
 pub(super) async fn remove_second_factor(
     State(web): State<Web>,
     who: Who,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     Form(Password { password }): Form<Password>,
 ) -> Result<Redirect, Error> {
     let access = &web.platform().access;

@@ -243,27 +243,27 @@ impl Who {
 
 /// Where a request comes from: an address, or nothing.
 #[derive(Debug, Clone, Default)]
-pub(super) struct From(pub(super) String);
+pub(super) struct ClientAddress(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for From {
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         Ok(origin(&parts.headers, &parts.extensions))
     }
 }
 
-fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
+fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> ClientAddress {
     match extensions.get::<Behind>() {
         // Caddy adds the address that it sees at the end, and drops what a client claims before it.
         Some(Behind::Caddy) => {
             let claimed = headers.get_all("x-forwarded-for").iter().next_back();
             let last = claimed.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-            From(
+            ClientAddress(
                 last.map(|address| address.trim().chars().take(45).collect())
                     .unwrap_or_default(),
             )
         }
-        _ => From(
+        _ => ClientAddress(
             extensions
                 .get::<ConnectInfo<SocketAddr>>()
                 .map(|from| from.0.ip().to_string())
@@ -313,7 +313,7 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
         return Ok(request);
     }
     let (mut parts, body) = request.into_parts();
-    let From(address) = origin(&parts.headers, &parts.extensions);
+    let ClientAddress(address) = origin(&parts.headers, &parts.extensions);
     let path = parts.uri.path().to_owned();
     let refused = |error: Error| match door.is_gits() {
         true => Plain(error).into_response(),

@@ -33,7 +33,7 @@ use super::{DeployPath, Web, ansi};
 
 /// Where to begin.
 #[derive(Debug, Deserialize)]
-pub(super) struct From {
+pub(super) struct ResumeFrom {
     from: Option<Cursor>,
 }
 
@@ -77,11 +77,11 @@ pub(super) async fn stream(
     State(web): State<Web>,
     who: Who,
     path: DeployPath,
-    from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
+    from: Result<Query<ResumeFrom>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let deploy = path.deploy(&web).await?;
-    let Query(From { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
+    let Query(ResumeFrom { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
     let last: Option<Cursor> = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());

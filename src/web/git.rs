@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Web;
-use super::doors::{From, Who};
+use super::doors::{ClientAddress, Who};
 use super::error::{Error, Plain};
 use crate::access::Action;
 use crate::domain::{AppName, Needs, Right, Via};
@@ -66,7 +66,7 @@ pub(super) fn right(query: Option<&str>) -> Right {
 pub(super) async fn serve(
     State(web): State<Web>,
     who: Who,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     path: Path<String>,
     request: Request,
 ) -> Result<Response, Plain> {

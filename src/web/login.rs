@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::access::{LogIn, Opened};
 
-use super::doors::From;
+use super::doors::ClientAddress;
 use super::error::Error;
 use super::{Layout, Web, html, session};
 
@@ -45,7 +45,7 @@ pub(super) struct Credentials {
 pub(super) async fn page(
     State(web): State<Web>,
     Query(Next { next }): Query<Next>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers)
@@ -66,7 +66,7 @@ pub(super) async fn page(
 /// nothing.
 pub(super) async fn submit(
     State(web): State<Web>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     Form(Credentials {
         name,

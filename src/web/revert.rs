@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::domain::{Commits, DeployId, Outlook, OutlookEnvironment};
+use crate::domain::{Commits, DeployId, RevertEnvironment, RevertPreview};
 
 use super::doors::Who;
 use super::error::Error;
@@ -76,17 +76,17 @@ pub(super) async fn page(
     to: Result<Query<To>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
     let Query(To { to, moved }) = to.map_err(|_| Error::bad("to= takes the number of a deploy"))?;
-    let outlook = crate::app::preview_revert_to(web.platform(), &app, DeployId(to)).await?;
+    let preview = crate::app::preview_revert_to(web.platform(), &app, DeployId(to)).await?;
     html(&RevertPage {
         moved,
-        ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), outlook)
+        ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), preview)
     })
 }
 
 impl RevertPage {
-    fn new(layout: Layout, outlook: Outlook) -> Self {
+    fn new(layout: Layout, preview: RevertPreview) -> Self {
         let mut migrations: Vec<Applied> = Vec::new();
-        for migration in outlook.migrations.applied {
+        for migration in preview.migrations.applied {
             match migrations
                 .last_mut()
                 .filter(|last| last.deploy == migration.deploy)
@@ -108,17 +108,17 @@ impl RevertPage {
         };
         Self {
             layout,
-            app: outlook.to.app.to_string(),
-            to: version(&outlook.to),
-            live: version(&outlook.live),
-            leaving: outlook.leaving,
-            coming: outlook.coming,
-            image_kept: outlook.image_kept,
-            usual: outlook.usual_ms.map(|ms| Took::fixed(ms).text),
-            own_environment: outlook.environment == OutlookEnvironment::Release,
-            variables: outlook.variables,
+            app: preview.to.app.to_string(),
+            to: version(&preview.to),
+            live: version(&preview.live),
+            leaving: preview.leaving,
+            coming: preview.coming,
+            image_kept: preview.image_kept,
+            usual: preview.usual_ms.map(|ms| Took::fixed(ms).text),
+            own_environment: preview.environment == RevertEnvironment::Release,
+            variables: preview.variables,
             migrations,
-            unknown: outlook.migrations.unknown,
+            unknown: preview.migrations.unknown,
             moved: false,
         }
     }
@@ -158,7 +158,7 @@ mod tests {
 
     const HOSTILE: &str = "<script>alert('x')</script>";
 
-    async fn outlook(world: &World) -> Outlook {
+    async fn preview(world: &World) -> RevertPreview {
         for subject in ["first", HOSTILE] {
             let id = world.start("shop", subject, "Ada").await;
             world.go_live(id).await;
@@ -174,7 +174,7 @@ mod tests {
             subject: HOSTILE.into(),
             author: HOSTILE.into(),
         };
-        Outlook {
+        RevertPreview {
             live,
             to,
             leaving: Commits {
@@ -185,14 +185,14 @@ mod tests {
             coming: Commits::default(),
             image_kept: true,
             usual_ms: Some(4200),
-            environment: OutlookEnvironment::Release,
+            environment: RevertEnvironment::Release,
             variables: vec!["TOKEN".into()],
             migrations: MigrationsSince::default(),
         }
     }
 
-    fn page(outlook: Outlook) -> String {
-        RevertPage::new(Layout::new("x", Some(&known("admin"))), outlook)
+    fn page(preview: RevertPreview) -> String {
+        RevertPage::new(Layout::new("x", Some(&known("admin"))), preview)
             .render()
             .unwrap()
     }
@@ -201,7 +201,7 @@ mod tests {
     async fn a_confirmation_says_what_will_happen_and_warns_of_what_cannot_be_undone() {
         let world = World::new().await;
         world.create_app("shop").await;
-        let calm = outlook(&world).await;
+        let calm = preview(&world).await;
         let shown = page(calm.clone());
         for said in [
             "and 3 more",
@@ -221,13 +221,13 @@ mod tests {
             deploy: DeployId(2),
             name: "shop.0002_price".into(),
         }];
-        let warned = page(Outlook {
+        let warned = page(RevertPreview {
             migrations: MigrationsSince {
                 applied,
                 unknown: vec![DeployId(2)],
             },
             image_kept: false,
-            environment: OutlookEnvironment::Today,
+            environment: RevertEnvironment::Today,
             usual_ms: None,
             leaving: Commits {
                 unknown: true,

@@ -29,11 +29,11 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What page is open.
 #[derive(Debug, Deserialize)]
-pub(super) struct From {
+pub(super) struct ResumeFrom {
     from: Option<String>,
 }
 
-type FromQuery = Result<Query<From>, axum::extract::rejection::QueryRejection>;
+type FromQuery = Result<Query<ResumeFrom>, axum::extract::rejection::QueryRejection>;
 type Told = Result<Event, Infallible>;
 
 /// Of every app that the one who asks may see.
@@ -66,7 +66,7 @@ pub(super) async fn of_app(
 
 /// What the one who asks has seen already: the last event, or else the page.
 fn known(from: FromQuery, headers: &HeaderMap) -> Result<Option<Edition>, Error> {
-    let Query(From { from }) =
+    let Query(ResumeFrom { from }) =
         from.map_err(|_| Error::bad("from= takes what a page was made with"))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     Ok(last

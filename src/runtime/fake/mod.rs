@@ -174,6 +174,23 @@ impl Fake {
             .await
     }
 
+    pub(super) async fn tag(&self, image: &str, name: &str) -> Result<(), EngineError> {
+        let doing = format!("tag the image {image}");
+        self.call(&doing, "tag", |world| {
+            let Some(id) = world.image(image).map(|image| image.id.clone()) else {
+                return Err(failed(&doing, format!("No such image: {image}")));
+            };
+            for image in &mut world.images {
+                image.tags.retain(|tag| tag != name);
+                if image.id == id {
+                    image.tags.push(name.to_owned());
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     pub(super) async fn images_of(&self, app: &str) -> Result<Vec<ImageNames>, EngineError> {
         self.call("list images", "images", |world| {
             let of_app = world

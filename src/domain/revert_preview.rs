@@ -7,7 +7,7 @@ use super::deploy::{Deploy, DeployId};
 
 /// What a revert will do, as `revert --dry-run --json` gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outlook {
+pub struct RevertPreview {
     /// What serves now.
     pub live: Deploy,
     /// Whose release would serve.
@@ -21,7 +21,7 @@ pub struct Outlook {
     /// How long that usually takes until it is live, in milliseconds: the median of the app's latest.
     pub usual_ms: Option<u64>,
     /// Which environment it runs with: `release`, its own, or `today`, where it is built again.
-    pub environment: OutlookEnvironment,
+    pub environment: RevertEnvironment,
     /// Names of the variables in which that environment differs from what serves now.
     pub variables: Vec<String>,
     /// The schema migrations that its code may not know.
@@ -31,7 +31,7 @@ pub struct Outlook {
 /// Which environment a release is run with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OutlookEnvironment {
+pub enum RevertEnvironment {
     /// The one that it had.
     Release,
     /// The one that is set today.
