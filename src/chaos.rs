@@ -58,6 +58,8 @@ struct State {
     dies_at: Option<u64>,
     dead: watch::Sender<bool>,
     look: Option<Look>,
+    /// Every call is told of, also those that go well.
+    tells_all: bool,
     /// Calls that went wrong.
     faults: u64,
     /// What was called and what became of it, for who looks at a failing seed.
@@ -83,6 +85,7 @@ impl Chaos {
             dies_at: None,
             dead: watch::Sender::new(false),
             look: None,
+            tells_all: false,
             faults: 0,
             told: Vec::new(),
         })))
@@ -102,6 +105,11 @@ impl Chaos {
         let mut state = self.state();
         (state.steps, state.dies_at) = (0, dies_at);
         state.dead.send_replace(false);
+    }
+
+    /// Tells of every call from now on, also of those that go well.
+    pub fn tell_all(&self) {
+        self.state().tells_all = true;
     }
 
     /// Looks at something before each step, whose name it is told.
@@ -187,8 +195,9 @@ impl Chaos {
         };
         let late = mix(drawn);
         let delay = (late % 1000 < delayed).then(|| Duration::from_millis(mix(late) % 5000));
-        if fate != Fate::Done || delay.is_some() {
-            state.faults += 1;
+        let wrong = fate != Fate::Done || delay.is_some();
+        state.faults += u64::from(wrong);
+        if wrong || state.tells_all {
             state
                 .told
                 .push(format!("{name} #{nth}: {fate:?}, delayed by {delay:?}"));

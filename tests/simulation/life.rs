@@ -277,7 +277,7 @@ impl Life {
             engine.set_caddy_version("2.6.2");
         }
         let caddy = FakeCaddy::new(files, Arc::new(View(engine.clone())), chaos.clone());
-        let visitors = Visitors::new(caddy.clone());
+        let visitors = Visitors::new(caddy.clone(), chaos.clone());
         let visiting = visitors.clone();
         chaos.at_each_step(move |step| {
             // A query by itself changes nothing for anybody.
@@ -557,6 +557,7 @@ async fn rest(services: &Services) {
 #[derive(Clone)]
 struct Visitors {
     caddy: FakeCaddy,
+    chaos: Chaos,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -571,9 +572,10 @@ struct Seen {
 }
 
 impl Visitors {
-    fn new(caddy: FakeCaddy) -> Self {
+    fn new(caddy: FakeCaddy, chaos: Chaos) -> Self {
         Self {
             caddy,
+            chaos,
             seen: Arc::default(),
         }
     }
@@ -591,7 +593,11 @@ impl Visitors {
             }
             match self.caddy.visit(&domain_of(&app)) {
                 Ok(200) => seen.visits += 1,
-                answer => seen.suspects.push((app, format!("{answer:?}"))),
+                answer => {
+                    self.chaos
+                        .tell(format!("a visitor of {app} gets {answer:?}"));
+                    seen.suspects.push((app, format!("{answer:?}")));
+                }
             }
         }
     }

@@ -463,31 +463,27 @@ impl World {
         Ok(())
     }
 
-    /// The container with this address on its network, or that bears this name or alias.
-    fn at(&self, host: &str) -> Option<&Container> {
+    /// The running containers with this address on a network, or that bear this name or alias.
+    fn at<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Container> {
         let address: Option<Ipv4Addr> = host.parse().ok();
-        let here = |c: &&Container| match address {
+        let here = move |c: &&Container| match address {
             Some(address) => c.networks.values().any(|a| *a == Some(address)),
             None => c.name == host || c.spec.aliases.iter().any(|alias| alias == host),
         };
-        let mut found = self.containers.values().filter(|c| c.runs()).filter(here);
-        // An alias that several bear gives any; the test wants one that serves.
-        let first = found.next()?;
-        Some(first)
+        self.containers.values().filter(|c| c.runs()).filter(here)
     }
 
     pub(super) fn resolves(&self, host: &str) -> bool {
-        self.at(host).is_some()
+        self.at(host).next().is_some()
     }
 
+    /// Of several with one alias each address is dialled until one takes the connection.
     pub(super) fn answer(&self, host: &str, port: u16) -> Option<u16> {
-        let container = self.at(host)?;
-        if container.paused {
-            return None;
-        }
-        let (status, own) = container.program.serves(container.age(self.now()))?;
-        let told = container.spec.env.get("PORT").and_then(|p| p.parse().ok());
-        (own.or(told) == Some(port)).then_some(status)
+        self.at(host).find_map(|container| {
+            let (status, own) = container.program.serves(container.age(self.now()))?;
+            let told = container.spec.env.get("PORT").and_then(|p| p.parse().ok());
+            (!container.paused && own.or(told) == Some(port)).then_some(status)
+        })
     }
 
     pub(super) fn of<'a>(
