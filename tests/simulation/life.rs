@@ -514,6 +514,10 @@ impl Life {
         if old.as_ref() == Some(&commit.id) {
             return "up to date".into();
         }
+        // It may have been destroyed meanwhile.
+        if !repository.is_dir() {
+            return "no such repository".into();
+        }
         std::fs::create_dir_all(branch.parent().unwrap()).unwrap();
         std::fs::write(&branch, format!("{}\n", commit.id)).unwrap();
         let zero: CommitId = "0".repeat(40).parse().unwrap();
