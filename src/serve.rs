@@ -104,16 +104,7 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     let services = Services::new(platform.clone());
     refuse_twin(&platform).await?;
     link_binary(home)?;
-    let since = Timestamp::now();
-    // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
-    let _ = reconcile::learn_caddy(&platform).await;
-    // Before there are new deploys: one of a database that was put back could get the number of logs
-    // that are still there.
-    if let Err(error) = reconcile::prune_logs(&platform).await {
-        warn!(%error, "old logs are left for the next time");
-    }
-    services.queue.begin().await?;
-    let in_order = put_in_order(&services).await?;
+    let begun = begin(&services).await?;
 
     let shutdown = CancellationToken::new();
     let socket = home.control_socket();
@@ -130,7 +121,7 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
         tokio::spawn(direct_pages(page, door(Behind::Nothing), shutdown.clone())),
         tokio::spawn(pages(behind_caddy, door(Behind::Caddy), shutdown.clone())),
         tokio::spawn(retention(platform.clone(), shutdown.clone())),
-        tokio::spawn(watch(services.clone(), in_order, since, shutdown.clone())),
+        tokio::spawn(watch(services.clone(), begun, shutdown.clone())),
     ];
     if let Err(error) = platform.access.write_authorized_keys().await {
         warn!(%error, "nobody comes in by ssh until that is mended: {error}");
@@ -160,6 +151,32 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// What a server found when it began.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    /// When.
+    since: Timestamp,
+    /// Whether everything on the engine is in order.
+    in_order: bool,
+}
+
+/// Takes up what the server before this one left: the first thing that a server does, before anybody
+/// can ask it for something.
+pub async fn begin(services: &Services) -> Result<Begun, ServeError> {
+    let since = Timestamp::now();
+    let platform = &services.platform;
+    // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
+    let _ = reconcile::learn_caddy(platform).await;
+    // Before there are new deploys: one of a database that was put back could get the number of logs
+    // that are still there.
+    if let Err(error) = reconcile::prune_logs(platform).await {
+        warn!(%error, "old logs are left for the next time");
+    }
+    services.queue.begin().await?;
+    let in_order = put_in_order(services).await?;
+    Ok(Begun { since, in_order })
+}
+
 /// Puts everything on the engine in order. False when the engine does not answer: the server runs
 /// without it, and tells what it knows.
 async fn put_in_order(services: &Services) -> Result<bool, ServeError> {
@@ -176,7 +193,9 @@ async fn put_in_order(services: &Services) -> Result<bool, ServeError> {
     }
 }
 
-async fn watch(services: Services, in_order: bool, since: Timestamp, shutdown: CancellationToken) {
+/// Watches the engine until the server stops.
+pub async fn watch(services: Services, begun: Begun, shutdown: CancellationToken) {
+    let Begun { since, in_order } = begun;
     tokio::select! {
         () = reconcile::watch_engine(&services.platform, &services.queue, in_order, since) => {}
         () = shutdown.cancelled() => {}
@@ -267,7 +286,7 @@ fn told(served: io::Result<()>) {
 }
 
 /// Once at the start and then every hour: what is kept no longer goes.
-async fn retention(platform: std::sync::Arc<Platform>, shutdown: CancellationToken) {
+pub async fn retention(platform: std::sync::Arc<Platform>, shutdown: CancellationToken) {
     let hourly = async {
         loop {
             reconcile::apply_retention(&platform).await;

@@ -1,5 +1,5 @@
 //! The shape of the source: who may name whom. Imports point one way, from `cli` and `serve` down to
-//! `domain`; the adapters (git, engine, proxy, store, logs) do not know each other; inside a room, files
+//! `domain`; the adapters (git, runtime, proxy, store, logs) do not know each other; inside a room, files
 //! lean on each other without large circles. Nothing is reached through a shared state: there is no
 //! `Deref`, and a method stands in the room of its type, so what a room calls it imports.
 
@@ -14,10 +14,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("telemetry", &[]),
+    // The clock and the faults of a simulation.
+    ("clock", &[]),
+    ("chaos", &[]),
     ("machine", &[]),
     ("space", &[]),
     ("git", ADAPTER),
-    ("engine", ADAPTER),
+    ("runtime", ADAPTER),
     ("proxy", ADAPTER),
     ("store", ADAPTER),
     ("logs", ADAPTER),
@@ -26,18 +29,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "platform",
         &[
-            "access", "machine", "git", "engine", "proxy", "store", "logs", "domain", "config",
+            "access", "machine", "git", "runtime", "proxy", "store", "logs", "domain", "config",
         ],
     ),
     (
         "workload",
-        &["platform", "engine", "proxy", "store", "logs", "domain"],
+        &["platform", "runtime", "proxy", "store", "logs", "domain"],
     ),
     ("attempt", &["platform", "store", "logs", "domain"]),
     (
         "reconcile",
         &[
-            "workload", "platform", "engine", "proxy", "store", "logs", "domain", "config",
+            "workload", "platform", "runtime", "proxy", "store", "logs", "domain", "config",
         ],
     ),
     (
@@ -47,7 +50,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "reconcile",
             "workload",
             "platform",
-            "engine",
+            "runtime",
             "git",
             "store",
             "logs",
@@ -64,7 +67,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "reconcile",
             "workload",
             "platform",
-            "engine",
+            "runtime",
             "git",
             "proxy",
             "store",
@@ -80,7 +83,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "reconcile",
             "workload",
             "platform",
-            "engine",
+            "runtime",
             "git",
             "proxy",
             "store",
@@ -120,7 +123,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "cli/doctor",
         &[
-            "access", "control", "machine", "engine", "proxy", "store", "git", "space", "domain",
+            "access", "control", "machine", "runtime", "proxy", "store", "git", "space", "domain",
             "config",
         ],
     ),
@@ -129,7 +132,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// What stands at the edge of the outside world knows neither its neighbours nor what uses it.
-const ADAPTER: &[&str] = &["domain", "config"];
+const ADAPTER: &[&str] = &["domain", "config", "clock", "chaos"];
 
 /// What asks on behalf of people.
 const ABOVE_APP: &[&str] = &[
@@ -296,7 +299,7 @@ fn a_line_that_goes_against_the_rules_is_found() {
     for (path, text) in [
         ("domain/app.rs", "use crate::store::Store;"),
         ("domain/app.rs", "use tokio::fs;"),
-        ("git/mod.rs", "use crate::engine::Engine;"),
+        ("git/mod.rs", "use crate::runtime::Engine;"),
         ("git/mod.rs", "fn f() { crate::store::open(); }"),
         ("logs/mod.rs", "use crate::{domain::App, store::Store};"),
         (
@@ -312,8 +315,8 @@ fn a_line_that_goes_against_the_rules_is_found() {
             "deploy/run.rs",
             "#[cfg(test)]\nmod tests {\n    use crate::web;\n}\nuse crate::cli::run;",
         ),
-        ("web/apps.rs", "use crate::engine::Engine;"),
-        ("cli/commands.rs", "use crate::engine::Engine;"),
+        ("web/apps.rs", "use crate::runtime::Engine;"),
+        ("cli/commands.rs", "use crate::runtime::Engine;"),
         ("cli/commands.rs", "pub use crate::store::Store;"),
         ("control/mod.rs", "use crate::proxy::Route;"),
         ("deploy/mod.rs", "use super::web::router;"),
@@ -342,7 +345,7 @@ fn what_the_rules_allow_is_left_alone() {
         ),
         (
             "git/mod.rs",
-            "// use crate::engine::Engine;\nconst HELP: &str = \"crate::store::open\";",
+            "// use crate::runtime::Engine;\nconst HELP: &str = \"crate::store::open\";",
         ),
         (
             "git/mod.rs",
@@ -350,9 +353,9 @@ fn what_the_rules_allow_is_left_alone() {
         ),
         (
             "web/apps.rs",
-            "use crate::app::Services;\nuse mycrate::engine::Engine;",
+            "use crate::app::Services;\nuse mycrate::runtime::Engine;",
         ),
-        ("cli/doctor/engine.rs", "use crate::engine::Engine;"),
+        ("cli/doctor/engine.rs", "use crate::runtime::Engine;"),
         ("serve.rs", "use crate::web;\nuse crate::control::server;"),
     ] {
         assert_eq!(

@@ -31,8 +31,10 @@ pub async fn create(queue: &Queue, name: &AppName, domains: &[DomainName]) -> Re
             return show(platform, name).await;
         };
         // The first error is the one to tell; undoing may fail for the same reason. What is left
-        // on the engine then belongs to no app, and goes when the engine is back.
-        let _ = tear_down(platform, name).await;
+        // on the engine then belongs to no app, and goes when the engine does as asked again.
+        if tear_down(platform, name).await.is_err() {
+            platform.left_over.notify_one();
+        }
         let _ = platform.git.destroy(name);
         let _ = platform.store.destroy_app(name).await;
         // The engine holds on to some subnets without a network that says so.

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 
 use crate::domain::{AppName, DeployId};
-use crate::engine::{ContainerState, Load, Role};
 use crate::platform::{Error, Platform};
+use crate::runtime::{ContainerState, Load, Role};
 
 /// A container of an app, and what it takes.
 #[derive(Debug)]

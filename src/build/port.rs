@@ -3,7 +3,7 @@
 use crate::attempt::Stop;
 use crate::domain::Manifest;
 use crate::domain::manifest::DEFAULT_PORT;
-use crate::engine::ImageFacts;
+use crate::runtime::ImageFacts;
 
 /// More exposed ports are a mistake, and a burden on everybody: the engine needs a second and more for
 /// each look at a container with all 65,535.

@@ -7,10 +7,10 @@ use tracing::warn;
 
 use crate::attempt::{Attempt, Stop};
 use crate::domain::size::show;
-use crate::engine::APP;
 use crate::logs::PhaseWriter;
 use crate::platform::Platform;
 use crate::reconcile::apply_retention;
+use crate::runtime::APP;
 use crate::space::{room, taken};
 
 /// A disk with less room than `keep.free`.

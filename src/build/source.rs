@@ -11,9 +11,9 @@ use super::secrets::build_secrets;
 use crate::attempt::{Attempt, Stop};
 use crate::domain::duration::show;
 use crate::domain::{BuildStep, CommitId, Environment, Manifest, Trigger, printable};
-use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
 use crate::git::{Limits, TooMuch, TreeEntry, TreeSummary};
 use crate::logs::{PhaseWriter, Redactor};
+use crate::runtime::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
 use crate::store::SecretName;
 use crate::workload::Image;
 
@@ -218,8 +218,9 @@ async fn build_now(
         .await?;
     let facts = platform.engine.facts().await?;
     make_room(attempt, log, &facts.root).await?;
-    if let BuildLimit::NotPossible(why) =
-        crate::engine::limit_builds(platform.config.build.memory.0, &facts)
+    if let BuildLimit::NotPossible(why) = platform
+        .engine
+        .limit_builds(platform.config.build.memory.0, &facts)
     {
         log.say(format!("no memory limit for this build: {why}"));
     }

@@ -13,9 +13,9 @@ use super::pipeline;
 use super::queue::Queue;
 use crate::attempt::{Attempt, Cancel, insist};
 use crate::domain::{AppName, DeployId};
-use crate::engine::{ContainerState, Role};
 use crate::platform::{Error, Platform};
 use crate::reconcile::{Nudge, close_phases, restore_branch};
+use crate::runtime::{ContainerState, Role};
 use crate::workload::Retiring;
 
 /// Lets the old container go and ends the deploy, in a task of its own.

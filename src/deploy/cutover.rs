@@ -6,7 +6,9 @@
 //! containers bear covers the milliseconds in which no container has the live name. Nothing of it
 //! touches the containers' connections. Until the old container is stopped, the same undoes it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::health::Healthy;
 use crate::attempt::{Attempt, Stop, insist};

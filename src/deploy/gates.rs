@@ -13,8 +13,8 @@ use crate::attempt::{Attempt, Ended, Stop};
 use crate::build::choose_port;
 use crate::domain::duration::show;
 use crate::domain::{Gate, Phase};
-use crate::engine::{ContainerSpec, Exit, Role};
 use crate::logs::PhaseWriter;
+use crate::runtime::{ContainerSpec, Exit, Role};
 use crate::workload::{Image, run_container, web_container};
 
 /// An image that has passed every gate.

@@ -1,13 +1,15 @@
 //! Health: a candidate proves itself before anybody is led to it.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::probe;
+use tokio::time::Instant;
+
 use super::start::Candidate;
 use crate::attempt::{Attempt, Stop};
 use crate::domain::{DomainName, Release};
 use crate::logs::PhaseWriter;
+use crate::runtime::Probe;
 
 /// A candidate that has held its health for `min_healthy`.
 pub struct Healthy {
@@ -99,14 +101,14 @@ fn next_pause(pause: Duration, interval: Duration) -> Duration {
 async fn ask(attempt: &Attempt, candidate: &Candidate, host: &str) -> Result<String, String> {
     let health = &candidate.release.manifest.health;
     let https = attempt.platform.door.scheme == "https";
-    let status = probe::get(
-        candidate.address,
+    let probe = Probe {
+        address: candidate.address,
         host,
         https,
-        &health.path,
-        health.timeout.0,
-    )
-    .await?;
+        path: &health.path,
+        timeout: health.timeout.0,
+    };
+    let status = attempt.platform.engine.probe(&probe).await?;
     if !health.status.contains(status) {
         return Err(format!(
             "{} answered {status}, not {}",
@@ -138,14 +140,13 @@ async fn ask(attempt: &Attempt, candidate: &Candidate, host: &str) -> Result<Str
 /// Where the container listens instead, when it does not where it is asked.
 async fn where_it_listens(attempt: &Attempt, candidate: &Candidate) -> String {
     // It only adds to a message.
-    let pid = tokio::time::timeout(
+    let listening = tokio::time::timeout(
         Duration::from_secs(1),
-        attempt.platform.engine.pid(&candidate.name),
+        attempt.platform.engine.listening(&candidate.name),
     );
-    let Ok(Ok(Some(pid))) = pid.await else {
+    let Ok(Ok(Some(ports))) = listening.await else {
         return String::new();
     };
-    let ports = probe::listening(pid);
     if ports
         .iter()
         .any(|(ip, port)| *port == candidate.address.port() && *ip != Ipv4Addr::LOCALHOST)

@@ -14,9 +14,9 @@ use futures_util::StreamExt;
 use crate::attempt::Attempt;
 use crate::build::choose_port;
 use crate::domain::Gate;
-use crate::engine::{ContainerSpec, Exit, Role};
 use crate::logs::PhaseWriter;
 use crate::platform::{Error, Platform};
+use crate::runtime::{ContainerSpec, Exit, Role};
 use crate::workload::{Image, run_container, web_container};
 
 /// How long reading the plan may take.

@@ -10,7 +10,6 @@ mod health;
 mod migrations;
 mod pipeline;
 mod plan;
-mod probe;
 mod queue;
 mod start;
 

@@ -47,11 +47,13 @@ pub async fn start(attempt: &Attempt, log: &PhaseWriter, gated: Gated) -> Result
     let spec = web_container(&attempt.platform, &deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();
     run_container(&attempt.platform, &deploy.app, spec).await?;
+    let state = engine.container(&name).await?;
+    // By its id: an engine that is slow to answer is asked again when the name is another's.
+    let id = state.as_ref().map_or(&name, |state| &state.id).clone();
     attempt
         .platform
         .collector
-        .collect(&deploy.app, name.clone(), deploy.id, attempt.redactor());
-    let state = engine.container(&name).await?;
+        .collect(&deploy.app, id, deploy.id, attempt.redactor());
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
         let last = attempt.last_words(&name).await;
         return Err(Stop::NotGood(format!(

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::GitError;
+use crate::clock::Held;
 
 /// What git run by the server may hold in memory, files that it maps aside. A stranger's commit may ask
 /// for any amount; what fails for want of it is that deploy.
@@ -55,6 +56,7 @@ pub(super) async fn git(
     } else {
         Stdio::piped()
     };
+    let _held = Held::new();
     let mut command = Command::from(command);
     command
         .stdin(stdin)

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::program::{beginning, bound, quiet};
 use super::{GitError, Repositories, subtree};
+use crate::clock::Held;
 use crate::domain::size::show;
 use crate::domain::{AppName, CommitId};
 
@@ -71,6 +72,7 @@ impl Repositories {
         let mut command = std::process::Command::new("git");
         command.args(["ls-tree", "-r", "-t", "-l", "-z", &subtree(commit, context)]);
         quiet(&mut command, &self.path(app));
+        let _held = Held::new();
         let mut command = Command::from(command);
         command
             .stdin(Stdio::null())

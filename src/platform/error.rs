@@ -4,9 +4,9 @@ use thiserror::Error;
 
 use crate::access::AccessError;
 use crate::domain::Denied;
-use crate::engine::EngineError;
 use crate::git::GitError;
 use crate::proxy::ProxyError;
+use crate::runtime::EngineError;
 use crate::store::StoreError;
 
 /// Why something asked for was not done. Not the outcome of a deploy: that is its failure.

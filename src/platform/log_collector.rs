@@ -12,13 +12,13 @@ use tracing::warn;
 
 use super::Error;
 use crate::domain::{AppName, DeployId, Timestamp};
-use crate::engine::Engine;
 use crate::logs::{Logs, Redactor};
+use crate::runtime::Runtime;
 
 /// Keeps what containers print. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LogCollector {
-    engine: Engine,
+    engine: Runtime,
     logs: Logs,
     tasks: Arc<Mutex<HashMap<DeployId, Task>>>,
     /// Lines kept since the server started: whoever follows an app's log is woken by it.
@@ -34,7 +34,7 @@ struct Task {
 }
 
 impl LogCollector {
-    pub(super) fn new(engine: Engine, logs: Logs) -> Self {
+    pub(super) fn new(engine: Runtime, logs: Logs) -> Self {
         Self {
             engine,
             logs,

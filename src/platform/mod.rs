@@ -12,7 +12,7 @@ mod running;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 pub use change_feed::{ChangeFeed, Edition, Reader};
 pub use draining::{Draining, UnderWay};
@@ -23,11 +23,11 @@ pub use running::Running;
 use crate::access::Access;
 use crate::config::{Config, Home, Tls};
 use crate::domain::{AppName, DeployId, DomainName, Environment, Naming, Timestamp};
-use crate::engine::Engine;
 use crate::git::Repositories;
 use crate::logs::{Logs, Redactor};
 use crate::machine::user_name;
-use crate::proxy::{Abilities, Proxy, PublicDoor, Settings};
+use crate::proxy::{Abilities, Proxy, Public, PublicDoor, Settings};
+use crate::runtime::Runtime;
 use crate::store::Store;
 
 /// How long the engine has for saying that it is there.
@@ -49,7 +49,7 @@ pub struct Platform {
     /// The repositories.
     pub git: Repositories,
     /// What runs containers.
-    pub engine: Engine,
+    pub engine: Runtime,
     /// What everything is called there.
     pub naming: Naming,
     /// Caddy's admin socket.
@@ -69,6 +69,9 @@ pub struct Platform {
     /// Held while an app is made, or Caddy and the networks are brought in order: so that no two apps
     /// take one subnet, and no network is made twice.
     pub network_lock: Mutex<()>,
+    /// Fires when something was left over on the engine that belongs to no app, so nobody's worker
+    /// removes it.
+    pub left_over: Notify,
     /// What the Caddy that runs can do, once it was asked.
     pub caddy: OnceLock<Abilities>,
     /// When this server started.
@@ -85,24 +88,55 @@ impl Platform {
     ) -> Result<Arc<Self>, Error> {
         // Every TLS client of this process takes its cryptography from here.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let logs = Logs::open(&home.logs(), config.keep.log_size.0)?;
-        let engine = Engine::new(
+        let engine = Runtime::docker(
             &config.docker.socket,
             config.docker.timeout.0,
             instance,
             home.path(),
         )?;
+        let proxy = Proxy::new(home.caddy())?;
+        let door = public_door(&home, &config);
+        Self::on(home, config, store, instance, engine, (proxy, door))
+    }
+
+    /// Puts an installation together on a runtime and a Caddy in memory.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn simulated(
+        home: Home,
+        config: Config,
+        store: Store,
+        instance: &str,
+        engine: crate::runtime::fake::Fake,
+        caddy: crate::proxy::fake::FakeCaddy,
+    ) -> Result<Arc<Self>, Error> {
+        let proxy = Proxy::fake(home.caddy(), caddy.clone())?;
+        let mut door = public_door(&home, &config);
+        door.caddy = Public::Fake(caddy);
+        let engine = Runtime::Fake(engine);
+        Self::on(home, config, store, instance, engine, (proxy, door))
+    }
+
+    fn on(
+        home: Home,
+        config: Config,
+        store: Store,
+        instance: &str,
+        engine: Runtime,
+        (proxy, door): (Proxy, PublicDoor),
+    ) -> Result<Arc<Self>, Error> {
+        let logs = Logs::open(&home.logs(), config.keep.log_size.0)?;
         Ok(Arc::new(Self {
             git: Repositories::new(home.repos(), &config.deploy_branch, config.git.max_push.0),
             naming: Naming::new(instance),
-            proxy: Proxy::new(home.caddy())?,
-            door: public_door(&home, &config),
+            proxy,
+            door,
             change_feed: ChangeFeed::default(),
             running: Running::default(),
             draining: Draining::default(),
             collector: LogCollector::new(engine.clone(), logs.clone()),
             build_slots: Semaphore::new(config.build.concurrency),
             network_lock: Mutex::default(),
+            left_over: Notify::new(),
             caddy: OnceLock::new(),
             since: Timestamp::now(),
             access: Access::new(store.clone(), home.clone()),
@@ -182,5 +216,6 @@ fn public_door(home: &Home, config: &Config) -> PublicDoor {
         scheme,
         port,
         authority: (tls == Tls::Internal).then_some(root),
+        caddy: Public::Ports,
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::engine::Now;
+use crate::runtime::Now;
 
 /// Names of running containers, by their ids; nothing while that is not known.
 #[derive(Debug, Default)]

@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use super::branch::restore_branch;
 use super::images::reconcile_images;
 use crate::domain::{AppName, DeployId, Release};
-use crate::engine::{ContainerSpec, ContainerState, Role};
 use crate::platform::{Error, Platform};
-use crate::proxy::REFRESH;
+use crate::proxy::{REFRESH, Upstream};
+use crate::runtime::{ContainerSpec, ContainerState, Role};
 use crate::workload::{
     Image, Retiring, finish_requests, lead, load_routes, run_container, stop_and_remove,
     web_container,
@@ -80,17 +80,23 @@ async fn reconcile_live_name(platform: &Platform, app: &AppName) -> Result<(), E
         .as_ref()
         .is_some_and(|c| live.is_some() && c.deploy == live);
     let usurper = holder.as_ref().filter(|_| !rightful);
+    let release = match live {
+        Some(live) => platform.store.release(live).await?,
+        None => None,
+    };
     if let Some(usurper) = usurper {
+        // Without it some visitors wait a moment; that is no reason to leave the name where it is.
+        if let Some(release) = &release
+            && let Err(error) = pin_route(platform, release).await
+        {
+            warn!(%app, %error, "requests for {app} could not be led by its release's own name");
+        }
         let stray = || format!("{name}_stray_{}", usurper.id.get(..12).unwrap_or_default());
         let away = usurper
             .deploy
             .map_or_else(stray, |id| platform.naming.release(app, id));
         platform.engine.rename(&usurper.id, &away).await?;
     }
-    let release = match live {
-        Some(live) => platform.store.release(live).await?,
-        None => None,
-    };
     let Some(release) = release else {
         return Ok(platform.store.set_port(app, None).await?);
     };
@@ -104,6 +110,22 @@ async fn reconcile_live_name(platform: &Platform, app: &AppName) -> Result<(), E
         tokio::time::sleep(REFRESH).await;
     }
     Ok(())
+}
+
+/// Leads requests to the release by its own name, where Caddy is too old to read files and its route has
+/// another port: until that is loaded, the live name alone would lead to a port on which nobody listens.
+async fn pin_route(platform: &Platform, release: &Release) -> Result<(), Error> {
+    let app = &release.app;
+    let known = platform.store.app(app).await?.port;
+    let old_caddy = platform.caddy.get().is_some_and(|can| !can.files);
+    if !old_caddy || known.is_none() || known == Some(release.port) {
+        return Ok(());
+    }
+    let pinned = Upstream::Pinned {
+        name: platform.naming.release(app, release.deploy),
+        port: release.port,
+    };
+    load_routes(platform, Some((app, pinned))).await
 }
 
 /// Gives the live name to the release's container, whatever it is called now.
@@ -161,13 +183,12 @@ async fn run_live(platform: &Platform, release: &Release, name: &str) -> Result<
             return Ok(());
         }
     }
+    let redactor = platform.redactor(app, &release.env).await?;
     if let Some(there) = platform.engine.container(name).await? {
         lead(platform, app, &there, release.port)?;
+        let collector = &platform.collector;
+        collector.collect(app, there.id, deploy, redactor);
     }
-    let redactor = platform.redactor(app, &release.env).await?;
-    platform
-        .collector
-        .collect(app, name.into(), deploy, redactor);
     Ok(())
 }
 

@@ -1,14 +1,16 @@
 //! Caddy's container: made, checked, and connected to every app's network.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::watch::Nudge;
 use crate::config::Tls;
 use crate::domain::{Environment, Limits};
-use crate::engine::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::platform::{Error, Platform};
 use crate::proxy::{Abilities, SOCKETS};
+use crate::runtime::{ContainerSpec, EngineError, Mount, PublishedPort, Role};
 use crate::workload::{load_routes, routes};
 
 /// How long Caddy has for coming up.
@@ -40,7 +42,9 @@ pub async fn ensure_edge(platform: &Platform, workers: &dyn Nudge) -> Result<(),
         platform.engine.unpause(&spec.name).await?;
     }
     // One that runs and does not answer stands on folders that are gone: the home folder is another.
-    if !caddy_fits(platform, &spec).await? || wait_for_caddy(platform, &spec.name).await.is_err() {
+    let good =
+        caddy_fits(platform, &spec).await? && why_silent(platform, &spec.name).await?.is_none();
+    if !good {
         platform
             .proxy
             .prepare(&platform.proxy_settings(), &routes(platform, None).await?)
@@ -74,7 +78,9 @@ pub async fn ensure_edge(platform: &Platform, workers: &dyn Nudge) -> Result<(),
             platform.engine.connect(&network, &spec.name).await?;
         }
     }
-    wait_for_caddy(platform, &spec.name).await?;
+    if let Some(why) = why_silent(platform, &spec.name).await? {
+        return Err(does_not_come_up(platform, &spec.name, &why).await);
+    }
     learn_caddy(platform).await?;
     load_routes(platform, None).await
 }
@@ -146,11 +152,13 @@ async fn caddy_fits(platform: &Platform, spec: &ContainerSpec) -> Result<bool, E
     Ok(there.running && Some(there.image) == image && there.made_from == spec.fingerprint())
 }
 
-async fn wait_for_caddy(platform: &Platform, name: &str) -> Result<(), Error> {
+/// Waits until Caddy answers; why not, where it does not. An engine that cannot be asked says nothing
+/// about Caddy: that is an error, and no reason to take one away that serves.
+async fn why_silent(platform: &Platform, name: &str) -> Result<Option<String>, Error> {
     let (began, mut last) = (Instant::now(), String::new());
     while began.elapsed() < COMES_UP {
         match tokio::time::timeout(Duration::from_secs(1), platform.proxy.ping()).await {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => return Ok(None),
             Ok(Err(error)) => last = error.to_string(),
             Err(_) => last = "it does not answer".to_owned(),
         }
@@ -165,6 +173,10 @@ async fn wait_for_caddy(platform: &Platform, name: &str) -> Result<(), Error> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    Ok(Some(last))
+}
+
+async fn does_not_come_up(platform: &Platform, name: &str, why: &str) -> Error {
     let printed = platform
         .engine
         .last_output(name, 5)
@@ -172,9 +184,9 @@ async fn wait_for_caddy(platform: &Platform, name: &str) -> Result<(), Error> {
         .unwrap_or_default()
         .concat();
     let printed = String::from_utf8_lossy(&printed).into_owned();
-    Err(Error::Refused(format!(
-        "Caddy does not come up: {last}\nIts last lines:\n{printed}"
-    )))
+    Error::Refused(format!(
+        "Caddy does not come up: {why}\nIts last lines:\n{printed}"
+    ))
 }
 
 /// Asks Caddy's container, if it runs, for its version; once.

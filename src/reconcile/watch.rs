@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use tracing::{info, warn};
 
 use super::edge::ensure_edge;
 use crate::domain::{AppName, Timestamp};
-use crate::engine::{Change, Now, Role};
 use crate::platform::{Error, Platform};
+use crate::runtime::{Change, EngineError, Now, Role};
 
 /// Whoever puts an app in order when told that something of it has changed: its worker.
 pub trait Nudge: Sync {
@@ -59,7 +59,7 @@ pub async fn watch_engine(
             since = wait_for_engine(platform, workers).await;
         }
         let mut changes = std::pin::pin!(platform.engine.changes(since));
-        while let Some(Ok(change)) = changes.next().await {
+        while let Some(Ok(change)) = next_change(platform, &mut changes).await {
             if let Err(error) = react(platform, workers, change).await {
                 warn!(%error, "a change on the engine could not be put in order");
                 break;
@@ -70,6 +70,17 @@ pub async fn watch_engine(
         if platform.running.set(None) {
             platform.change_feed.for_everybody();
         }
+    }
+}
+
+/// What changes next; none where the engine is away, or something was left over on it.
+async fn next_change(
+    platform: &Platform,
+    changes: &mut (impl Stream<Item = Result<Change, EngineError>> + Unpin),
+) -> Option<Result<Change, EngineError>> {
+    tokio::select! {
+        change = changes.next() => change,
+        () = platform.left_over.notified() => None,
     }
 }
 
@@ -149,10 +160,13 @@ async fn remove_orphans(platform: &Platform) -> Result<(), Error> {
             .engine
             .disconnect(&network, &platform.naming.caddy())
             .await?;
+        let removed = platform.engine.remove_network(&network).await;
+        let Err(error) = removed else { continue };
         // One that somebody else's container stands on stays: it is no longer only ours.
-        if let Err(error) = platform.engine.remove_network(&network).await {
-            warn!(network, %error, "a network left over stays");
+        if platform.engine.strangers(&network).await?.is_empty() {
+            return Err(error.into());
         }
+        warn!(network, %error, "a network left over stays");
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use super::Image;
 use crate::domain::limits::{Security, USUAL};
 use crate::domain::{AppName, Capability, DeployId, Environment};
-use crate::engine::{ContainerSpec, Role};
 use crate::platform::{Error, Platform};
+use crate::runtime::{ContainerSpec, Role};
 
 /// A web container of a deploy, under the deploy's own name. A gate and a live one differ in
 /// what they say themselves.

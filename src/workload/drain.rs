@@ -2,14 +2,15 @@
 //! printed is lost.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::domain::duration::show;
 use crate::domain::{AppName, DeployId};
-use crate::engine::ContainerState;
 use crate::platform::{Error, Platform};
+use crate::runtime::ContainerState;
 
 /// The container that held the live name.
 #[derive(Debug, Clone)]

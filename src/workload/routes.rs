@@ -1,9 +1,9 @@
 //! How requests reach an app: Caddy's routes, and which container they are led to.
 
 use crate::domain::AppName;
-use crate::engine::ContainerState;
 use crate::platform::{Error, Platform};
 use crate::proxy::{Route, Upstream};
+use crate::runtime::ContainerState;
 use crate::store::AppRow;
 
 /// Leads the app's requests to one of its containers.

@@ -1,6 +1,6 @@
 //! Building images: BuildKit through the engine's API, the context streamed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
@@ -10,80 +10,10 @@ use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{APP, COMMIT, DEPLOY, Engine, EngineError};
-use crate::domain::Environment;
+use super::Docker;
+use crate::runtime::{APP, BuildEvent, BuildSpec, BuildStop, COMMIT, DEPLOY, EngineError};
 
-/// An image to be built.
-#[derive(Debug, Clone)]
-pub struct BuildSpec {
-    /// What to call it.
-    pub image: String,
-    /// The Dockerfile inside the context.
-    pub dockerfile: String,
-    /// Build arguments.
-    pub args: BTreeMap<String, String>,
-    /// What its cache is kept under: builds that do not share it share no step and no cache mount.
-    pub cache: String,
-    /// What steps may mount as secrets, by name: in no layer, argument, history or cache.
-    pub secrets: Environment,
-    /// For the labels: app, deploy, commit.
-    pub app: String,
-    /// The deploy's number.
-    pub deploy: String,
-    /// The commit's id.
-    pub commit: String,
-    /// Unique per build, so that a session is never another's.
-    pub session: String,
-    /// How long the engine may stay silent.
-    pub timeout: Duration,
-}
-
-/// Something that happened in a build. Steps are known by their digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildEvent {
-    /// A step began.
-    Step {
-        /// Its digest.
-        step: String,
-        /// As in the Dockerfile, behind BuildKit's `[2/5]`.
-        name: String,
-    },
-    /// A step printed something.
-    Output {
-        /// Its digest.
-        step: String,
-        /// To standard error.
-        stderr: bool,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// A step ended.
-    Done {
-        /// Its digest.
-        step: String,
-        /// As in the Dockerfile.
-        name: String,
-        /// Taken from the cache.
-        cached: bool,
-        /// How long it took.
-        took: Duration,
-        /// Why it failed.
-        error: Option<String>,
-    },
-    /// BuildKit has something to remark about the Dockerfile.
-    Warning(String),
-}
-
-/// Why a build gave no image.
-#[derive(Debug)]
-pub enum BuildStop {
-    /// The Dockerfile or a step of it is at fault; with the engine's words.
-    Failed(String),
-    /// The engine is.
-    Engine(EngineError),
-}
-
-impl Engine {
+impl Docker {
     /// Builds an image from a tar stream and tells of it as it happens. Dropping the future ends the
     /// build's processes within a second.
     pub async fn build<C>(

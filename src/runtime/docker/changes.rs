@@ -6,41 +6,11 @@ use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 
-use super::{APP, Engine, EngineError, INSTANCE, ROLE, Role};
-use crate::domain::{AppName, Timestamp};
+use super::Docker;
+use crate::domain::Timestamp;
+use crate::runtime::{APP, Change, EngineError, INSTANCE, Now, ROLE, Role};
 
-/// Something of this installation that is not as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A container was made, began or ended, was removed or renamed.
-    Container {
-        /// Its id.
-        id: String,
-        /// Its name, after that.
-        name: String,
-        /// What became of it.
-        now: Now,
-        /// What it is for.
-        role: Option<Role>,
-        /// Whose it is.
-        app: Option<AppName>,
-    },
-    /// A network is gone, or Caddy was taken off one.
-    Network,
-}
-
-/// What became of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Now {
-    /// It is as it was, maybe by another name.
-    Same,
-    /// It runs.
-    Runs,
-    /// It does not run.
-    Stands,
-}
-
-impl Engine {
+impl Docker {
     /// Changes since `since`, as they happen, whoever made them. Ends with an error when the engine
     /// goes away. The engine remembers its last 256 events (engine 20.10).
     pub fn changes(

@@ -9,7 +9,8 @@ use bollard::models::{
 use bollard::query_parameters::ListNetworksOptions;
 use ipnet::Ipv4Net;
 
-use super::{APP, Engine, EngineError, is_missing, status_of};
+use super::{Docker, is_missing, status_of};
+use crate::runtime::{APP, EngineError};
 
 /// Bridge networks do not take the engine's own `--mtu`.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
@@ -26,7 +27,7 @@ fn narrow_mtu() -> Option<u32> {
     mtu.trim().parse().ok().filter(|mtu| *mtu < 1500)
 }
 
-impl Engine {
+impl Docker {
     /// Makes a network with exactly this subnet, unless one of that name is there.
     ///
     /// `app` is its owner; the edge has none.

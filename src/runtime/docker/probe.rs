@@ -1,49 +1,57 @@
 //! Asking a container directly, from the server to its address on the app's network.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
-use crate::proxy::deepest;
+use super::{Docker, root_cause};
+use crate::runtime::{EngineError, Probe};
 
-/// GETs `path` as a visitor of `host` would be forwarded by Caddy, and gives the status.
-///
-/// # Errors
-/// In words: refused, or not in time.
-pub async fn get(
-    address: SocketAddr,
-    host: &str,
-    https: bool,
-    path: &str,
-    timeout: Duration,
-) -> Result<u16, String> {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_certs_only([])
-        .pool_max_idle_per_host(0)
-        .timeout(timeout)
-        .build()
-        .map_err(|error| deepest(&error))?;
-    let request = client
-        .get(format!("http://{address}{path}"))
-        .header("host", host)
-        .header("user-agent", "windlass-health")
-        .header("x-forwarded-host", host)
-        .header("x-forwarded-proto", if https { "https" } else { "http" });
-    match request.send().await {
-        Ok(answer) => Ok(answer.status().as_u16()),
-        Err(error) if error.is_timeout() => Err(format!(
-            "{path} did not answer within {}",
-            crate::domain::duration::show(timeout)
-        )),
-        Err(error) => Err(format!("{path}: {}", deepest(&error))),
+impl Docker {
+    /// GETs a path as a visitor of a host would be forwarded by Caddy, and gives the status.
+    ///
+    /// # Errors
+    /// In words: refused, or not in time.
+    pub async fn probe(&self, probe: &Probe<'_>) -> Result<u16, String> {
+        let Probe {
+            address,
+            host,
+            https,
+            path,
+            timeout,
+        } = *probe;
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tls_certs_only([])
+            .pool_max_idle_per_host(0)
+            .timeout(timeout)
+            .build()
+            .map_err(|error| root_cause(&error))?;
+        let request = client
+            .get(format!("http://{address}{path}"))
+            .header("host", host)
+            .header("user-agent", "windlass-health")
+            .header("x-forwarded-host", host)
+            .header("x-forwarded-proto", if https { "https" } else { "http" });
+        match request.send().await {
+            Ok(answer) => Ok(answer.status().as_u16()),
+            Err(error) if error.is_timeout() => Err(format!(
+                "{path} did not answer within {}",
+                crate::domain::duration::show(timeout)
+            )),
+            Err(error) => Err(format!("{path}: {}", root_cause(&error))),
+        }
+    }
+
+    /// The TCP addresses that the processes of a container listen on. `None` where it does not run.
+    pub async fn listening(&self, name: &str) -> Result<Option<Vec<(Ipv4Addr, u16)>>, EngineError> {
+        Ok(self.pid(name).await?.map(listening))
     }
 }
 
 /// The TCP addresses that the processes beside `pid` listen on, IPv4 or any; those for all
 /// addresses first. The format is that of proc(5), `/proc/net/tcp`.
-pub fn listening(pid: i64) -> Vec<(Ipv4Addr, u16)> {
+fn listening(pid: i64) -> Vec<(Ipv4Addr, u16)> {
     let read =
         |name: &str| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
     let mut found: Vec<(Ipv4Addr, u16)> = [read("tcp"), read("tcp6")]

@@ -11,37 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Engine, EngineError, INSTANCE, root_cause};
+use super::{Docker, root_cause};
+use crate::runtime::{EngineError, INSTANCE, ImageUsage, Usage};
 
 /// The engine adds sizes up on its disk, and removes gigabytes: neither is quick.
 const LIMIT: Duration = Duration::from_secs(600);
-
-/// What takes room on an engine.
-#[derive(Debug, Clone, Default)]
-pub struct Usage {
-    /// Images.
-    pub images: Vec<ImageUsage>,
-    /// The build cache, in bytes, without what images share with it.
-    pub build_cache: u64,
-}
-
-/// What one image takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageUsage {
-    /// Its labels.
-    pub labels: HashMap<String, String>,
-    /// Bytes, with those that other images have as well.
-    pub size: u64,
-    /// Bytes that nothing else has.
-    pub own: u64,
-}
-
-impl ImageUsage {
-    /// A label's value.
-    pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.get(name).map(String::as_str)
-    }
-}
 
 /// What takes room on the engine at `socket`, with every image that there is.
 pub async fn usage(socket: &Path) -> Result<Usage, EngineError> {
@@ -73,7 +47,7 @@ pub async fn usage(socket: &Path) -> Result<Usage, EngineError> {
     })
 }
 
-impl Engine {
+impl Docker {
     /// What takes room on the engine: of the images, this installation's.
     pub async fn usage(&self) -> Result<Usage, EngineError> {
         let mut usage = usage(Path::new(&self.socket)).await?;

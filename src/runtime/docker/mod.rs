@@ -1,4 +1,4 @@
-//! What runs containers. Nothing outside this folder knows that it is Docker.
+//! One Docker engine. Nothing outside this folder knows how it is asked.
 //!
 //! Everything made here carries labels, among them the installation's; only what carries them is
 //! ever listed, changed or removed.
@@ -9,116 +9,30 @@ mod containers;
 mod limits;
 mod load;
 mod networks;
+mod probe;
 mod session;
 mod usage;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
-use bollard::{BollardRequest, Docker};
+use bollard::{BollardRequest, Docker as Api};
 use futures_util::TryFutureExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use hyperlocal::UnixConnector;
-use thiserror::Error;
 
-pub use build::{BuildEvent, BuildSpec, BuildStop};
-pub use changes::{Change, Now};
-pub use containers::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
-pub use limits::{BuildLimit, limit_builds};
-pub use load::Load;
-pub use usage::{ImageUsage, Usage, usage};
+pub use usage::usage;
 
-/// The label that tells installations apart.
-pub const INSTANCE: &str = "windlass.instance";
-/// The label with the home folder, for people.
-pub const HOME: &str = "windlass.home";
-/// The label with the app's name.
-pub const APP: &str = "windlass.app";
-/// The label with the deploy's number.
-pub const DEPLOY: &str = "windlass.deploy";
-/// The label with a container's [`Role`].
-pub const ROLE: &str = "windlass.role";
-/// The label with the fingerprint of what a container was made from.
-pub const SPEC: &str = "windlass.spec";
-/// The label with the commit an image was built from.
-pub const COMMIT: &str = "windlass.commit";
-
-/// The engine did not do as asked.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// It cannot be reached.
-    #[error(
-        "the Docker engine at {socket} cannot be reached ({cause}); start it (systemctl start docker), or set docker.socket in config.toml"
-    )]
-    Unreachable {
-        /// Its socket.
-        socket: String,
-        /// What the connection said.
-        cause: String,
-    },
-    /// It answered with an error.
-    #[error("the Docker engine could not {doing}: {cause}")]
-    Failed {
-        /// What was asked, as "start the container x".
-        doing: String,
-        /// What it said.
-        cause: String,
-    },
-}
-
-impl EngineError {
-    /// Whether a network was refused because its subnet is in use. The engine holds on to a subnet
-    /// also when the making of its network broke off (20.10), until it is restarted.
-    pub fn is_taken_subnet(&self) -> bool {
-        matches!(self, Self::Failed { cause, .. } if cause.contains("overlaps"))
-    }
-}
-
-/// What is known of an image.
-#[derive(Debug, Clone)]
-pub struct ImageFacts {
-    /// Its id, `sha256:…`.
-    pub id: String,
-    /// TCP ports it exposes, in order.
-    pub ports: Vec<u16>,
-    /// How many ports it exposes, of whatever protocol.
-    pub exposed: usize,
-    /// Its HEALTHCHECK as a command, shell form resolved; `None` without one.
-    pub healthcheck: Option<Vec<String>>,
-    /// Bytes.
-    pub size: u64,
-}
-
-/// An image and what it is called.
-#[derive(Debug, Clone)]
-pub struct ImageNames {
-    /// Its id, `sha256:…`.
-    pub id: String,
-    /// Its names with tags; none when another image took them over.
-    pub tags: Vec<String>,
-}
-
-/// What is known of the engine.
-#[derive(Debug, Clone)]
-pub struct EngineFacts {
-    /// As `28.5.2`.
-    pub version: String,
-    /// `cgroupfs` or `systemd`.
-    pub cgroup_driver: String,
-    /// 1 or 2.
-    pub cgroup_version: u8,
-    /// Where it keeps images and containers, on its own machine.
-    pub root: PathBuf,
-}
+use super::{APP, EngineError, EngineFacts, HOME, INSTANCE, ImageFacts, ImageNames};
 
 /// A connection to the engine, for one installation. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Engine {
-    docker: Docker,
+pub struct Docker {
+    docker: Api,
     socket: String,
     /// How long one call may take, whole answer included; streams have limits of their own.
     limit: Duration,
@@ -128,7 +42,7 @@ pub struct Engine {
     told: Arc<Mutex<HashSet<String>>>,
 }
 
-impl Engine {
+impl Docker {
     /// A connection over `socket`, whose calls count as hanging after `limit`. Does not fail when the
     /// engine is away: its calls do.
     pub fn new(
@@ -324,7 +238,7 @@ async fn within<T>(
 
 /// bollard's own way over a unix socket fails where the socket is not there yet; an engine that is
 /// stopped has none.
-fn connect(socket: &Path, limit: Duration) -> Result<Docker, ApiError> {
+fn connect(socket: &Path, limit: Duration) -> Result<Api, ApiError> {
     let mut client = Client::builder(TokioExecutor::new());
     let client = client.pool_max_idle_per_host(0).build(UnixConnector);
     let send = move |request: BollardRequest| client.request(request).map_err(ApiError::from);
@@ -332,12 +246,7 @@ fn connect(socket: &Path, limit: Duration) -> Result<Docker, ApiError> {
     let path = socket.as_os_str().as_encoded_bytes();
     let path: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
     let (address, seconds) = (format!("unix://{path}"), limit.as_secs().max(1));
-    Docker::connect_with_custom_transport(
-        send,
-        Some(address),
-        seconds,
-        bollard::API_DEFAULT_VERSION,
-    )
+    Api::connect_with_custom_transport(send, Some(address), seconds, bollard::API_DEFAULT_VERSION)
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -22,8 +22,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::usage::client;
-use super::{Engine, EngineError, root_cause};
+use super::{Docker, root_cause};
 use crate::domain::Environment;
+use crate::runtime::EngineError;
 
 /// An open session; it ends when dropped.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Drop for Session {
     }
 }
 
-impl Engine {
+impl Docker {
     /// Opens the session `id`, in which a build may ask for these secrets.
     pub(super) async fn open_session(
         &self,
@@ -164,7 +165,7 @@ mod tests {
     async fn an_engine_is_told_the_secrets_of_its_build_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
-        let engine = Engine::new(&path, Duration::from_secs(10), "0a1b2c", dir.path()).unwrap();
+        let engine = Docker::new(&path, Duration::from_secs(10), "0a1b2c", dir.path()).unwrap();
         let accepted = tokio::spawn(accept(UnixListener::bind(&path).unwrap()));
         let mut secrets = Environment::default();
         secrets.set("PIP_TOKEN", "s3cret").unwrap();

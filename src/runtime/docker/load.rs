@@ -6,23 +6,13 @@ use bollard::models::{ContainerCpuStats, ContainerMemoryStats};
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
 
-use super::{Engine, within};
+use super::{Docker, within};
+use crate::runtime::Load;
 
 /// The engine measures for a second; one that does not answer in three says nothing.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// What a container takes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Load {
-    /// Percent of one processor.
-    pub cpu: f64,
-    /// Bytes, without what the kernel only caches for it.
-    pub memory: u64,
-    /// So many bytes it may have.
-    pub memory_limit: Option<u64>,
-}
-
-impl Engine {
+impl Docker {
     /// What a running container takes. None where the engine does not tell soon.
     pub async fn load(&self, name: &str) -> Option<Load> {
         // Without a stream, and not in one shot: then the engine gives two measurements, a second apart.

@@ -12,20 +12,11 @@ use std::sync::PoisonError;
 use bollard::errors::Error as ApiError;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
-use super::{ContainerSpec, Engine, EngineFacts};
+use super::Docker;
 use crate::domain::Limits;
+use crate::runtime::{BuildLimit, ContainerSpec, EngineFacts};
 
-/// Whether builds are limited.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildLimit {
-    /// To that many bytes.
-    Set(u64),
-    /// Not, and why.
-    NotPossible(String),
-}
-
-/// Limits the memory of all build steps together, where this engine allows it.
-pub fn limit_builds(bytes: u64, facts: &EngineFacts) -> BuildLimit {
+fn limit_builds(bytes: u64, facts: &EngineFacts) -> BuildLimit {
     if facts.cgroup_driver != "cgroupfs" {
         return BuildLimit::NotPossible(format!(
             "the engine's cgroup driver is {}",
@@ -50,7 +41,12 @@ fn set(group: &Path, file: &str, bytes: u64) -> io::Result<()> {
     fs::write(group.join(file), bytes.to_string())
 }
 
-impl Engine {
+impl Docker {
+    /// Limits the memory of all build steps together, where this engine allows it.
+    pub fn limit_builds(&self, bytes: u64, facts: &EngineFacts) -> BuildLimit {
+        limit_builds(bytes, facts)
+    }
+
     /// Makes a container. What the engine says that it cannot hold it to is left out, and told of once.
     pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<(), ApiError> {
         let options = CreateContainerOptionsBuilder::default()
@@ -106,7 +102,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::Role;
+    use crate::runtime::Role;
 
     /// An engine that gives these answers, one after the other; gives what it was asked.
     fn engine(
@@ -182,7 +178,7 @@ mod tests {
             (400, refused),
         ];
         let there = self::engine(&path, answers);
-        let engine = Engine::new(&path, Duration::from_secs(10), "0a1b2c", dir.path()).unwrap();
+        let engine = Docker::new(&path, Duration::from_secs(10), "0a1b2c", dir.path()).unwrap();
         engine.create(&spec()).await.unwrap();
         engine.create(&spec()).await.unwrap();
         assert!(
