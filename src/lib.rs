@@ -3,10 +3,10 @@
 //! ARCHITECTURE.md is the map of this crate.
 
 pub mod access;
+pub mod api;
 pub mod backup;
 pub mod cli;
 pub mod config;
-pub mod control;
 pub mod deploy;
 pub mod domain;
 pub mod engine;

@@ -13,8 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::{self, socket as control};
 use crate::config::{Config, ConfigError, Home};
-use crate::control::server as control;
 use crate::deploy::Windlass;
 use crate::domain::Timestamp;
 use crate::store::{SealError, Sealer, Store, StoreError};
@@ -122,8 +122,12 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Listen(listen.to_string(), error))?;
     let behind_caddy = open_dashboard_socket(&windlass)?;
     let door = |behind| web::router(windlass.clone(), shutdown.clone(), behind);
+    let server = api::Server {
+        windlass: windlass.clone(),
+        shutdown: shutdown.clone(),
+    };
     let tasks = [
-        tokio::spawn(control::serve(control, windlass.clone(), shutdown.clone())),
+        tokio::spawn(control::serve(control, server, shutdown.clone())),
         tokio::spawn(direct_pages(page, door(Behind::Nothing), shutdown.clone())),
         tokio::spawn(pages(behind_caddy, door(Behind::Caddy), shutdown.clone())),
         tokio::spawn(keep_house(windlass.clone(), shutdown.clone())),

@@ -18,8 +18,8 @@ use super::render::{Renderer, colours};
 use super::table::{plain, shorten};
 use super::watched::Watched;
 use super::{CliError, Outcome};
+use crate::api::{Pushed, RefUpdate};
 use crate::config::Home;
-use crate::control::{RefUpdate, Request};
 use crate::domain::AppName;
 
 /// More refs than this in one push are refused.
@@ -108,12 +108,12 @@ impl<W: Write> Hook<'_, W> {
                 "Push to the remote that `windlass app show` prints.",
             );
         };
-        let client = Client::new(home.control_socket(), super::caller());
-        let request = Request::Pushed {
+        let client = Client::new(home.control_socket(), super::caller())?;
+        let pushed = Pushed {
             app: app.clone(),
             updates: updates.clone(),
         };
-        match ask_until(&client, &request, Instant::now() + self.start) {
+        match ask_until(&client, &pushed, Instant::now() + self.start) {
             Ok(answer) => {
                 let followed = to_the_end(&client, answer, self.show, self.patience);
                 self.ended(&app, &updates, followed)

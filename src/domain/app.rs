@@ -1,13 +1,14 @@
 //! An app: a name, its repository, domains, environment, and at most one live release.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::deploy::Deploy;
 use super::limits::Allowance;
 use super::name::{AppName, DomainName};
 
 /// Whether an app serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AppStatus {
     /// Its live container runs.
@@ -39,7 +40,7 @@ impl std::fmt::Display for AppStatus {
 }
 
 /// An app as `app show --json` gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct App {
     /// Its name.
     pub name: AppName,

@@ -6,12 +6,13 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::size::Bytes;
 
 /// `[limits]`: what a container may take. What is not said is left to the server's configuration; there
 /// it means no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Memory; swap does not add to it.
@@ -19,6 +20,7 @@ pub struct Limits {
     pub memory: Option<Bytes>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 4294967295u32)]
     pub pids: Option<NonZeroU32>,
     /// Processors.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,8 +42,9 @@ impl Limits {
 }
 
 /// A number of processors, to the thousandth: `2`, `0.5`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "f64", into = "f64")]
+#[schema(value_type = f64, minimum = 0.01, maximum = 1024)]
 pub struct Cpus(u32);
 
 impl Cpus {
@@ -103,7 +106,7 @@ pub struct Security {
 }
 
 /// A Linux capability that an app may have, without `CAP_` in front.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Capability(String);
 
@@ -182,7 +185,7 @@ impl fmt::Display for Capability {
 }
 
 /// What an admin allows an app beyond what every app may.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Allowance {
     /// Up to how much its manifest may ask for.
     #[serde(flatten)]

@@ -26,9 +26,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Web;
 use super::doors::{From, Who};
 use super::error::{Error, Plain};
-use crate::access::Action;
+use crate::api::{self, Enter};
 use crate::deploy::{HttpCall, Report};
-use crate::domain::{AppName, Needs, Right, Via};
+use crate::domain::{AppName, Right, Via};
 
 /// The query with which a push begins.
 const PUSH: &str = "service=git-receive-pack";
@@ -50,7 +50,7 @@ pub(super) fn app(name: &str) -> Result<AppName, Error> {
     name.strip_suffix(".git")
         .unwrap_or(name)
         .parse()
-        .map_err(|_| Error::NotFound)
+        .map_err(|_| Error::not_found())
 }
 
 /// What a request for the list of branches is about to do.
@@ -73,17 +73,11 @@ pub(super) async fn serve(
     let app = app(&path).map_err(Plain)?;
     let service = Service::of(&request).map_err(Plain)?;
     if service == Service::List(FETCH) {
-        let fetch = Action {
-            name: "fetch",
-            detail: String::new(),
+        let enter = Enter {
+            app: app.clone(),
+            service: api::Service::Fetch,
         };
-        let needs = Needs::App(Right::View, app.clone());
-        let noted = web
-            .windlass
-            .access
-            .authorise(&who.0, &needs, Some(&fetch))
-            .await;
-        noted.map_err(|error| Plain(Error::of(error)))?;
+        web.ask(&who, enter).await.map_err(Plain)?;
     }
     web.windlass
         .store

@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::client::Client;
 use super::table::plain;
 use super::{CliError, Outcome, print, print_json};
+use crate::api::Ping;
 use crate::config::{Config, Home};
-use crate::control::Request;
 use crate::domain::size::show;
 
 /// How serious a finding is.
@@ -125,7 +125,8 @@ fn configuration(home: &Home) -> (Config, Finding) {
 }
 
 fn server(home: &Home) -> Finding {
-    match Client::new(home.control_socket(), crate::cli::caller()).value(&Request::Ping) {
+    let client = Client::new(home.control_socket(), crate::cli::caller());
+    match client.and_then(|client| client.value(&Ping {})) {
         Ok(value) => {
             let version = value["version"].as_str().unwrap_or("of unknown version");
             Finding::ok(

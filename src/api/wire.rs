@@ -1,0 +1,205 @@
+//! A verb as an HTTP request, and back.
+//!
+//! Fields that stand in braces in the path are taken from there. The others are the query of a `GET` or
+//! `DELETE`, and a JSON object in the body of a `POST`. Texts of path and query become what their field
+//! holds; a field that there is not, or that is missing, is named.
+
+use serde::de::value::MapDeserializer;
+use serde::de::{self, IntoDeserializer, Visitor};
+use serde_json::{Map, Value};
+
+use super::{Endpoint, Error};
+
+/// Below this all verbs lie.
+pub const PREFIX: &str = "/api/v1";
+
+/// A request as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The method.
+    pub method: &'static str,
+    /// Path and query.
+    pub target: String,
+    /// A JSON object, or nothing.
+    pub body: Option<Vec<u8>>,
+}
+
+/// How `verb` is sent.
+///
+/// # Errors
+/// When it cannot be written as JSON: a defect.
+pub fn write<V: Endpoint>(verb: &V) -> Result<Sent, Error> {
+    let Value::Object(mut fields) = serde_json::to_value(verb).map_err(Error::defect)? else {
+        return Err(Error::defect("a verb that is no object"));
+    };
+    let mut target = PREFIX.to_owned();
+    for (n, part) in V::PATH.split(['{', '}']).enumerate() {
+        match n % 2 {
+            0 => target.push_str(part),
+            _ => target.push_str(&plain(fields.remove(part).unwrap_or_default())),
+        }
+    }
+    fields.retain(|_, value| !value.is_null());
+    if V::METHOD == "POST" {
+        let body = serde_json::to_vec(&fields).map_err(Error::defect)?;
+        let (method, body) = (V::METHOD, Some(body));
+        return Ok(Sent {
+            method,
+            target,
+            body,
+        });
+    }
+    let pairs = fields.into_iter().map(|(name, value)| (name, plain(value)));
+    let pairs: Vec<_> = pairs.collect();
+    let query = serde_urlencoded::to_string(pairs).map_err(Error::defect)?;
+    if !query.is_empty() {
+        target = format!("{target}?{query}");
+    }
+    Ok(Sent {
+        method: V::METHOD,
+        target,
+        body: None,
+    })
+}
+
+/// A value as it stands in a path or query.
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// What is asked for: the words of the path, the query, and the body.
+///
+/// # Errors
+/// [`Error::Bad`], which says what is wrong.
+pub fn read<V: Endpoint>(
+    path: impl Iterator<Item = (String, String)>,
+    query: &str,
+    body: Option<&[u8]>,
+) -> Result<V, Error> {
+    let mut fields: Vec<(String, Field)> = path
+        .map(|(name, text)| (name.clone(), Field::Text { name, text }))
+        .collect();
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(query).map_err(|_| Error::bad("the query cannot be read"))?;
+    if V::METHOD == "POST" && !pairs.is_empty() {
+        let first = crate::domain::printable(&pairs[0].0, 40);
+        return Err(Error::bad(format!(
+            "unknown field `{first}` in the query: fields go into the body"
+        )));
+    }
+    for (name, text) in pairs {
+        known::<V>(&fields, &name)?;
+        fields.push((name.clone(), Field::Text { name, text }));
+    }
+    for (name, value) in object(body)? {
+        known::<V>(&fields, &name)?;
+        fields.push((name, Field::Json(value)));
+    }
+    let fields = MapDeserializer::<_, serde_json::Error>::new(fields.into_iter());
+    V::deserialize(fields).map_err(|error| Error::bad(error.to_string()))
+}
+
+/// The path's fields stand nowhere else, and nothing stands twice.
+fn known<V: Endpoint>(fields: &[(String, Field)], name: &str) -> Result<(), Error> {
+    match fields.iter().any(|(known, _)| known == name) {
+        true => Err(Error::bad(format!("the field `{name}` is given twice"))),
+        false => Ok(()),
+    }
+}
+
+fn object(body: Option<&[u8]>) -> Result<Map<String, Value>, Error> {
+    let Some(body) = body.filter(|body| !body.is_empty()) else {
+        return Ok(Map::new());
+    };
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Error::bad("the body is to be a JSON object")),
+        Err(error) => Err(Error::bad(format!("the body is no JSON: {error}"))),
+    }
+}
+
+/// What a field is given.
+enum Field {
+    /// A text of a path or query, which becomes what is wanted.
+    Text { name: String, text: String },
+    /// A value of a body, which is what it is.
+    Json(Value),
+}
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Field {
+    type Deserializer = Self;
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+macro_rules! parsed {
+    ($($method:ident $visit:ident $what:literal,)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            match self {
+                Field::Json(value) => value.$method(visitor),
+                Field::Text { name, text } => match text.parse() {
+                    Ok(value) => visitor.$visit(value),
+                    Err(_) => Err(de::Error::custom(format!("{name} takes {}", $what))),
+                },
+            }
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for Field {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self {
+            Field::Json(value) => value.deserialize_any(visitor),
+            Field::Text { text, .. } => visitor.visit_string(text),
+        }
+    }
+
+    parsed! {
+        deserialize_bool visit_bool "true or false",
+        deserialize_i64 visit_i64 "a whole number",
+        deserialize_u64 visit_u64 "a whole number from 0 on",
+        deserialize_u32 visit_u32 "a whole number from 0 on",
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self {
+            Field::Json(value) => value.deserialize_option(visitor),
+            text => visitor.visit_some(text),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self {
+            Field::Json(value) => value.deserialize_newtype_struct(name, visitor),
+            text => visitor.visit_newtype_struct(text),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let value = match self {
+            Field::Json(value) => value,
+            Field::Text { text, .. } => Value::String(text),
+        };
+        value.deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}
