@@ -230,3 +230,62 @@ fn without_null(schema: RefOr<Schema>) -> (RefOr<Schema>, Option<String>) {
         other => (other, None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Every reference in a document leads to something in it, and every answer has a schema.
+    #[test]
+    fn the_document_is_whole() {
+        for (place, pushed) in [(Place::Dashboard, false), (Place::Socket, true)] {
+            let document = serde_json::to_value(document(place)).unwrap();
+            let text = document.to_string();
+            for reference in text.split("\"$ref\":\"").skip(1) {
+                let reference = reference.split('"').next().unwrap();
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{reference}");
+            }
+            assert_eq!(text.contains("/pushed"), pushed);
+            for route in routes().iter().filter(|route| pushed || !route.only_socket) {
+                let operation = &document["paths"][route.full_path()][route.method.to_lowercase()];
+                assert_eq!(operation["operationId"], route.id);
+                assert!(operation["summary"].is_string(), "{}", route.id);
+                let answers = operation["responses"].as_object().unwrap();
+                for (status, answer) in answers {
+                    let contents = answer["content"].as_object().unwrap();
+                    let (_, content) = contents.iter().next().unwrap();
+                    let schema = content["schema"].as_object().unwrap();
+                    let says = ["type", "$ref", "oneOf", "allOf", "items", "properties"];
+                    assert!(
+                        says.iter().any(|key| schema.contains_key(*key)),
+                        "{} {status}: {schema:?}",
+                        route.id
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fields_stand_where_they_are_read() {
+        let document = serde_json::to_value(document(Place::Dashboard)).unwrap();
+        let deploys = &document["paths"]["/api/v1/apps/{app}/deploys"]["get"];
+        let found = deploys["parameters"].as_array().unwrap().iter();
+        let found: Vec<(&Value, &Value, &Value)> = found
+            .map(|field| (&field["name"], &field["in"], &field["required"]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (&"app".into(), &"path".into(), &true.into()),
+                (&"limit".into(), &"query".into(), &false.into())
+            ]
+        );
+        let token = &document["paths"]["/api/v1/tokens"]["post"]["requestBody"];
+        let schema = &token["content"]["application/json"]["schema"];
+        assert_eq!(schema["required"], serde_json::json!(["name", "scope"]));
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

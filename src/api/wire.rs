@@ -203,3 +203,112 @@ impl<'de> de::Deserializer<'de> for Field {
         tuple_struct map struct identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::*;
+    use crate::logs::Cursor;
+    use proptest::prelude::*;
+
+    /// What comes out of a request that was sent.
+    fn there_and_back<V: Endpoint>(verb: &V) -> (String, V) {
+        let sent = write(verb).unwrap();
+        let (path, query) = sent.target.split_once('?').unwrap_or((&sent.target, ""));
+        let path = path.strip_prefix(PREFIX).unwrap();
+        let given = V::PATH.split('/').zip(path.split('/'));
+        let fields = given.filter_map(|(name, value)| {
+            let name = name.strip_prefix('{')?.strip_suffix('}')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let read = read(fields, query, sent.body.as_deref()).unwrap();
+        (sent.target.clone(), read)
+    }
+
+    #[test]
+    fn a_verb_arrives_as_it_was_sent() {
+        let follow = DeployFollow {
+            id: crate::domain::DeployId(7),
+            from: Cursor {
+                ordinal: 2,
+                offset: 81,
+            },
+            follow: false,
+        };
+        let (target, read) = there_and_back(&follow);
+        assert_eq!(target, "/api/v1/deploys/7/events?follow=false&from=2.81");
+        assert_eq!(
+            (read.id, read.from, read.follow),
+            (follow.id, follow.from, false)
+        );
+
+        let revert = Revert {
+            app: "shop".parse().unwrap(),
+            commit: Some("a b&c=d%/\u{e9}".into()),
+            to: None,
+        };
+        let (target, read) = there_and_back(&revert);
+        assert_eq!(target, "/api/v1/apps/shop/revert");
+        assert_eq!(read.commit, revert.commit);
+        let outlook = RevertOutlook {
+            app: revert.app,
+            commit: revert.commit,
+        };
+        assert_eq!(there_and_back(&outlook).1.commit, outlook.commit);
+
+        let logs = AppLogs {
+            app: "shop".parse().unwrap(),
+            since_ms: None,
+            tail: 3,
+        };
+        let (target, read) = there_and_back(&logs);
+        assert_eq!(
+            (target.as_str(), read.tail),
+            ("/api/v1/apps/shop/logs?tail=3", 3)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        fn says<V: Endpoint>(query: &str, body: &str) -> String {
+            let path = [("app", "shop"), ("name", "shop"), ("id", "7")];
+            let path = path.into_iter().filter(|(name, _)| V::PATH.contains(&format!("{{{name}}}")));
+            let path = path.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            match read::<V>(path, query, Some(body.as_bytes())) {
+                Err(Error::Bad(why)) => why,
+                _ => panic!("{query} {body} was read"),
+            }
+        }
+        assert!(says::<Deploys>("limit=many", "").contains("limit takes a whole number"));
+        assert!(says::<Deploys>("limit=-1", "").contains("limit takes a whole number from 0"));
+        assert!(says::<Deploys>("limits=1", "").contains("limits"));
+        assert!(says::<Deploys>("limit=1&limit=2", "").contains("given twice"));
+        assert!(says::<EnvList>("reveal=1", "").contains("true or false"));
+        assert!(says::<Revert>("", r#"{"comit":"1a2b"}"#).contains("`comit`"));
+        assert!(says::<Revert>("commit=1a2b", "").contains("into the body"));
+        assert!(says::<Revert>("", r#"{"app":"blog"}"#).contains("given twice"));
+        assert!(says::<Revert>("", "[1]").contains("object"));
+        assert!(says::<Revert>("", "{").contains("no JSON"));
+        assert!(says::<TokenCreate>("", r#"{"name":"ci"}"#).contains("`scope`"));
+        assert!(says::<UserRole>("", r#"{"role":"root"}"#).contains("root"));
+        assert!(says::<AppDomains>("", r#"{"add":["https://x"]}"#).contains("without scheme"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(query in "([a-z]{0,6}=?[^#]{0,8}&?){0,4}", body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let path = || [("app".to_owned(), "shop".to_owned())].into_iter();
+            let _ = read::<Revert>(path(), "", Some(&body));
+            let _ = read::<Pushed>(path(), "", Some(&body));
+            let _ = read::<EnvSet>(path(), "", Some(&body));
+            let _ = read::<AppLogs>(path(), &query, None);
+            let _ = read::<Deploys>(path(), &query, Some(&body));
+        }
+
+        #[test]
+        fn any_text_of_a_query_arrives(commit in "\\PC{0,40}") {
+            let outlook = RevertOutlook { app: "shop".parse().unwrap(), commit: Some(commit.clone()) };
+            prop_assert_eq!(there_and_back(&outlook).1.commit, Some(commit));
+        }
+    }
+}

@@ -630,7 +630,7 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
     fn colours_of_programs_pass_only_where_colours_are_wanted() {
         let events = [lines(0, 9, "5\t\x1b[31mred\x1b[0;1m bold\n6\tplain\n")];
         assert_eq!(shown(false, &events), "  0.00s  red bold\n  0.00s  plain\n");
-        let coloured = shown(true, &frames);
+        let coloured = shown(true, &events);
         assert!(
             coloured.contains("  \x1b[31mred\x1b[0;1m bold\x1b[0m\n"),
             "{coloured:?}"
@@ -644,16 +644,16 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
         let following = Event::Following {
             deploy: deploy(12, DeployStatus::Running, &[]),
         };
-        for frame in [
+        for event in [
             &following,
             &started(0, "build", 0),
             &following,
             &started(0, "build", 0),
         ] {
-            renderer.frame(frame).unwrap();
+            renderer.event(event).unwrap();
         }
         assert_eq!(renderer.cursor(), Cursor::default());
-        renderer.frame(&lines(0, 9, "5\tx\n")).unwrap();
+        renderer.event(&lines(0, 9, "5\tx\n")).unwrap();
         assert_eq!(
             renderer.cursor(),
             Cursor {
@@ -672,10 +672,10 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
         let text: String = (0..1000)
             .map(|n| format!("{n}\tline {n} of a long build\n"))
             .collect();
-        let frame = lines(0, 1, &text);
+        let event = lines(0, 1, &text);
         let mut renderer = Renderer::new(io::sink(), false);
         let began = std::time::Instant::now();
-        (0..1000).for_each(|_| renderer.frame(&frame).unwrap());
+        (0..1000).for_each(|_| renderer.event(&event).unwrap());
         // Generous: this is an unoptimized build on a busy machine.
         assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }

@@ -87,7 +87,11 @@ pub fn run(home: &Home, json: bool) -> Result<Outcome, CliError> {
 async fn examine(home: &Home) -> Vec<Finding> {
     let (config, finding) = configuration(home);
     let mut findings = files::check(home);
-    findings.extend([finding, server(home), host::git()]);
+    let asked = home.clone();
+    // A client blocks.
+    let server = tokio::task::spawn_blocking(move || server(&asked)).await;
+    let server = server.unwrap_or_else(|error| Finding::fail("server", error.to_string(), ""));
+    findings.extend([finding, server, host::git()]);
     findings.extend(ssh::check(home));
     let engine = engine::check(home, &config).await;
     findings.extend(engine.findings);
