@@ -4,7 +4,10 @@
 
 pub mod access;
 pub mod api;
+pub mod app;
+pub mod attempt;
 pub mod backup;
+pub mod build;
 pub mod cli;
 pub mod config;
 pub mod deploy;
@@ -13,9 +16,12 @@ pub mod engine;
 pub mod git;
 pub mod logs;
 pub mod machine;
+pub mod platform;
 pub mod proxy;
+pub mod reconcile;
 pub mod serve;
 pub mod space;
 pub mod store;
 pub mod telemetry;
 pub mod web;
+pub mod workload;

@@ -1,9 +1,11 @@
 //! The shape of the source: who may name whom. Imports point one way, from `cli` and `serve` down to
-//! `domain`; the layers between git, engine, proxy, store and logs do not know each other.
+//! `domain`; the adapters (git, engine, proxy, store, logs) do not know each other; inside a room, files
+//! lean on each other without large circles. Nothing is reached through a shared state: there is no
+//! `Deref`, and a method stands in the room of its type, so what a room calls it imports.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,36 +16,93 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("machine", &[]),
     ("space", &[]),
-    ("git", &["domain", "config"]),
-    ("engine", &["domain", "config"]),
-    ("proxy", &["domain", "config"]),
-    ("store", &["domain", "config"]),
-    ("logs", &["domain", "config"]),
+    ("git", ADAPTER),
+    ("engine", ADAPTER),
+    ("proxy", ADAPTER),
+    ("store", ADAPTER),
+    ("logs", ADAPTER),
     ("backup", &["git", "store", "config", "domain"]),
     ("access", &["store", "domain", "config"]),
     (
-        "deploy",
+        "platform",
         &[
-            "access", "machine", "git", "engine", "proxy", "store", "logs", "space", "domain",
+            "access", "machine", "git", "engine", "proxy", "store", "logs", "domain", "config",
+        ],
+    ),
+    (
+        "workload",
+        &["platform", "engine", "proxy", "store", "logs", "domain"],
+    ),
+    ("attempt", &["platform", "store", "logs", "domain"]),
+    (
+        "reconcile",
+        &[
+            "workload", "platform", "engine", "proxy", "store", "logs", "domain", "config",
+        ],
+    ),
+    (
+        "build",
+        &[
+            "attempt",
+            "reconcile",
+            "workload",
+            "platform",
+            "engine",
+            "git",
+            "logs",
+            "space",
+            "domain",
             "config",
         ],
     ),
     (
-        "web",
+        "deploy",
         &[
-            "access", "control", "deploy", "store", "logs", "domain", "config",
+            "build",
+            "attempt",
+            "reconcile",
+            "workload",
+            "platform",
+            "engine",
+            "git",
+            "proxy",
+            "store",
+            "logs",
+            "domain",
+            "config",
         ],
     ),
     (
-        "control",
-        &["access", "deploy", "store", "logs", "domain", "config"],
+        "app",
+        &[
+            "deploy",
+            "reconcile",
+            "workload",
+            "platform",
+            "engine",
+            "git",
+            "proxy",
+            "store",
+            "logs",
+            "domain",
+            "config",
+        ],
+    ),
+    ("control", ABOVE_APP),
+    (
+        "web",
+        &[
+            "control", "app", "platform", "access", "git", "store", "logs", "domain", "config",
+        ],
     ),
     (
         "serve",
         &[
             "web",
             "control",
-            "deploy",
+            "app",
+            "reconcile",
+            "platform",
             "store",
             "logs",
             "domain",
@@ -68,8 +127,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
+/// What stands at the edge of the outside world knows neither its neighbours nor what uses it.
+const ADAPTER: &[&str] = &["domain", "config"];
+
+/// What asks on behalf of people.
+const ABOVE_APP: &[&str] = &[
+    "app", "platform", "access", "store", "logs", "domain", "config",
+];
+
 /// What the domain may name of other crates: no I/O.
-const DOMAIN_CRATES: &[&str] = &["std", "serde", "thiserror", "time"];
+const DOMAIN_CRATES: &[&str] = &["std", "serde", "strum", "thiserror", "time"];
 
 /// The part that a file below `src/` belongs to.
 fn part(path: &str) -> &str {
@@ -235,6 +302,10 @@ fn a_line_that_goes_against_the_rules_is_found() {
             "logs/mod.rs",
             "use crate::{\n    domain::{App, Deploy},\n    proxy,\n};",
         ),
+        ("deploy/queue.rs", "use crate::app::create;"),
+        ("build/source.rs", "use crate::deploy::Queue;"),
+        ("reconcile/app.rs", "use crate::build::build;"),
+        ("platform/mod.rs", "use crate::workload::lead;"),
         ("deploy/run.rs", "use crate::web::router;"),
         (
             "deploy/run.rs",
@@ -278,7 +349,7 @@ fn what_the_rules_allow_is_left_alone() {
         ),
         (
             "web/apps.rs",
-            "use crate::deploy::Windlass;\nuse mycrate::engine::Engine;",
+            "use crate::app::Services;\nuse mycrate::engine::Engine;",
         ),
         ("cli/doctor/engine.rs", "use crate::engine::Engine;"),
         ("serve.rs", "use crate::web;\nuse crate::control::server;"),
@@ -311,4 +382,133 @@ fn a_deploys_status_is_written_in_one_place() {
     };
     let places: Vec<PathBuf> = all.iter().flat_map(places).collect();
     assert_eq!(places, [source().join("store/deploys.rs")]);
+}
+
+/// The files of a room that a file leans on: `super::name` and `crate::room::name`.
+fn leans_on(room: &str, file: &str, code: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let own = format!("crate::{room}::");
+    let mut named_files = named(code, &own);
+    named_files.extend(named(
+        code,
+        if file == "mod" { "self::" } else { "super::" },
+    ));
+    if file == "mod" {
+        // What `mod.rs` re-exports it offers, and does not lean on; what it uses it names plainly.
+        let plain = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("pub use "));
+        let plain = plain.collect::<Vec<_>>().join("\n");
+        named_files.extend(
+            files
+                .iter()
+                .filter(|f| plain.contains(&format!("{f}::")))
+                .cloned(),
+        );
+    }
+    named_files.retain(|name| files.contains(name) && name != file);
+    named_files
+}
+
+/// The files that each file reaches, itself only by a circle.
+fn reach(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut found, mut left) = (BTreeSet::new(), vec![from.to_owned()]);
+    while let Some(file) = left.pop() {
+        for next in graph.get(&file).into_iter().flatten() {
+            if found.insert(next.clone()) {
+                left.push(next.clone());
+            }
+        }
+    }
+    found
+}
+
+/// The circles of a room, by its files' texts; `mod` is the room's own file.
+fn circles(room: &str, texts: &BTreeMap<String, String>) -> BTreeSet<BTreeSet<String>> {
+    let files: BTreeSet<String> = texts.keys().cloned().collect();
+    let graph: BTreeMap<String, BTreeSet<String>> = texts
+        .iter()
+        .map(|(file, text)| (file.clone(), leans_on(room, file, &code(text), &files)))
+        .collect();
+    let mut found = BTreeSet::new();
+    for file in graph.keys() {
+        let reached = reach(&graph, file);
+        let circle: BTreeSet<String> = reached
+            .iter()
+            .filter(|other| reach(&graph, other).contains(file))
+            .cloned()
+            .collect();
+        if circle.len() > 1 {
+            found.insert(circle);
+        }
+    }
+    found
+}
+
+/// The rooms whose files may not lean on each other in a circle of more than three.
+const ROOMS: [&str; 7] = [
+    "platform",
+    "workload",
+    "attempt",
+    "build",
+    "reconcile",
+    "deploy",
+    "app",
+];
+
+#[test]
+fn no_circle_in_a_room_has_more_than_three_files() {
+    for room in ROOMS {
+        let mut texts = BTreeMap::new();
+        for entry in fs::read_dir(source().join(room)).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if let Some(name) = name.strip_suffix(".rs").filter(|name| *name != "tests") {
+                texts.insert(name.to_owned(), fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+        assert!(texts.len() > 1, "{room} is read");
+        for circle in circles(room, &texts) {
+            assert!(circle.len() <= 3, "src/{room}: a circle of {circle:?}");
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_found() {
+    let text = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let texts = BTreeMap::from([
+        text("mod", "mod a;\nmod b;\npub use a::A;"),
+        text("a", "use super::b::B;"),
+        text("b", "use super::{c::C, d::D};"),
+        text("c", "fn f() { crate::room::a::g() }"),
+        text("d", "use super::A;"),
+    ]);
+    let all = circles("room", &texts);
+    let three = BTreeSet::from(["a", "b", "c"].map(str::to_owned));
+    assert_eq!(all, BTreeSet::from([three]));
+}
+
+#[test]
+fn nothing_is_reached_through_a_shared_state() {
+    let mut all = Vec::new();
+    files(&source(), &mut all);
+    for path in all {
+        let code = code(&fs::read_to_string(&path).unwrap());
+        let deref = code.lines().any(|line| {
+            line.starts_with("impl Deref for") || line.starts_with("impl DerefMut for")
+        });
+        assert!(!deref, "{path:?}: a Deref hides whose methods are called");
+        let methods = |kind: &str| code.lines().any(|line| line.starts_with(kind));
+        for (owner, room) in [
+            ("Platform", "platform"),
+            ("Services", "app"),
+            ("Queue", "deploy"),
+            ("Attempt", "attempt"),
+        ] {
+            let here = path.starts_with(source().join(room));
+            assert!(
+                here || !methods(&format!("impl {owner} {{")),
+                "{path:?}: methods of {owner} belong to {room}/"
+            );
+        }
+    }
 }

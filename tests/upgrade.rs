@@ -288,7 +288,7 @@ async fn fill(store: &Store) {
             "env_set",
             Some(&name("shop")),
             "TOKEN",
-            false,
+            None,
         )
         .await
         .unwrap();
@@ -328,7 +328,7 @@ async fn reads(store: &Store) {
     ];
     assert_eq!(told, expected);
     assert!(
-        DeployStatus::ALL
+        <DeployStatus as strum::VariantArray>::VARIANTS
             .iter()
             .all(|s| told.iter().any(|(_, status, _)| s == status))
     );

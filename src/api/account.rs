@@ -36,7 +36,7 @@ impl Verb for ChangePassword {
 
     async fn run(self, server: &Server, who: &Principal) -> Result<(), Error> {
         let Self { now, new, session } = self;
-        let (access, user) = (&server.windlass.access, user(who)?);
+        let (access, user) = (&server.platform().access, user(who)?);
         let changed = access.change_password(&user, now, new, &session, &who.address);
         Ok(changed.await?)
     }
@@ -60,7 +60,7 @@ impl Verb for LogOut {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<(), Error> {
-        Ok(server.windlass.access.log_out(&self.session).await?)
+        Ok(server.platform().access.log_out(&self.session).await?)
     }
 }
 
@@ -82,7 +82,7 @@ impl Verb for EndSession {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<(), Error> {
-        let access = &server.windlass.access;
+        let access = &server.platform().access;
         Ok(access.revoke_session(&user(who)?, &self.id).await?)
     }
 }
@@ -108,7 +108,7 @@ impl Verb for ConfirmSecondFactor {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Vec<String>, Error> {
-        let (access, user) = (&server.windlass.access, user(who)?);
+        let (access, user) = (&server.platform().access, user(who)?);
         let codes = access.confirm_second_factor(&user, &self.secret, &self.code);
         Ok(codes.await?)
     }
@@ -132,7 +132,7 @@ impl Verb for RemoveSecondFactor {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<(), Error> {
-        let (access, user) = (&server.windlass.access, user(who)?);
+        let (access, user) = (&server.platform().access, user(who)?);
         access.prove(&user, self.password, &who.address).await?;
         Ok(access.remove_second_factor(&user).await?)
     }

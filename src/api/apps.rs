@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Action, Endpoint, Error, Server, Verb, action, deploy, view};
+use crate::app;
 use crate::domain::{Allowance, App, AppName, DomainName, Needs, Principal};
 
 /// Creates an app.
@@ -33,10 +34,8 @@ impl Verb for AppCreate {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<App, Error> {
-        Ok(server
-            .windlass
-            .create_app(&self.name, &self.domains)
-            .await?)
+        let queue = &server.services.queue;
+        Ok(app::create(queue, &self.name, &self.domains).await?)
     }
 }
 
@@ -59,8 +58,8 @@ impl Verb for AppList {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Vec<App>, Error> {
-        let apps = server.windlass.apps().await?;
-        Ok(server.windlass.access.seen(who, apps, |app| &app.name))
+        let apps = app::all(server.platform()).await?;
+        Ok(server.platform().access.seen(who, apps, |app| &app.name))
     }
 }
 
@@ -86,7 +85,7 @@ impl Verb for AppShow {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<App, Error> {
-        Ok(server.windlass.app(&self.name).await?)
+        Ok(app::show(server.platform(), &self.name).await?)
     }
 }
 
@@ -129,7 +128,7 @@ impl Verb for AppAllow {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<App, Error> {
         let Self { name, more, reset } = self;
-        Ok(server.windlass.allow(&name, more, reset).await?)
+        Ok(app::allow(server.platform(), &name, more, reset).await?)
     }
 }
 
@@ -192,7 +191,7 @@ impl Verb for AppDomains {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Domains, Error> {
         let Self { name, add, remove } = self;
-        let domains = server.windlass.change_domains(&name, &add, &remove).await?;
+        let domains = app::change_domains(server.platform(), &name, &add, &remove).await?;
         Ok(Domains { app: name, domains })
     }
 }
@@ -235,7 +234,7 @@ impl Verb for AppPublic {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Switched, Error> {
         let Self { name, public } = self;
-        server.windlass.store.set_public(&name, public).await?;
+        server.platform().store.set_public(&name, public).await?;
         Ok(Switched { name, public })
     }
 }
@@ -274,7 +273,7 @@ impl Verb for AppDestroy {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Destroyed, Error> {
         let destroyed = self.name;
-        server.windlass.destroy_app(&destroyed).await?;
+        app::destroy(&server.services.queue, &destroyed).await?;
         Ok(Destroyed { destroyed })
     }
 }

@@ -7,11 +7,12 @@ use utoipa::ToSchema;
 
 use super::event::{Sender, Stop};
 use super::{Action, Endpoint, Error, Event, Events, Server, Verb, action, deploy, view};
-use crate::deploy::{Progress, Windlass};
+use crate::app::{self, Follower, Progress};
 use crate::domain::{
-    AppName, Deploy, DeployId, DeployStatus, Needs, Outlook, Phase, Principal, Right,
+    AppName, Deploy, DeployId, DeployStatus, Needs, Phase, Principal, RevertPreview, Right,
 };
 use crate::logs::Cursor;
+use crate::platform::Platform;
 
 /// So much of a log is given at once, in bytes, give or take a read.
 const PIECE: usize = 256 * 1024;
@@ -51,7 +52,7 @@ impl Verb for Deploys {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Vec<Deploy>, Error> {
-        let store = &server.windlass.store;
+        let store = &server.platform().store;
         Ok(store.deploys(&self.app, self.limit, None).await?)
     }
 }
@@ -78,7 +79,7 @@ impl Verb for DeployShow {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Deploy, Error> {
-        Ok(server.windlass.store.deploy(self.id).await?)
+        Ok(server.platform().store.deploy(self.id).await?)
     }
 }
 
@@ -129,8 +130,8 @@ impl Verb for DeployLog {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<LogPiece, Error> {
         let Self { id, from } = self;
-        let deploy = server.windlass.store.deploy(id).await?;
-        let mut follower = server.windlass.follow(id, from);
+        let deploy = server.platform().store.deploy(id).await?;
+        let mut follower = Follower::new(server.platform(), id, from);
         let (mut lines, mut next, mut size) = (Vec::new(), from, 0);
         while let (true, Some(progress)) = (size < PIECE, follower.now().await?) {
             let Progress::Lines { next: behind, text } = progress else {
@@ -187,12 +188,12 @@ impl Verb for DeployFollow {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Events, Error> {
-        let deploy = server.windlass.store.deploy(self.id).await?;
-        let (windlass, Self { from, follow, .. }) = (server.windlass.clone(), self);
+        let deploy = server.platform().store.deploy(self.id).await?;
+        let (platform, Self { from, follow, .. }) = (server.platform().clone(), self);
         Ok(Events::of(server, async move |to: Sender| {
             let told = match follow {
-                true => tell(&windlass, deploy, from, &to).await,
-                false => tell_so_far(&windlass, deploy, from, &to).await,
+                true => tell(&platform, deploy, from, &to).await,
+                false => tell_so_far(&platform, deploy, from, &to).await,
             };
             (to, told)
         }))
@@ -226,10 +227,10 @@ impl Verb for DeployWait {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Events, Error> {
         let Self { id, at_most_ms } = self;
-        server.windlass.store.deploy(id).await?;
-        let windlass = server.windlass.clone();
+        server.platform().store.deploy(id).await?;
+        let platform = server.platform().clone();
         Ok(Events::of(server, async move |to: Sender| {
-            let ended = tell_end(&windlass, id, &to);
+            let ended = tell_end(&platform, id, &to);
             let told = match at_most_ms.map(Duration::from_millis) {
                 None => ended.await,
                 Some(most) => tokio::time::timeout(most, ended).await.unwrap_or_else(|_| {
@@ -268,8 +269,8 @@ impl Verb for DeployCancel {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Deploy, Error> {
-        server.windlass.cancel(self.id, &who.name).await?;
-        Ok(server.windlass.store.deploy(self.id).await?)
+        server.services.queue.cancel(self.id, &who.name).await?;
+        Ok(server.platform().store.deploy(self.id).await?)
     }
 }
 
@@ -307,7 +308,7 @@ impl Verb for Redeploy {
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Deploy, Error> {
         let (app, commit) = (&self.app, self.commit.as_deref());
-        Ok(server.windlass.redeploy(app, commit, &who.name).await?)
+        Ok(app::redeploy(&server.services.queue, app, commit, &who.name).await?)
     }
 }
 
@@ -349,15 +350,15 @@ impl Verb for Revert {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Deploy, Error> {
-        let (windlass, Self { app, commit, to }) = (&server.windlass, self);
+        let (queue, Self { app, commit, to }) = (&server.services.queue, self);
         Ok(match (to, commit) {
             (Some(_), Some(_)) => {
                 return Err(Error::refused(
                     "a revert goes to a commit or to a deploy's release, not to both",
                 ));
             }
-            (Some(to), None) => windlass.revert_to(&app, to, &who.name).await?,
-            (None, commit) => windlass.revert(&app, commit.as_deref(), &who.name).await?,
+            (Some(to), None) => app::revert_to(queue, &app, to, &who.name).await?,
+            (None, commit) => app::revert(queue, &app, commit.as_deref(), &who.name).await?,
         })
     }
 }
@@ -380,15 +381,15 @@ pub struct RevertOutlook {
 }
 
 impl Verb for RevertOutlook {
-    type Answer = Outlook;
+    type Answer = RevertPreview;
 
     fn needs(&self, _: &Principal) -> Needs {
         deploy(&self.app)
     }
 
-    async fn run(self, server: &Server, _: &Principal) -> Result<Outlook, Error> {
+    async fn run(self, server: &Server, _: &Principal) -> Result<RevertPreview, Error> {
         let (app, commit) = (&self.app, self.commit.as_deref());
-        Ok(server.windlass.outlook(app, commit).await?)
+        Ok(app::preview_revert(server.platform(), app, commit).await?)
     }
 }
 
@@ -422,7 +423,7 @@ impl Verb for Restart {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Deploy, Error> {
-        Ok(server.windlass.restart(&self.app, &who.name).await?)
+        Ok(app::restart(&server.services.queue, &self.app, &who.name).await?)
     }
 }
 
@@ -460,7 +461,7 @@ impl Verb for Reload {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Reloaded, Error> {
         let reloaded = self.app;
-        server.windlass.reload(&reloaded).await?;
+        app::reload(server.platform(), &reloaded).await?;
         Ok(Reloaded { reloaded })
     }
 }
@@ -473,14 +474,14 @@ impl Endpoint for Reload {
 
 /// Tells of a deploy to its end.
 pub(super) async fn tell(
-    windlass: &Windlass,
+    platform: &Platform,
     deploy: Deploy,
     from: Cursor,
     to: &Sender,
 ) -> Result<(), Stop> {
     let (id, app) = (deploy.id, deploy.app.clone());
     let ahead = match deploy.status {
-        DeployStatus::Queued => windlass.store.open_deploys(Some(&app)).await?,
+        DeployStatus::Queued => platform.store.open_deploys(Some(&app)).await?,
         _ => Vec::new(),
     };
     to.send(Event::Following { deploy }).await?;
@@ -491,35 +492,35 @@ pub(super) async fn tell(
         );
         to.send(Event::Note { text }).await?;
     }
-    let mut follower = windlass.follow(id, from);
+    let mut follower = Follower::new(platform, id, from);
     while let Some(progress) = to.or_gone(follower.next()).await?? {
-        to.send(event(windlass, progress).await?).await?;
+        to.send(event(platform, progress).await?).await?;
     }
     Ok(())
 }
 
 async fn tell_so_far(
-    windlass: &Windlass,
+    platform: &Platform,
     deploy: Deploy,
     from: Cursor,
     to: &Sender,
 ) -> Result<(), Stop> {
-    let mut follower = windlass.follow(deploy.id, from);
+    let mut follower = Follower::new(platform, deploy.id, from);
     to.send(Event::Following { deploy }).await?;
     while let Some(progress) = follower.now().await? {
-        to.send(event(windlass, progress).await?).await?;
+        to.send(event(platform, progress).await?).await?;
     }
     Ok(())
 }
 
 /// Skips to the end without sending what lies between.
-async fn tell_end(windlass: &Windlass, id: DeployId, to: &Sender) -> Result<(), Stop> {
-    let mut ticks = windlass.logs.ticks(id);
+async fn tell_end(platform: &Platform, id: DeployId, to: &Sender) -> Result<(), Stop> {
+    let mut ticks = platform.logs.ticks(id);
     loop {
         ticks.mark_unchanged();
-        let deploy = windlass.store.deploy(id).await?;
+        let deploy = platform.store.deploy(id).await?;
         if !deploy.status.is_open() && deploy.finished_at.is_some() {
-            return to.send(finished(windlass, deploy).await?).await;
+            return to.send(finished(platform, deploy).await?).await;
         }
         let changed = tokio::time::timeout(Duration::from_secs(5), ticks.changed());
         let _ = to.or_gone(changed).await?;
@@ -527,7 +528,7 @@ async fn tell_end(windlass: &Windlass, id: DeployId, to: &Sender) -> Result<(), 
     }
 }
 
-async fn event(windlass: &Windlass, progress: Progress) -> Result<Event, Error> {
+async fn event(platform: &Platform, progress: Progress) -> Result<Event, Error> {
     Ok(match progress {
         Progress::Started {
             ordinal,
@@ -540,13 +541,13 @@ async fn event(windlass: &Windlass, progress: Progress) -> Result<Event, Error> 
         },
         Progress::Lines { next, text } => Event::Lines { next, text },
         Progress::Ended { ordinal, timing } => Event::PhaseEnded { ordinal, timing },
-        Progress::Finished(deploy) => finished(windlass, *deploy).await?,
+        Progress::Finished(deploy) => finished(platform, *deploy).await?,
     })
 }
 
-async fn finished(windlass: &Windlass, deploy: Deploy) -> Result<Event, Error> {
-    let url = windlass.url(&deploy.app).await?;
-    let serving = windlass.store.live_deploy(&deploy.app).await?;
+async fn finished(platform: &Platform, deploy: Deploy) -> Result<Event, Error> {
+    let url = app::url(platform, &deploy.app).await?;
+    let serving = platform.store.live_deploy(&deploy.app).await?;
     Ok(Event::Finished {
         deploy,
         url,

@@ -50,7 +50,7 @@ impl Verb for EnvSet {
             let valid = env.set(name, value);
             valid.map_err(|error| Error::refused(error.to_string()))?;
         }
-        server.windlass.store.set_env(&self.app, &env).await?;
+        server.platform().store.set_env(&self.app, &env).await?;
         Ok(Set { set })
     }
 }
@@ -93,7 +93,7 @@ impl Verb for EnvUnset {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Unset, Error> {
         let Self { app, names } = self;
-        let unknown = server.windlass.store.unset_env(&app, &names).await?;
+        let unknown = server.platform().store.unset_env(&app, &names).await?;
         Ok(Unset {
             unset: names,
             unknown,
@@ -139,7 +139,7 @@ impl Verb for EnvList {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Variables, Error> {
-        let env = server.windlass.env(&self.app).await?;
+        let env = server.platform().store.env(&self.app).await?;
         let shown = env.iter().map(|(name, value)| {
             let value = self.reveal.then(|| value.to_owned());
             (name.to_owned(), value)

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Place;
-use crate::deploy::{self, ErrorKind};
+use crate::platform::{self, ErrorKind};
 
 /// Why something was not done.
 #[derive(Debug)]
 pub enum Error {
     /// Windlass says why.
-    Windlass(deploy::Error),
+    Windlass(platform::Error),
     /// There is nothing at this address.
     NotFound,
     /// The request makes no sense; the text says why.
@@ -27,7 +27,7 @@ pub enum Error {
     Defect(String),
 }
 
-impl<E: Into<deploy::Error>> From<E> for Error {
+impl<E: Into<platform::Error>> From<E> for Error {
     fn from(error: E) -> Self {
         Error::Windlass(error.into())
     }
@@ -63,7 +63,7 @@ impl Error {
 
     /// Something that cannot be done as things stand, and why.
     pub fn refused(why: impl Into<String>) -> Self {
-        Error::Windlass(deploy::Error::Refused(why.into()))
+        Error::Windlass(platform::Error::Refused(why.into()))
     }
 
     /// Whose turn it is.
@@ -79,10 +79,10 @@ impl Error {
 
     /// Whether the gate refused it: whoever asked may not.
     pub fn is_denied(&self) -> bool {
-        let denied = |error: &deploy::Error| {
+        let denied = |error: &platform::Error| {
             matches!(
                 error,
-                deploy::Error::Access(crate::access::AccessError::Denied(_))
+                platform::Error::Access(crate::access::AccessError::Denied(_))
             )
         };
         matches!(self, Error::Windlass(error) if denied(error))

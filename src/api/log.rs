@@ -1,13 +1,16 @@
 //! What an app prints.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::event::{Sender, Stop};
 use super::{AppLogLine, Endpoint, Error, Event, Events, Server, Verb, view};
-use crate::deploy::{AppLogQuery, AppPlaces, Windlass};
+use crate::app::{self, AppLogQuery, AppPlaces};
 use crate::domain::{AppName, Needs, Principal};
 use crate::logs::AppLine;
+use crate::platform::Platform;
 
 /// So many lines go into an event.
 const LINES: usize = 500;
@@ -41,7 +44,7 @@ impl Verb for AppLogs {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Vec<AppLogLine>, Error> {
         let query = AppLogQuery::newest(self.since_ms, self.tail);
-        let page = server.windlass.app_log(&self.app, query).await?;
+        let page = app::read_log(server.platform(), &self.app, query).await?;
         Ok(lines(&page.lines))
     }
 }
@@ -84,22 +87,22 @@ impl Verb for AppLogsFollow {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Events, Error> {
-        server.windlass.store.app(&self.app).await?;
-        let windlass = server.windlass.clone();
+        server.platform().store.app(&self.app).await?;
+        let platform = server.platform().clone();
         Ok(Events::of(server, async move |to: Sender| {
-            let told = self.tell(&windlass, &to).await;
+            let told = self.tell(&platform, &to).await;
             (to, told)
         }))
     }
 }
 
 impl AppLogsFollow {
-    async fn tell(&self, windlass: &Windlass, to: &Sender) -> Result<(), Stop> {
-        let end = self.tell_so_far(windlass, to).await?;
+    async fn tell(&self, platform: &Arc<Platform>, to: &Sender) -> Result<(), Stop> {
+        let end = self.tell_so_far(platform, to).await?;
         if !self.follow {
             return Ok(());
         }
-        let mut output = windlass.follow_app_log(&self.app, end, "");
+        let mut output = app::follow_log(platform, &self.app, end, "");
         loop {
             let (printed, _) = to.or_gone(output.next()).await??;
             let lines = lines(&printed);
@@ -108,10 +111,10 @@ impl AppLogsFollow {
     }
 
     /// Sends what there is, and gives the place behind it.
-    async fn tell_so_far(&self, windlass: &Windlass, to: &Sender) -> Result<AppPlaces, Stop> {
+    async fn tell_so_far(&self, platform: &Arc<Platform>, to: &Sender) -> Result<AppPlaces, Stop> {
         let query = AppLogQuery::newest(self.since_ms, self.tail);
         let wanted = query.count;
-        let page = windlass.app_log(&self.app, query).await?;
+        let page = app::read_log(platform, &self.app, query).await?;
         if page.older.is_some() && page.lines.len() < wanted {
             let given = page.lines.len();
             let text = format!("there may be more; these are the newest {given} lines");

@@ -24,6 +24,7 @@ mod users;
 pub mod wire;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -56,8 +57,9 @@ pub use users::{
     PasswordSet, UserAdd, UserAdded, UserList, UserPasswd, UserRemove, UserRemoved, UserRole,
 };
 
-use crate::deploy::{ErrorKind, Windlass};
+use crate::app::Services;
 use crate::domain::{AppName, AuditOutcome, Needs, Principal, Right, UserName};
+use crate::platform::{ErrorKind, Platform};
 
 /// Request bodies are at most this long on the control socket, in bytes.
 pub const LONGEST_REQUEST: usize = 1024 * 1024;
@@ -65,10 +67,16 @@ pub const LONGEST_REQUEST: usize = 1024 * 1024;
 /// What verbs work on. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// The installation.
-    pub windlass: Windlass,
+    /// What is asked.
+    pub services: Services,
     /// Streams of events end on it.
     pub shutdown: CancellationToken,
+}
+
+impl Server {
+    fn platform(&self) -> &Arc<Platform> {
+        &self.services.platform
+    }
 }
 
 /// Something that may be asked for.
@@ -126,7 +134,7 @@ pub async fn dispatch<V: Verb>(
 }
 
 async fn carry_out<V: Verb>(server: &Server, who: &Principal, verb: V) -> Result<V::Answer, Error> {
-    let access = &server.windlass.access;
+    let access = &server.platform().access;
     let (needs, action) = (verb.needs(who), verb.action());
     let entry = access.authorise(who, &needs, action.as_ref()).await?;
     let run = AssertUnwindSafe(verb.run(server, who)).catch_unwind().await;
@@ -153,8 +161,8 @@ async fn carry_out<V: Verb>(server: &Server, who: &Principal, verb: V) -> Result
 /// Whatever came of an action: pages look for themselves.
 fn tell(server: &Server, needs: Needs) {
     match needs {
-        Needs::App(_, app) => server.windlass.news.of(&app),
-        Needs::Admin => server.windlass.news.for_everybody(),
+        Needs::App(_, app) => server.platform().change_feed.of(&app),
+        Needs::Admin => server.platform().change_feed.for_everybody(),
         _ => {}
     }
 }

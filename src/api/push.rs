@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::deploys::tell;
 use super::event::Sender;
 use super::{Action, Endpoint, Error, Event, Events, Server, Verb, action, deploy, view};
+use crate::app;
 use crate::domain::{AppName, CommitId, Needs, Principal};
 use crate::logs::Cursor;
 
@@ -60,10 +61,10 @@ impl Verb for Enter {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Entered, Error> {
-        server.windlass.store.app(&self.app).await?;
+        server.platform().store.app(&self.app).await?;
         Ok(Entered {
             user: who.name.clone(),
-            path: server.windlass.git.path(&self.app),
+            path: server.platform().git.path(&self.app),
         })
     }
 }
@@ -116,15 +117,15 @@ impl Verb for Pushed {
         let Self { app, updates } = self;
         let updates = updates.into_iter().map(|u| (u.old, u.new, u.name));
         let updates: Vec<_> = updates.collect();
-        let windlass = server.windlass.clone();
-        let answer = windlass.pushed(&app, &updates, &who.name).await?;
+        let platform = server.platform().clone();
+        let answer = app::pushed(&server.services.queue, &app, &updates, &who.name).await?;
         Ok(Events::of(server, async move |to: Sender| {
             let told = async {
                 for text in answer.notes {
                     to.send(Event::Note { text }).await?;
                 }
                 match answer.deploy {
-                    Some(deploy) => tell(&windlass, deploy, Cursor::default(), &to).await,
+                    Some(deploy) => tell(&platform, deploy, Cursor::default(), &to).await,
                     None => Ok(()),
                 }
             };

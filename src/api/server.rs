@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Endpoint, Error, Server, Verb, view};
+use crate::app;
 use crate::domain::{AppName, AuditEntry, Needs, Principal, Role};
 
 /// Whether the server is there.
@@ -67,8 +68,8 @@ impl Verb for Whoami {
     }
 
     async fn run(self, server: &Server, who: &Principal) -> Result<WhoamiAnswer, Error> {
-        let apps = server.windlass.apps().await?;
-        let apps = server.windlass.access.seen(who, apps, |app| &app.name);
+        let apps = app::all(server.platform()).await?;
+        let apps = server.platform().access.seen(who, apps, |app| &app.name);
         Ok(WhoamiAnswer {
             name: who.name.clone(),
             role: who.role,
@@ -105,7 +106,7 @@ impl Verb for AuditLog {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Vec<AuditEntry>, Error> {
-        let (store, app) = (&server.windlass.store, self.app.as_ref());
+        let (store, app) = (&server.platform().store, self.app.as_ref());
         Ok(store.audit_entries(app, self.limit, None).await?)
     }
 }

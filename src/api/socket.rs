@@ -98,7 +98,7 @@ async fn identify(State(server): State<Server>, mut request: Request, next: Next
     let uid = peer.and_then(|ConnectInfo(peer)| peer.uid);
     let found = match caller(request.headers(), uid) {
         Ok(caller) => server
-            .windlass
+            .platform()
             .access
             .caller(caller)
             .await

@@ -40,7 +40,7 @@ impl Verb for KeyAdd {
         let (user, name) = (own(who, self.user)?, self.name.as_deref());
         let name = name.filter(|name| !name.trim().is_empty());
         Ok(server
-            .windlass
+            .platform()
             .access
             .add_key(&user, &self.key, name)
             .await?)
@@ -71,7 +71,7 @@ impl Verb for KeyList {
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Vec<Key>, Error> {
         let user = whose(who, self.user)?;
-        Ok(server.windlass.access.keys(user.as_ref()).await?)
+        Ok(server.platform().access.keys(user.as_ref()).await?)
     }
 }
 
@@ -108,7 +108,7 @@ impl Verb for KeyRemove {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Removed, Error> {
-        server.windlass.access.remove_key(self.id).await?;
+        server.platform().access.remove_key(self.id).await?;
         Ok(Removed { removed: self.id })
     }
 }
@@ -170,7 +170,7 @@ impl Verb for TokenCreate {
         let end =
             |ms: u64| Timestamp::from_millis(Timestamp::now().millis().saturating_add_unsigned(ms));
         let (apps, ends) = (self.apps.as_deref(), self.lasts_ms.map(end));
-        let access = &server.windlass.access;
+        let access = &server.platform().access;
         let made = access.make_token(&user, &self.name, self.scope, apps, ends);
         let made = made.await?;
         Ok(TokenMade {
@@ -204,7 +204,7 @@ impl Verb for TokenList {
 
     async fn run(self, server: &Server, who: &Principal) -> Result<Vec<Token>, Error> {
         let user = whose(who, self.user)?;
-        Ok(server.windlass.access.tokens(user.as_ref()).await?)
+        Ok(server.platform().access.tokens(user.as_ref()).await?)
     }
 }
 
@@ -241,7 +241,7 @@ impl Verb for TokenRevoke {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Revoked, Error> {
-        server.windlass.access.revoke_token(self.id).await?;
+        server.platform().access.revoke_token(self.id).await?;
         Ok(Revoked { revoked: self.id })
     }
 }

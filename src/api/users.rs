@@ -44,7 +44,7 @@ impl Verb for UserAdd {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<UserAdded, Error> {
-        let access = &server.windlass.access;
+        let access = &server.platform().access;
         let name = self.name.clone();
         let new = NewUser {
             name: self.name,
@@ -77,7 +77,7 @@ impl Verb for UserList {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Vec<User>, Error> {
-        Ok(server.windlass.access.users().await?)
+        Ok(server.platform().access.users().await?)
     }
 }
 
@@ -112,7 +112,7 @@ impl Verb for UserRole {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<User, Error> {
-        let access = &server.windlass.access;
+        let access = &server.platform().access;
         Ok(access.set_role(&self.name, self.role, &self.apps).await?)
     }
 }
@@ -162,7 +162,7 @@ impl Verb for UserPasswd {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<PasswordSet, Error> {
-        let access = &server.windlass.access;
+        let access = &server.platform().access;
         let set = access.reset_password(&self.name, self.password, self.without_second_factor);
         let password = set.await?;
         Ok(PasswordSet {
@@ -206,7 +206,7 @@ impl Verb for UserRemove {
 
     async fn run(self, server: &Server, _: &Principal) -> Result<UserRemoved, Error> {
         let removed = self.name;
-        server.windlass.access.remove_user(&removed).await?;
+        server.platform().access.remove_user(&removed).await?;
         Ok(UserRemoved { removed })
     }
 }

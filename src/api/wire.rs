@@ -272,7 +272,9 @@ mod tests {
     fn what_is_wrong_is_named() {
         fn says<V: Endpoint>(query: &str, body: &str) -> String {
             let path = [("app", "shop"), ("name", "shop"), ("id", "7")];
-            let path = path.into_iter().filter(|(name, _)| V::PATH.contains(&format!("{{{name}}}")));
+            let path = path
+                .into_iter()
+                .filter(|(name, _)| V::PATH.contains(&format!("{{{name}}}")));
             let path = path.map(|(name, value)| (name.to_owned(), value.to_owned()));
             match read::<V>(path, query, Some(body.as_bytes())) {
                 Err(Error::Bad(why)) => why,

@@ -19,8 +19,8 @@ use crate::api::{
     Unset, Variables,
 };
 use crate::domain::{
-    Allowance, App, Commits, Deploy, DeployId, Environment, Limits, MigrationsSince, Outlook,
-    OutlookEnvironment, Phase,
+    Allowance, App, Commits, Deploy, DeployId, Environment, Limits, MigrationsSince, Phase,
+    RevertEnvironment, RevertPreview,
 };
 use crate::logs::Cursor;
 
@@ -53,7 +53,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
                 app: again.name,
                 commit: again.commit,
             };
-            ask(client, &request, again.output.json, outlook)
+            ask(client, &request, again.output.json, preview)
         }
         Command::Revert {
             again,
@@ -614,7 +614,7 @@ fn public(now: Switched) -> String {
 }
 
 /// What a revert would do.
-fn outlook(it: Outlook) -> String {
+fn preview(it: RevertPreview) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -640,8 +640,8 @@ fn outlook(it: Outlook) -> String {
         ),
     };
     let whose = match it.environment {
-        OutlookEnvironment::Release => "the environment that it had then",
-        OutlookEnvironment::Today => "the environment that is set today",
+        RevertEnvironment::Release => "the environment that it had then",
+        RevertEnvironment::Today => "the environment that is set today",
     };
     let other = match it.variables.as_slice() {
         [] => ", the same as what runs now".to_owned(),

@@ -416,6 +416,7 @@ pub fn timings(deploy: &Deploy) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::domain::{Failure, Timestamp};
+    use strum::VariantArray as _;
 
     /// A deploy with phases of `name status milliseconds`.
     pub fn deploy(id: i64, status: DeployStatus, phases: &[(&str, PhaseStatus, u64)]) -> Deploy {
@@ -605,7 +606,7 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
 
     #[test]
     fn the_last_line_tells_every_ending() {
-        for status in DeployStatus::ALL {
+        for status in DeployStatus::VARIANTS {
             let mut ended = deploy(13, *status, &[]);
             ended.failure = Some(Failure {
                 phase: "queue".into(),

@@ -10,7 +10,7 @@ use crate::proxy::deepest;
 ///
 /// # Errors
 /// In words: refused, or not in time.
-pub(super) async fn get(
+pub async fn get(
     address: SocketAddr,
     host: &str,
     https: bool,
@@ -43,7 +43,7 @@ pub(super) async fn get(
 
 /// The TCP addresses that the processes beside `pid` listen on, IPv4 or any; those for all
 /// addresses first. The format is that of proc(5), `/proc/net/tcp`.
-pub(super) fn listening(pid: i64) -> Vec<(Ipv4Addr, u16)> {
+pub fn listening(pid: i64) -> Vec<(Ipv4Addr, u16)> {
     let read =
         |name: &str| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
     let mut found: Vec<(Ipv4Addr, u16)> = [read("tcp"), read("tcp6")]

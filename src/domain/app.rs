@@ -8,8 +8,20 @@ use super::limits::Allowance;
 use super::name::{AppName, DomainName};
 
 /// Whether an app serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum AppStatus {
     /// Its live container runs.
     Serving,
@@ -24,18 +36,7 @@ pub enum AppStatus {
 impl AppStatus {
     /// The word shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            AppStatus::Serving => "serving",
-            AppStatus::Empty => "empty",
-            AppStatus::Down => "down",
-            AppStatus::Unknown => "unknown",
-        }
-    }
-}
-
-impl std::fmt::Display for AppStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 use utoipa::ToSchema;
 
@@ -42,71 +43,81 @@ impl FromStr for DeployId {
     }
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every value, in the order of its declaration.
-            pub const ALL: &[$name] = &[$($name::$variant),+];
-
-            /// The word stored and shown.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text { $($word => Ok($name::$variant),)+ _ => Err(format!("unknown word {text:?}")) }
-            }
-        }
-    };
+/// Where a deploy stands.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum DeployStatus {
+    /// Waiting for its turn.
+    Queued,
+    /// Its phases run.
+    Running,
+    /// Its release serves.
+    Live,
+    /// Its release served until a later one took over.
+    Retired,
+    /// It was not good enough; what was live still is.
+    Failed,
+    /// A newer deploy took its place in the queue.
+    Superseded,
+    /// Someone stopped it.
+    Cancelled,
+    /// The server went away under it.
+    Interrupted,
 }
 
-words! {
-    /// Where a deploy stands.
-    DeployStatus {
-        /// Waiting for its turn.
-        Queued = "queued",
-        /// Its phases run.
-        Running = "running",
-        /// Its release serves.
-        Live = "live",
-        /// Its release served until a later one took over.
-        Retired = "retired",
-        /// It was not good enough; what was live still is.
-        Failed = "failed",
-        /// A newer deploy took its place in the queue.
-        Superseded = "superseded",
-        /// Someone stopped it.
-        Cancelled = "cancelled",
-        /// The server went away under it.
-        Interrupted = "interrupted",
+impl DeployStatus {
+    /// The word stored and shown.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-words! {
-    /// What asked for a deploy.
-    Trigger {
-        /// `git push`.
-        Push = "push",
-        /// Back to an earlier release.
-        Revert = "revert",
-        /// A commit again, built again.
-        Redeploy = "redeploy",
-        /// The live image again, with today's environment.
-        Restart = "restart",
+/// What asked for a deploy.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Trigger {
+    /// `git push`.
+    Push,
+    /// Back to an earlier release.
+    Revert,
+    /// A commit again, built again.
+    Redeploy,
+    /// The live image again, with today's environment.
+    Restart,
+}
+
+impl Trigger {
+    /// The word stored and shown.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -277,7 +288,7 @@ mod tests {
 
     #[test]
     fn only_a_running_deploy_goes_live() {
-        for status in DeployStatus::ALL {
+        for status in DeployStatus::VARIANTS {
             let live = status.after(DeployEvent::GoLive).is_ok();
             assert_eq!(live, *status == DeployStatus::Running, "{status}");
         }
@@ -285,7 +296,7 @@ mod tests {
 
     #[test]
     fn words_read_back() {
-        for status in DeployStatus::ALL {
+        for status in DeployStatus::VARIANTS {
             assert_eq!(status.as_str().parse(), Ok(*status));
         }
     }

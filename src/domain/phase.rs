@@ -92,8 +92,20 @@ impl From<Phase> for String {
 }
 
 /// How a phase stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum PhaseStatus {
     /// Under way.
     Running,
@@ -108,25 +120,7 @@ pub enum PhaseStatus {
 impl PhaseStatus {
     /// The word stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            PhaseStatus::Running => "running",
-            PhaseStatus::Ok => "ok",
-            PhaseStatus::Failed => "failed",
-            PhaseStatus::Skipped => "skipped",
-        }
-    }
-}
-
-impl FromStr for PhaseStatus {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "running" => PhaseStatus::Running,
-            "ok" => PhaseStatus::Ok,
-            "failed" => PhaseStatus::Failed,
-            "skipped" => PhaseStatus::Skipped,
-            _ => return Err(format!("{text:?} is no phase status")),
-        })
+        self.into()
     }
 }
 

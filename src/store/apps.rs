@@ -32,9 +32,9 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, subnet, port, (SELECT json_group_array(domain ORDER BY ordinal) \
-             FROM domains WHERE app_id = apps.id), leaving, public, \
+             FROM domains WHERE app_id = apps.id) AS domains, leaving, public, \
              (SELECT json_array(memory, pids, cpus, json(capabilities)) FROM allowances \
-             WHERE app_id = apps.id) FROM apps ",
+             WHERE app_id = apps.id) AS allowed FROM apps ",
             $tail
         )
     };
@@ -201,21 +201,21 @@ async fn add_domains(
 
 fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
     let unreadable = StoreError::Unreadable;
-    let domains: String = row.try_get(4)?;
+    let domains: String = row.try_get("domains")?;
     Ok(AppRow {
-        id: row.try_get(0)?,
+        id: row.try_get("id")?,
         name: row
-            .try_get::<String, _>(1)?
+            .try_get::<String, _>("name")?
             .parse()
             .map_err(|_| unreadable("apps.name"))?,
         subnet: row
-            .try_get::<String, _>(2)?
+            .try_get::<String, _>("subnet")?
             .parse()
             .map_err(|_| unreadable("apps.subnet"))?,
-        port: row.try_get(3)?,
-        leaving: row.try_get(5)?,
-        public: row.try_get(6)?,
-        allowed: allowance(row.try_get(7)?)?,
+        port: row.try_get("port")?,
+        leaving: row.try_get("leaving")?,
+        public: row.try_get("public")?,
+        allowed: allowance(row.try_get("allowed")?)?,
         domains: serde_json::from_str(&domains).map_err(|_| unreadable("domains"))?,
     })
 }

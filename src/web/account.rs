@@ -78,7 +78,7 @@ async fn show(
     made: Option<TokenMade>,
     codes: Vec<String>,
 ) -> Result<Html<String>, Error> {
-    let (access, name) = (&web.windlass.access, who.user()?);
+    let (access, name) = (&web.platform().access, who.user()?);
     let sessions = access
         .sessions(&name, session::token(headers).unwrap_or_default())
         .await;
@@ -182,7 +182,7 @@ pub(super) async fn begin_second_factor(
     who: Who,
 ) -> Result<Html<String>, Error> {
     let enrolment = web
-        .windlass
+        .platform()
         .access
         .begin_second_factor(&who.user()?)
         .map_err(Error::of)?;
@@ -216,7 +216,7 @@ pub(super) async fn confirm_second_factor(
         Ok(codes) => show(&web, &who, &headers, None, codes).await,
         Err(error) => {
             error.refused()?;
-            let access = &web.windlass.access;
+            let access = &web.platform().access;
             let enrolment = access
                 .same_second_factor(&who.user()?, &secret)
                 .map_err(Error::of)?;
@@ -271,7 +271,7 @@ pub(super) async fn remove_key(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    let (access, id) = (&web.windlass.access, named.number()?);
+    let (access, id) = (&web.platform().access, named.number()?);
     let own = access.keys(Some(&who.user()?)).await.map_err(Error::of)?;
     own.iter()
         .find(|key| key.id == id)
@@ -318,7 +318,7 @@ pub(super) async fn revoke_token(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    let (access, id) = (&web.windlass.access, named.number()?);
+    let (access, id) = (&web.platform().access, named.number()?);
     let own = access.tokens(Some(&who.user()?)).await.map_err(Error::of)?;
     own.iter()
         .find(|token| token.id == id)

@@ -150,7 +150,7 @@ impl List {
             .filter(|word| !word.is_empty())
             .map(|word| word.parse().map_err(unknown));
         let (chosen, from) = (chosen.transpose()?, before.map(DeployId));
-        let store = &web.windlass.store;
+        let store = &web.platform().store;
         let mut deploys = match chosen {
             Some(status) => store.deploys_that_are(status, app, PAGE + 1, from).await?,
             None => store.deploys(app, PAGE + 1, from).await?,
@@ -199,11 +199,11 @@ pub(super) async fn page(
     let Query(which) = which
         .map_err(|_| Error::bad("before= takes a deploy's number, and still= true or false"))?;
     let still = which.still;
-    let (windlass, store) = (&web.windlass, &web.windlass.store);
-    let edition = windlass.news.edition(|app| *app == name);
+    let (platform, store) = (web.platform(), &web.platform().store);
+    let edition = platform.change_feed.edition(|app| *app == name);
     let row = store.app(&name).await?;
     let public = row.public;
-    let app = windlass.known_app(row).await?;
+    let app = web.services.overview.known_app(row).await?;
     let list = List::find(&web, &name, which).await?;
     let first = list.is_first();
     let history = if first {
@@ -229,7 +229,7 @@ pub(super) async fn page(
         sites: app
             .domains
             .iter()
-            .map(|d| (windlass.address(d), d.to_string()))
+            .map(|d| (platform.address(d), d.to_string()))
             .collect(),
         live: app.live.as_ref().map(|live| Live::new(live, &releases)),
         outcomes: OUTCOMES.map(outcome).into(),
@@ -273,7 +273,7 @@ async fn history(web: &Web, app: &App, listed: &[Deploy]) -> Result<Vec<Deploy>,
     let done = |deploy: &&Deploy| deploy.status.went_live() && !going(deploy);
     let mut history: Vec<Deploy> = listed.iter().chain(older).filter(done).cloned().collect();
     let room = WINDOW.saturating_sub(history.len() as u32);
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     history.extend(
         store
             .deploys_that_are(DeployStatus::Retired, &app.name, room, Some(oldest))
@@ -287,7 +287,7 @@ type Releases = HashMap<DeployId, ReleaseLine>;
 
 /// The releases that these deploys made, and the live one.
 async fn releases(web: &Web, app: &App, deploys: &[Deploy]) -> Result<Releases, Error> {
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let mut lines = Vec::new();
     // A list of what never went live has none, however far apart its deploys are.
     if let (Some(newest), Some(oldest)) = (deploys.first(), deploys.last())
@@ -327,7 +327,7 @@ async fn step_to_blame(web: &Web, history: &[Deploy]) -> Result<Option<String>, 
     let (Some(now), Some(before)) = (builds.next(), builds.next()) else {
         return Ok(None);
     };
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let (Some((_, now)), Some((_, before))) =
         (store.steps(now.id).await?, store.steps(before.id).await?)
     else {

@@ -33,7 +33,12 @@ pub(super) async fn json(
     Path(file): Path<String>,
 ) -> Result<Response, Error> {
     let app = public(&web, file.strip_suffix(".json")).await?;
-    let last = web.windlass.store.deploys(&app.name, 1, None).await?.pop();
+    let last = web
+        .platform()
+        .store
+        .deploys(&app.name, 1, None)
+        .await?
+        .pop();
     let live = app.live.as_ref();
     let body = json!({
         "name": app.name,
@@ -51,8 +56,8 @@ async fn public(web: &Web, name: Option<&str>) -> Result<App, Error> {
         .and_then(|name| name.parse().ok())
         .ok_or_else(Error::not_found)?;
     // Nobody is told whether there is one that is not.
-    match web.windlass.store.app(&name).await {
-        Ok(row) if row.public => Ok(web.windlass.known_app(row).await?),
+    match web.platform().store.app(&name).await {
+        Ok(row) if row.public => Ok(web.services.overview.known_app(row).await?),
         Ok(_) | Err(StoreError::NoApp(_)) => Err(Error::not_found()),
         Err(error) => Err(error.into()),
     }
@@ -131,7 +136,7 @@ mod tests {
         assert_eq!(ask("/status/shop.json").await.0, StatusCode::NOT_FOUND);
 
         world
-            .windlass
+            .platform
             .store
             .set_public(&"shop".parse().unwrap(), true)
             .await

@@ -72,8 +72,9 @@ async fn show(
     not_removed: Option<String>,
 ) -> Result<Html<String>, Error> {
     let app = web
-        .windlass
-        .known_app(web.windlass.store.app(app).await?)
+        .services
+        .overview
+        .known_app(web.platform().store.app(app).await?)
         .await?;
     let layout = Layout::new(&format!("Domains of {}", app.name), Some(who));
     html(&DomainsPage {

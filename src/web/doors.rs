@@ -203,27 +203,27 @@ impl Who {
 
 /// Where a request comes from: an address, or nothing.
 #[derive(Debug, Clone, Default)]
-pub(super) struct From(pub(super) String);
+pub(super) struct ClientAddress(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for From {
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         Ok(origin(&parts.headers, &parts.extensions))
     }
 }
 
-fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
+fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> ClientAddress {
     match extensions.get::<Behind>() {
         // Caddy adds the address that it sees at the end, and drops what a client claims before it.
         Some(Behind::Caddy) => {
             let claimed = headers.get_all("x-forwarded-for").iter().next_back();
             let last = claimed.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-            From(
+            ClientAddress(
                 last.map(|address| address.trim().chars().take(45).collect())
                     .unwrap_or_default(),
             )
         }
-        _ => From(
+        _ => ClientAddress(
             extensions
                 .get::<ConnectInfo<SocketAddr>>()
                 .map(|from| from.0.ip().to_string())
@@ -252,7 +252,7 @@ async fn pass(web: &Web, door: &Door, request: Request) -> Result<Request, Respo
         return Ok(request);
     }
     let (mut parts, body) = request.into_parts();
-    let From(address) = origin(&parts.headers, &parts.extensions);
+    let ClientAddress(address) = origin(&parts.headers, &parts.extensions);
     let path = parts.uri.path().to_owned();
     let refused = |error: Error| match door.is_gits() {
         true => Plain(error).into_response(),
@@ -264,10 +264,10 @@ async fn pass(web: &Web, door: &Door, request: Request) -> Result<Request, Respo
     ) {
         (Some(header), _) if door.takes_tokens() => {
             let secret = token(header).unwrap_or_default();
-            known(web.windlass.access.token(&secret, &address).await)
+            known(web.platform().access.token(&secret, &address).await)
         }
         // Git has no cookies, and what has is not git.
-        (_, Some(token)) if !door.is_gits() => web.windlass.access.session(token, &address).await,
+        (_, Some(token)) if !door.is_gits() => web.platform().access.session(token, &address).await,
         _ => Ok(None),
     };
     let who = found.map_err(|error| refused(Error::of(error)))?;
@@ -285,7 +285,7 @@ async fn pass(web: &Web, door: &Door, request: Request) -> Result<Request, Respo
             app(&mut parts).await.map_err(refused)?,
         ),
     };
-    let allowed = web.windlass.access.authorise(&who, &needs, None).await;
+    let allowed = web.platform().access.authorise(&who, &needs, None).await;
     allowed.map_err(|error| refused(Error::of(error)))?;
     // For verbs, and for pages.
     parts.extensions.insert(who.clone());

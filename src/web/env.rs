@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use crate::api::{EnvSet, EnvUnset};
-use crate::deploy::differing;
+use crate::app::differing;
 use crate::domain::{AppName, Environment};
 
 use super::doors::Who;
@@ -77,7 +77,7 @@ pub(super) async fn page(
 }
 
 async fn show(web: &Web, who: &Who, app: AppName, typed: Typed) -> Result<EnvPage, Error> {
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let env = store.env(&app).await?;
     let live = match store.live_deploy(&app).await? {
         Some(live) => store.release(live.id).await?,
@@ -239,7 +239,7 @@ mod tests {
             303
         );
         assert_eq!(set("name=C&value=s3cret%0D%0Athree").await.0, 303);
-        let env = world.windlass.store.env(&app).await.unwrap();
+        let env = world.platform.store.env(&app).await.unwrap();
         assert_eq!(
             env.assignments(),
             ["A=s3cret-one", "B=s3cret-two", "C=s3cret\nthree"]
@@ -275,7 +275,7 @@ mod tests {
                 .0,
             303
         );
-        assert_eq!(world.windlass.store.env(&app).await.unwrap().get("A"), None);
+        assert_eq!(world.platform.store.env(&app).await.unwrap().get("A"), None);
         let large = format!("lines=A%3D{}", "x".repeat(20_000));
         let (status, page) = ask(&world, "POST", "/apps/shop/env", &large).await;
         assert!(status == 422 && page.contains("16 KiB"), "{page}");

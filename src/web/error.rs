@@ -9,7 +9,7 @@ use super::doors::AtTheDoor;
 use super::{Layout, html};
 use crate::access::AccessError;
 use crate::api::{self, Place};
-use crate::deploy::{self, ErrorKind};
+use crate::platform::{self, ErrorKind};
 use crate::store::StoreError;
 
 /// What ends a request early.
@@ -65,7 +65,7 @@ impl Error {
     /// Whether an app's name is taken.
     pub(super) fn is_of_a_name(&self) -> bool {
         let taken = |error: &StoreError| matches!(error, StoreError::AppExists(_));
-        matches!(&self.0, api::Error::Windlass(deploy::Error::Store(error)) if taken(error))
+        matches!(&self.0, api::Error::Windlass(platform::Error::Store(error)) if taken(error))
     }
 
     /// As whoever asks at this path reads it.
@@ -91,7 +91,7 @@ impl IntoResponse for Plain {
 }
 
 /// The error's text as a sentence.
-pub(super) fn sentence(error: &deploy::Error) -> String {
+pub(super) fn sentence(error: &platform::Error) -> String {
     sentenced(&error.to_string())
 }
 

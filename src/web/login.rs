@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::access::{LogIn, Opened};
 use crate::api::LogOut;
 
-use super::doors::{From, Who};
+use super::doors::{ClientAddress, Who};
 use super::error::Error;
 use super::{Layout, Web, html, session};
 
@@ -46,12 +46,12 @@ pub(super) struct Credentials {
 pub(super) async fn page(
     State(web): State<Web>,
     Query(Next { next }): Query<Next>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers)
         && web
-            .windlass
+            .platform()
             .access
             .session(token, &address)
             .await
@@ -67,7 +67,7 @@ pub(super) async fn page(
 /// nothing.
 pub(super) async fn submit(
     State(web): State<Web>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     Form(Credentials {
         name,
@@ -76,7 +76,7 @@ pub(super) async fn submit(
         next,
     }): Form<Credentials>,
 ) -> Result<Response, Error> {
-    let access = &web.windlass.access;
+    let access = &web.platform().access;
     let agent = headers
         .get(USER_AGENT)
         .and_then(|agent| agent.to_str().ok())

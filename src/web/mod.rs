@@ -37,6 +37,7 @@ mod ticks;
 mod view;
 mod waterfall;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
@@ -46,24 +47,26 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Response as HttpResponse};
-use axum::middleware::map_response;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{Html, IntoResponse, Response};
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use doors::{Behind, Door, Rule};
 
 use crate::api::{self, Place};
-use crate::deploy::{Edition, Windlass};
+use crate::app::Services;
 use crate::domain::{AppName, Deploy, DeployId, DeployStatus, Timestamp};
+use crate::platform::{Edition, Platform};
 use doors::{Doors, Who};
 use error::Error;
 
 /// What every handler may need. Cheap to clone.
 #[derive(Debug, Clone)]
 struct Web {
-    windlass: Windlass,
+    services: Services,
     /// Event streams end on it: a server that waited for them would never stop.
     shutdown: CancellationToken,
     /// What those who watch one deploy have in common.
@@ -75,10 +78,14 @@ struct Web {
 const STREAM_LASTS: Duration = Duration::from_secs(600);
 
 impl Web {
+    fn platform(&self) -> &Arc<Platform> {
+        &self.services.platform
+    }
+
     /// What verbs work on.
     fn server(&self) -> api::Server {
         api::Server {
-            windlass: self.windlass.clone(),
+            services: self.services.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -97,20 +104,32 @@ impl Web {
 
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
 /// is cancelled.
-pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
+pub fn router(services: Services, shutdown: CancellationToken, behind: Behind) -> Router {
     let web = Web {
-        windlass,
+        services,
         shutdown,
         feeds: feed::Feeds::default(),
     };
     table(web.clone())
         .router()
         .fallback(error::not_found)
+        .layer(CatchPanicLayer::new())
         .layer(CsrfLayer::new().with_rejection_response(cross_site))
         .layer(DefaultBodyLimit::max(16 * 1024))
-        .layer(map_response(safe_headers))
+        .layer(always(CONTENT_SECURITY_POLICY, POLICY))
+        .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
+        .layer(always(REFERRER_POLICY, "same-origin"))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
         .layer(axum::Extension(behind))
         .with_state(web)
+}
+
+fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
 }
 
 /// Every route, with what it asks for.
@@ -186,18 +205,6 @@ fn cross_site(_: ProtectionError) -> Response {
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-async fn safe_headers<B>(mut response: HttpResponse<B>) -> HttpResponse<B> {
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    response
-}
 
 /// What every page shows around its own part.
 #[derive(Debug)]
@@ -356,7 +363,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeployPath {
 impl DeployPath {
     /// The deploy at this path: one that is another app's is not here.
     async fn deploy(&self, web: &Web) -> Result<Deploy, Error> {
-        let deploy = web.windlass.store.deploy(self.id).await?;
+        let deploy = web.platform().store.deploy(self.id).await?;
         if deploy.app == self.app {
             Ok(deploy)
         } else {

@@ -8,8 +8,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use crate::api::AppCreate;
-use crate::deploy::Windlass;
 use crate::domain::{AppName, DomainName};
+use crate::platform::Platform;
 
 use super::domains::domains;
 use super::doors::Who;
@@ -51,9 +51,9 @@ pub(super) struct NewApp {
 
 impl Typed {
     /// Nothing yet.
-    pub(super) fn new(windlass: &Windlass) -> Self {
+    pub(super) fn new(platform: &Platform) -> Self {
         Self::with(
-            windlass,
+            platform,
             NewApp {
                 name: String::new(),
                 domains: String::new(),
@@ -61,11 +61,11 @@ impl Typed {
         )
     }
 
-    fn with(windlass: &Windlass, NewApp { name, domains }: NewApp) -> Self {
-        let remote = windlass.remote_of("shop");
+    fn with(platform: &Platform, NewApp { name, domains }: NewApp) -> Self {
+        let remote = platform.git_remote("shop");
         let (before, after) = remote.rsplit_once("shop").unwrap_or((&remote, ""));
         let remote = (before.to_owned(), after.to_owned());
-        let local = windlass.config.ssh_host.is_none();
+        let local = platform.config.ssh_host.is_none();
         Self {
             name,
             domains,
@@ -98,7 +98,7 @@ impl Typed {
 
 /// The page.
 pub(super) async fn page(State(web): State<Web>, who: Who) -> Result<Html<String>, Error> {
-    show(&who, Typed::new(&web.windlass))
+    show(&who, Typed::new(web.platform()))
 }
 
 fn show(who: &Who, typed: Typed) -> Result<Html<String>, Error> {
@@ -114,7 +114,7 @@ pub(super) async fn create(
     who: Who,
     Form(form): Form<NewApp>,
 ) -> Result<Response, Error> {
-    let mut typed = Typed::with(&web.windlass, form);
+    let mut typed = Typed::with(web.platform(), form);
     let Some((name, domains)) = typed.read() else {
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, show(&who, typed)?).into_response());
     };

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
+use crate::app::Services;
 use crate::config::{Config, Home};
 use crate::domain::{
     DeployEvent, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Principal, Release,
@@ -29,7 +30,7 @@ pub(super) fn known(name: &str) -> Who {
 
 /// A small installation that the tests fill themselves.
 pub(super) struct World {
-    pub(super) windlass: Windlass,
+    pub(super) platform: Arc<Platform>,
     pub(super) shutdown: CancellationToken,
     _dir: tempfile::TempDir,
 }
@@ -38,9 +39,9 @@ impl World {
     pub(super) async fn new() -> Self {
         let (dir, store) = scratch().await;
         let home = Home::new(dir.path()).unwrap();
-        let windlass = Windlass::new(home, Config::default(), store, "0a1b2c").unwrap();
+        let platform = Platform::new(home, Config::default(), store, "0a1b2c").unwrap();
         Self {
-            windlass,
+            platform,
             shutdown: CancellationToken::new(),
             _dir: dir,
         }
@@ -48,7 +49,7 @@ impl World {
 
     pub(super) fn router(&self) -> Router {
         router(
-            self.windlass.clone(),
+            Services::new(self.platform.clone()),
             self.shutdown.clone(),
             Behind::Nothing,
         )
@@ -61,7 +62,7 @@ impl World {
 
     /// A session of a user of that role, who is made where there is none.
     pub(super) async fn cookie_of(&self, name: &str, role: Role, apps: &[&str]) -> String {
-        let store = &self.windlass.store;
+        let store = &self.platform.store;
         let user: UserName = name.parse().unwrap();
         if store.user(&user).await.is_err() {
             let apps: Vec<AppName> = apps.iter().map(|app| app.parse().unwrap()).collect();
@@ -99,25 +100,25 @@ impl World {
             apps: None,
             expires: None,
         };
-        self.windlass.store.add_token(&new).await.unwrap();
+        self.platform.store.add_token(&new).await.unwrap();
         format!("Bearer {secret}")
     }
 
     pub(super) async fn create_app(&self, name: &str) {
-        let subnets = self.windlass.store.apps().await.unwrap().len();
+        let subnets = self.platform.store.apps().await.unwrap().len();
         let subnet = format!("10.213.{subnets}.0/26").parse().unwrap();
         let domains = [format!("{name}.example.com").parse().unwrap()];
-        self.windlass
+        self.platform
             .store
             .create_app(&name.parse().unwrap(), &domains, subnet)
             .await
             .unwrap();
-        self.windlass.news.for_everybody();
+        self.platform.change_feed.for_everybody();
     }
 
     /// A deploy that has started.
     pub(super) async fn start(&self, app: &str, subject: &str, author: &str) -> DeployId {
-        let store = &self.windlass.store;
+        let store = &self.platform.store;
         let seed: u64 = subject
             .bytes()
             .fold(7, |hash, b| hash * 31 % 1_000_003 + u64::from(b));
@@ -140,38 +141,38 @@ impl World {
             .change_deploy(id, DeployEvent::Start, None, None)
             .await
             .unwrap();
-        self.windlass.changed(&new.app, id);
+        self.platform.changed(&new.app, id);
         id
     }
 
     /// A phase that has begun.
     pub(super) async fn begin(&self, id: DeployId, ordinal: usize, phase: &str) -> PhaseWriter {
         let phase: Phase = phase.parse().unwrap();
-        self.windlass
+        self.platform
             .store
             .begin_phase(id, ordinal, &phase)
             .await
             .unwrap();
         let writer = self
-            .windlass
+            .platform
             .logs
             .write(id, ordinal, &phase, Stopwatch::start(), Redactor::default())
             .unwrap();
-        self.windlass.logs.changed(id);
+        self.platform.logs.changed(id);
         writer
     }
 
     pub(super) async fn end(&self, id: DeployId, ordinal: usize, status: PhaseStatus, ms: u64) {
-        self.windlass
+        self.platform
             .store
             .end_phase(id, ordinal, status, ms)
             .await
             .unwrap();
-        self.windlass.logs.changed(id);
+        self.platform.logs.changed(id);
     }
 
     pub(super) async fn go_live(&self, id: DeployId) {
-        let deploy = self.windlass.store.deploy(id).await.unwrap();
+        let deploy = self.platform.store.deploy(id).await.unwrap();
         let release = Release {
             deploy: id,
             app: deploy.app,
@@ -182,13 +183,13 @@ impl World {
             port: 8000,
             env: Environment::default(),
         };
-        self.windlass.store.go_live(&release).await.unwrap();
-        self.windlass.news.of(&release.app);
+        self.platform.store.go_live(&release).await.unwrap();
+        self.platform.change_feed.of(&release.app);
     }
 
     pub(super) async fn finish(&self, id: DeployId, ms: u64) {
-        self.windlass.store.finish_deploy(id, ms).await.unwrap();
-        self.windlass.logs.changed(id);
+        self.platform.store.finish_deploy(id, ms).await.unwrap();
+        self.platform.logs.changed(id);
     }
 
     pub(super) async fn fail(&self, id: DeployId, phase: &str, message: &str, ms: u64) {
@@ -196,13 +197,13 @@ impl World {
             phase: phase.into(),
             message: message.into(),
         };
-        let store = &self.windlass.store;
+        let store = &self.platform.store;
         store
             .change_deploy(id, DeployEvent::Fail, Some(&failure), Some(ms))
             .await
             .unwrap();
-        self.windlass.news.for_everybody();
-        self.windlass.logs.changed(id);
+        self.platform.change_feed.for_everybody();
+        self.platform.logs.changed(id);
     }
 
     pub(super) async fn get(&self, path: &str) -> Response<Body> {
@@ -386,7 +387,7 @@ async fn log_in(world: &World, password: &str, next: &str) -> Response<Body> {
 #[tokio::test]
 async fn a_password_opens_a_session_and_logging_out_ends_it() {
     let world = World::new().await;
-    let password = world.windlass.access.first_admin().await.unwrap().unwrap();
+    let password = world.platform.access.first_admin().await.unwrap().unwrap();
     let wrong = log_in(&world, "guess", "/apps/shop").await;
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
     assert!(!wrong.headers().contains_key("set-cookie"));
@@ -564,7 +565,7 @@ async fn the_lists_say_what_is_live_and_what_can_be_gone_back_to() {
         world.go_live(id).await;
         world.finish(id, 1000).await;
     }
-    let store = &world.windlass.store;
+    let store = &world.platform.store;
     store.forget_image(DeployId(1)).await.unwrap();
     let failed = world.start("shop", "fourth", "Ada").await;
     world.fail(failed, "build", "no", 5).await;
@@ -778,7 +779,7 @@ async fn an_open_page_is_told_to_look_again_once_for_all_that_happened() {
         nothing.is_err(),
         "a page that is as things are is told nothing"
     );
-    world.windlass.news.of(&"blog".parse().unwrap());
+    world.platform.change_feed.of(&"blog".parse().unwrap());
     assert!(
         soon(world.get(&path(&edition)).await).await.is_err(),
         "nor of another app"
@@ -799,7 +800,7 @@ async fn an_open_page_is_told_to_look_again_once_for_all_that_happened() {
     let stream = world.get(&path(&now)).await;
     let storm = async {
         for _ in 0..100 {
-            world.windlass.news.of(&"shop".parse().unwrap());
+            world.platform.change_feed.of(&"shop".parse().unwrap());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -808,8 +809,8 @@ async fn an_open_page_is_told_to_look_again_once_for_all_that_happened() {
     let (told, ()) = tokio::join!(events(stream, |_| false), storm);
     assert!((2..=6).contains(&told.len()), "{} events", told.len());
     let last = world
-        .windlass
-        .news
+        .platform
+        .change_feed
         .edition(|app| app.as_str() == "shop")
         .to_string();
     assert_eq!(
@@ -1038,7 +1039,7 @@ async fn every_route_lets_in_whom_its_rule_says() {
 
 fn doors_of(world: &World) -> Vec<Door> {
     let web = Web {
-        windlass: world.windlass.clone(),
+        services: Services::new(world.platform.clone()),
         shutdown: world.shutdown.clone(),
         feeds: Default::default(),
     };
@@ -1097,7 +1098,7 @@ async fn form_is_done(path: &str, n: usize) -> bool {
 /// A key and a token, each the first there is.
 async fn give(world: &World, user: Option<&UserName>) {
     let Some(user) = user else { return };
-    let (store, access) = (&world.windlass.store, &world.windlass.access);
+    let (store, access) = (&world.platform.store, &world.platform.access);
     let key = store.add_key(user, "laptop", "ssh-ed25519 AAAA", "SHA256:x");
     key.await.unwrap();
     let token = access.make_token(user, "ci", crate::domain::Scope::Read, None, None);
@@ -1105,7 +1106,7 @@ async fn give(world: &World, user: Option<&UserName>) {
 }
 
 async fn entries(world: &World) -> Vec<crate::domain::AuditEntry> {
-    let entries = world.windlass.store.audit_entries(None, 100, None).await;
+    let entries = world.platform.store.audit_entries(None, 100, None).await;
     entries.unwrap()
 }
 

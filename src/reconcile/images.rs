@@ -1,0 +1,74 @@
+//! An app's images: those of the live release, of the last releases and of open deploys are kept.
+
+use std::collections::HashSet;
+
+use tracing::warn;
+
+use crate::domain::{AppName, DeployId};
+use crate::platform::{Error, Platform};
+
+/// Keeps the images of the live release, of the last `keep.releases` releases and of open
+/// deploys; removes the others of the app.
+pub(super) async fn reconcile_images(
+    platform: &Platform,
+    app: &AppName,
+    ended: Option<DeployId>,
+) -> Result<(), Error> {
+    let there = image_names(platform, app).await?;
+    let kept = platform.store.kept_images(app).await?;
+    let mut wanted = HashSet::new();
+    if let Some(live) = platform.store.live_deploy(app).await? {
+        wanted.extend(
+            kept.iter()
+                .find(|(id, _)| *id == live.id)
+                .map(|(_, image)| image.clone()),
+        );
+    }
+    for open in platform.store.open_deploys(Some(app)).await? {
+        if Some(open.id) != ended {
+            wanted.insert(platform.naming.image(app, open.id).0);
+            let source = platform.store.source_release(open.id).await?;
+            wanted.extend(
+                kept.iter()
+                    .find(|(id, _)| Some(*id) == source)
+                    .map(|(_, i)| i.clone()),
+            );
+        }
+    }
+    let mut newest = HashSet::new();
+    for (_, image) in &kept {
+        if newest.len() < platform.config.keep.releases as usize {
+            newest.insert(image.clone());
+        }
+    }
+    wanted.extend(newest);
+    for (deploy, image) in &kept {
+        // Somebody else may have removed it: a revert to it builds, and says so beforehand.
+        if !wanted.contains(image) || !there.contains(image) {
+            platform.store.forget_image(*deploy).await?;
+        }
+    }
+    for name in there.iter().filter(|name| !wanted.contains(*name)) {
+        if let Err(error) = platform.engine.remove_image(name).await {
+            warn!(%app, %error, "an image is left for the next time");
+        }
+    }
+    Ok(())
+}
+
+/// What deploys of the app called its images; by its id one that has no name left. A name that
+/// somebody else gave one is somebody else's.
+pub async fn image_names(platform: &Platform, app: &AppName) -> Result<Vec<String>, Error> {
+    let images = platform.engine.images_of(app.as_str()).await?;
+    let names = images
+        .into_iter()
+        .flat_map(|image| match image.tags.is_empty() {
+            true => vec![image.id],
+            false => image
+                .tags
+                .into_iter()
+                .filter(|tag| platform.naming.is_image_of(app, tag))
+                .collect(),
+        });
+    Ok(names.collect())
+}
