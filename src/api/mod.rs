@@ -208,3 +208,248 @@ fn whose(who: &Principal, user: Option<UserName>) -> Result<Option<UserName>, Er
         user => own(who, user).map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Config, Home};
+    use crate::platform;
+
+    /// A verb that comes to something.
+    #[derive(Clone, Copy)]
+    enum Comes {
+        Well,
+        Refused,
+        Broken,
+        Panics,
+        Late,
+    }
+
+    impl Verb for Comes {
+        type Answer = &'static str;
+
+        fn needs(&self, _: &Principal) -> Needs {
+            Needs::Admin
+        }
+
+        fn action(&self) -> Option<Action> {
+            action("come", "so far")
+        }
+
+        fn outcome(answer: &&'static str) -> String {
+            (*answer).to_owned()
+        }
+
+        async fn run(self, _: &Server, _: &Principal) -> Result<&'static str, Error> {
+            match self {
+                Comes::Well => Ok("and well"),
+                Comes::Refused => Err(Error::refused("not now")),
+                Comes::Broken => Err(std::io::Error::other("the disk").into()),
+                Comes::Panics => panic!("at the disco"),
+                Comes::Late => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    Ok("and late")
+                }
+            }
+        }
+    }
+
+    async fn scratch() -> (tempfile::TempDir, Server) {
+        let (dir, store) = crate::store::tests::scratch().await;
+        let home = Home::new(dir.path()).unwrap();
+        let platform = Platform::new(home, Config::default(), store, "0a1b2c").unwrap();
+        let server = Server {
+            services: Services::new(platform),
+            shutdown: CancellationToken::new(),
+        };
+        (dir, server)
+    }
+
+    async fn written(server: &Server) -> Vec<(String, Option<AuditOutcome>, bool)> {
+        let store = &server.platform().store;
+        let entries = store.audit_entries(None, 50, None).await.unwrap();
+        let told = entries
+            .into_iter()
+            .map(|entry| (entry.detail, entry.outcome, entry.denied));
+        told.collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_is_written_down_with_what_came_of_it() {
+        let (_dir, server) = scratch().await;
+        let root = Principal::local("root".into());
+        for (verb, detail, outcome) in [
+            (Comes::Well, "so far and well", AuditOutcome::Done),
+            (Comes::Refused, "so far", AuditOutcome::Refused),
+            (Comes::Broken, "so far", AuditOutcome::Failed),
+            (Comes::Panics, "so far", AuditOutcome::Failed),
+        ] {
+            let edition = server.platform().change_feed.edition(|_| true).to_string();
+            let came = dispatch(&server, &root, verb).await;
+            assert_eq!(came.is_ok(), outcome == AuditOutcome::Done);
+            let expected = (detail.to_owned(), Some(outcome), false);
+            assert_eq!(written(&server).await[0], expected);
+            let now = server.platform().change_feed.edition(|_| true).to_string();
+            assert_ne!(edition, now, "pages look whatever came of it");
+        }
+        let viewer = Principal {
+            role: crate::domain::Role::Viewer,
+            ..root
+        };
+        let denied = dispatch(&server, &viewer, Comes::Well).await.unwrap_err();
+        assert!(denied.is_denied());
+        let expected = ("so far".to_owned(), Some(AuditOutcome::Refused), true);
+        assert_eq!(written(&server).await[0], expected);
+        assert_eq!(written(&server).await.len(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_verb_goes_on_when_whoever_asked_is_gone() {
+        let (_dir, server) = scratch().await;
+        let root = Principal::local("root".into());
+        let asked = dispatch(&server, &root, Comes::Late);
+        let gone = tokio::time::timeout(Duration::from_millis(20), asked).await;
+        assert!(gone.is_err(), "it was given up");
+        let expected = (
+            "so far and late".to_owned(),
+            Some(AuditOutcome::Done),
+            false,
+        );
+        let done = async {
+            while written(&server).await.first() != Some(&expected) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), done).await;
+        assert!(in_time.is_ok(), "{:?}", written(&server).await);
+    }
+
+    /// The socket serves who opens it, by the header that says for whom, and nobody who is neither its
+    /// owner nor root.
+    #[tokio::test]
+    async fn the_socket_believes_its_owner() {
+        use axum::body::Body;
+        use axum::extract::ConnectInfo;
+        use axum::http::{Request, StatusCode};
+        use tower::ServiceExt;
+
+        let (_dir, server) = scratch().await;
+        let own = rustix::process::geteuid().as_raw();
+        let ask = async |uid: Option<u32>, caller: Option<&str>| {
+            let mut request = Request::get("/api/v1/whoami");
+            if let Some(caller) = caller {
+                request = request.header(socket::CALLER, caller);
+            }
+            let mut request = request.body(Body::empty()).unwrap();
+            let peer = ConnectInfo(socket::Peer::of(uid));
+            request.extensions_mut().insert(peer);
+            let answer = socket::router(server.clone())
+                .oneshot(request)
+                .await
+                .unwrap();
+            let status = answer.status();
+            let body = axum::body::to_bytes(answer.into_body(), 1 << 16)
+                .await
+                .unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        };
+        let (status, said) = ask(Some(own), Some(r#"{"local":"ann"}"#)).await;
+        assert!(
+            status == StatusCode::OK && said.contains("\"ann\""),
+            "{said}"
+        );
+        let (status, said) = ask(Some(own), None).await;
+        let name = crate::machine::user_name(own);
+        assert!(status == StatusCode::OK && said.contains(&name), "{said}");
+        for (uid, caller, expected) in [
+            (
+                Some(own),
+                Some(r#"{"key":[7,"192.0.2.7"]}"#),
+                StatusCode::UNAUTHORIZED,
+            ),
+            (Some(own), Some("root"), StatusCode::BAD_REQUEST),
+            (Some(own + 1), None, StatusCode::UNAUTHORIZED),
+            (
+                Some(own + 1),
+                Some(r#"{"local":"root"}"#),
+                StatusCode::UNAUTHORIZED,
+            ),
+            (None, Some(r#"{"local":"root"}"#), StatusCode::UNAUTHORIZED),
+        ] {
+            let (status, said) = ask(uid, caller).await;
+            assert_eq!(status, expected, "{uid:?} {caller:?}: {said}");
+            let problem: Problem = serde_json::from_str(&said).unwrap();
+            assert_eq!(problem.status, expected.as_u16());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_work_its_client_or_the_server() {
+        let (_dir, server) = scratch().await;
+        let note = |n: usize| Event::Note {
+            text: n.to_string(),
+        };
+        let count = move |most: usize| {
+            move |to: event::Sender| async move {
+                for n in 0..most {
+                    if let Err(stop) = to.send(note(n)).await {
+                        return (to, Err(stop));
+                    }
+                }
+                (to, Ok(()))
+            }
+        };
+        let text = async |events: Events| {
+            let body = events.into_response(Place::Socket).into_body();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let whole = text(Events::of(&server, count(100))).await;
+        assert_eq!(whole.matches("event: note").count(), 100);
+        assert!(
+            whole.ends_with("event: end\ndata: {\"is\":\"end\"}\n\n"),
+            "{whole}"
+        );
+
+        let failing = |place| {
+            let events = Events::of(&server, |to| async {
+                let disk = platform::Error::File(std::io::Error::other("the disk"));
+                (to, Err(disk.into()))
+            });
+            async move {
+                let body = events.into_response(place).into_body();
+                let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+                String::from_utf8(body.to_vec()).unwrap()
+            }
+        };
+        assert!(failing(Place::Socket).await.contains("the disk"));
+        let outside = failing(Place::Dashboard).await;
+        assert!(outside.contains("event: error") && !outside.contains("the disk"));
+
+        // Nobody reads: it waits, for the client or for the server's end.
+        let (told, mut over) = tokio::sync::mpsc::channel::<()>(1);
+        let endless = move |to: event::Sender| async move {
+            let told = told;
+            let stop = loop {
+                if let Err(stop) = to.send(note(0)).await {
+                    break stop;
+                }
+            };
+            drop(told);
+            (to, Err(stop))
+        };
+        drop(Events::of(&server, endless));
+        let gone = tokio::time::timeout(Duration::from_secs(20), over.recv()).await;
+        assert_eq!(gone, Ok(None), "nobody is there");
+        let waits = |to: event::Sender| async {
+            std::future::pending::<()>().await;
+            (to, Ok(()))
+        };
+        let stream = Events::of(&server, waits);
+        server.shutdown.cancel();
+        let broken_off = text(stream).await;
+        assert!(!broken_off.contains("end"), "{broken_off}");
+    }
+}

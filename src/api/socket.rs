@@ -83,6 +83,13 @@ pub struct Peer {
     uid: Option<u32>,
 }
 
+#[cfg(test)]
+impl Peer {
+    pub(super) fn of(uid: Option<u32>) -> Self {
+        Self { uid }
+    }
+}
+
 impl Connected<IncomingStream<'_, Patient>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Patient>) -> Self {
         let known = stream.io().get_ref().peer_cred();
