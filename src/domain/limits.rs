@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{Object, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::size::Bytes;
 
@@ -185,13 +186,37 @@ impl fmt::Display for Capability {
 }
 
 /// What an admin allows an app beyond what every app may.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Allowance {
     /// Up to how much its manifest may ask for.
     #[serde(flatten)]
     pub limits: Limits,
     /// Which capabilities it may ask for.
     pub capabilities: Vec<Capability>,
+}
+
+impl PartialSchema for Allowance {
+    fn schema() -> RefOr<Schema> {
+        // The limits are fields of its own, among which theirs forbids all others.
+        let mut object = match Limits::schema() {
+            RefOr::T(Schema::Object(limits)) => limits,
+            _ => Object::new(),
+        };
+        object.description = Some("What an admin allows an app beyond what every app may.".into());
+        object.additional_properties = None;
+        let capabilities = Vec::<Capability>::schema();
+        object
+            .properties
+            .insert("capabilities".into(), capabilities);
+        object.required.push("capabilities".into());
+        RefOr::T(Schema::Object(object))
+    }
+}
+
+impl ToSchema for Allowance {
+    fn schemas(found: &mut Vec<(String, RefOr<Schema>)>) {
+        Limits::schemas(found);
+    }
 }
 
 /// What a manifest asks for and may not have.

@@ -186,10 +186,15 @@ const REQUESTS: &[(&str, &str, &str)] = &[
 
 /// As whom: most of it is asked by somebody who may do anything.
 const CALLERS: &[&str] = &[
-    r#"{"local":"W"}"#,
-    r#"{"local":"W"}"#,
-    r#"{"local":"W"}"#,
     r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"root"}"#,
+    r#"{"local":"W"}"#,
     r#"{"key":[N,"W"]}"#,
     r#"{"token":[N,"W"]}"#,
     "W",
@@ -217,14 +222,14 @@ fn request(dice: &mut Dice) -> Vec<u8> {
     // Without its commit such a request would be a good one.
     let whole = path.contains("redeploy") || path.contains("revert");
     let target = filled(dice, path, true);
-    let mut body = match dice.below(12) {
+    let mut body = match dice.below(if method == "POST" { 12 } else { 200 }) {
         0 if !whole => dice.bytes(2000),
         1 if !whole => vec![b'['; dice.below(200_000)],
         2 if !whole => vec![b'x'; (1 << 20) + dice.below(1 << 20)],
         3 if !whole => format!("{{\"do\":{}}}", "{\"a\":".repeat(dice.below(5000))).into_bytes(),
         _ => filled(dice, body, false).into_bytes(),
     };
-    if dice.below(4) == 0 && !whole {
+    if dice.below(4) == 0 && !whole && !body.is_empty() {
         dice.spoil(&mut body);
     }
     let kind = dice.one(&[
