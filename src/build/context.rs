@@ -151,12 +151,15 @@ fn send(
         let _ = lock(archive).kill();
     }
     let said = listening.join().unwrap_or_default();
-    let good = lock(archive).wait()?.success();
+    let ended = lock(archive).wait()?;
     match (copied, String::from_utf8_lossy(&said).trim()) {
-        (Ok(()), _) if good => Ok(()),
+        (Ok(()), _) if ended.success() => Ok(()),
         (Err(error), "") => Err(error),
-        // An archive that breaks off does so for git's reason.
-        (_, said) => Err(io::Error::other(format!("git archive: {said}"))),
+        // An archive that breaks off does so for git's reason, told or not.
+        (_, "") => Err(io::Error::other(format!("git archive ended with {ended}"))),
+        (_, said) => Err(io::Error::other(format!(
+            "git archive ended with {ended}: {said}"
+        ))),
     }
 }
 
@@ -201,7 +204,10 @@ fn filter(
             _ => {}
         }
     }
-    output.into_inner()?.flush()
+    output.into_inner()?.flush()?;
+    // Git fills its last block behind the end of the archive, and dies if nobody reads that.
+    io::copy(&mut input.into_inner(), &mut io::sink())?;
+    Ok(())
 }
 
 /// A few lines of what is read to its end.
@@ -235,5 +241,97 @@ impl io::Write for Chunks {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn git(folder: &Path, words: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@b.c"])
+            .args(words)
+            .current_dir(folder)
+            .env_remove("GIT_DIR");
+        git
+    }
+
+    /// A repository with a tag for each size, whose commit has one file of that many bytes.
+    fn repository(sizes: &[usize]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |words: &[&str]| assert!(git(folder.path(), words).status().unwrap().success());
+        run(&["init", "--quiet"]);
+        for size in sizes {
+            std::fs::write(folder.path().join("file"), vec![b'a'; *size]).unwrap();
+            run(&["add", "file"]);
+            run(&["commit", "--quiet", "--message", "x"]);
+            run(&["tag", &format!("s{size}")]);
+        }
+        folder
+    }
+
+    /// The bytes that a build gets of a commit.
+    fn sent(folder: &Path, commit: &str) -> io::Result<u64> {
+        let archive = git(folder, &["archive", "--format=tar", commit])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(4);
+        let (ignore, found) = (DockerIgnore::default(), Mutex::default());
+        std::thread::scope(|scope| {
+            let reads = scope.spawn(move || {
+                let mut bytes = 0;
+                while let Some(Ok(chunk)) = receiver.blocking_recv() {
+                    bytes += chunk.len() as u64;
+                }
+                bytes
+            });
+            let out = Chunks(sender);
+            send(&Mutex::new(archive), &ignore, "Dockerfile", out, &found)?;
+            Ok(reads.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn two_thousand_contexts_are_sent_whole() {
+        // Around a block of tar, a record of git's, our buffer and a pipe's.
+        let sizes = [
+            0,
+            511,
+            512,
+            8_192,
+            9_216,
+            10_240,
+            60_000,
+            65_536,
+            66_000,
+            1 << 20,
+        ];
+        let folder = repository(&sizes);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for n in 0..500 {
+                        let size = sizes[n % sizes.len()];
+                        let bytes = sent(folder.path(), &format!("s{size}")).unwrap();
+                        assert!(bytes >= size as u64, "{size}: {bytes}");
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_git_that_fails_is_told_with_its_words_or_its_end() {
+        let folder = repository(&[10]);
+        let error = sent(folder.path(), "nothing").unwrap_err().to_string();
+        assert!(
+            error.contains("nothing") && error.contains("exit status"),
+            "{error}"
+        );
     }
 }

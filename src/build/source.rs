@@ -14,6 +14,7 @@ use crate::domain::{BuildStep, CommitId, Environment, Manifest, Trigger, printab
 use crate::engine::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
 use crate::git::{Limits, Survey, TooMuch, TreeEntry};
 use crate::logs::{PhaseWriter, Redactor};
+use crate::store::SecretName;
 use crate::workload::Image;
 
 /// A commit that can be built.
@@ -204,7 +205,13 @@ async fn build_now(
         env,
         secrets,
     } = source;
-    let name = platform.naming.image(&deploy.app, deploy.id);
+    let app = &deploy.app;
+    let secret = platform.store.secret_name(app, SecretName::Image).await?;
+    let name = platform.naming.image(app, &secret, deploy.id);
+    let cache = platform
+        .store
+        .secret_name(app, SecretName::BuildCache)
+        .await?;
     let facts = platform.engine.facts().await?;
     make_room(attempt, log, &facts.root).await?;
     if let BuildLimit::NotPossible(why) =
@@ -217,6 +224,7 @@ async fn build_now(
         image: name.to_string(),
         dockerfile: manifest.build.dockerfile.clone(),
         args: manifest.build.args.clone(),
+        cache,
         secrets,
         app: deploy.app.to_string(),
         deploy: deploy.id.to_string(),

@@ -22,6 +22,8 @@ pub struct BuildSpec {
     pub dockerfile: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// What its cache is kept under: builds that do not share it share no step and no cache mount.
+    pub cache: String,
     /// What steps may mount as secrets, by name: in no layer, argument, history or cache.
     pub secrets: Environment,
     /// For the labels: app, deploy, commit.
@@ -98,11 +100,15 @@ impl Engine {
             (DEPLOY, spec.deploy.clone()),
             (COMMIT, spec.commit.clone()),
         ]);
-        let args: HashMap<String, String> = spec.args.clone().into_iter().collect();
+        let mut args: HashMap<String, String> = spec.args.clone().into_iter().collect();
+        // Separates cache mounts. Steps are told apart by a host that only this app's builds have.
+        args.insert("BUILDKIT_CACHE_MOUNT_NS".into(), spec.cache.clone());
+        let own_host = format!("{}:127.0.0.1", spec.cache);
         let options = BuildImageOptionsBuilder::default()
             .t(&spec.image)
             .dockerfile(&spec.dockerfile)
             .buildargs(&args)
+            .extrahosts(&own_host)
             .labels(&labels)
             .version(BuilderVersion::BuilderBuildKit)
             .session(&spec.session)
@@ -183,7 +189,8 @@ impl Engine {
             .ok_or(EngineError::Failed { doing, cause })
     }
 
-    async fn tag(&self, id: &str, image: &str) -> Result<(), EngineError> {
+    /// Gives an image one more name.
+    pub async fn tag(&self, id: &str, image: &str) -> Result<(), EngineError> {
         let (repo, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let options = bollard::query_parameters::TagImageOptionsBuilder::default()
             .repo(repo)

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use crate::domain::{AppName, DeployId};
 use crate::platform::{Error, Platform};
+use crate::store::SecretName;
 
 /// Keeps the images of the live release, of the last `keep.releases` releases and of open
 /// deploys; removes the others of the app.
@@ -14,8 +15,10 @@ pub(super) async fn reconcile_images(
     app: &AppName,
     ended: Option<DeployId>,
 ) -> Result<(), Error> {
-    let there = image_names(platform, app).await?;
-    let kept = platform.store.kept_images(app).await?;
+    let secret = platform.store.secret_name(app, SecretName::Image).await?;
+    let mut there = image_names(platform, app).await?;
+    let mut kept = platform.store.kept_images(app).await?;
+    hide_names(platform, app, &secret, &mut there, &mut kept).await?;
     let mut wanted = HashSet::new();
     if let Some(live) = platform.store.live_deploy(app).await? {
         wanted.extend(
@@ -26,7 +29,7 @@ pub(super) async fn reconcile_images(
     }
     for open in platform.store.open_deploys(Some(app)).await? {
         if Some(open.id) != ended {
-            wanted.insert(platform.naming.image(app, open.id).0);
+            wanted.insert(platform.naming.image(app, &secret, open.id).0);
             let source = platform.store.source_release(open.id).await?;
             wanted.extend(
                 kept.iter()
@@ -51,6 +54,26 @@ pub(super) async fn reconcile_images(
     for name in there.iter().filter(|name| !wanted.contains(*name)) {
         if let Err(error) = platform.engine.remove_image(name).await {
             warn!(%app, %error, "an image is left for the next time");
+        }
+    }
+    Ok(())
+}
+
+/// Gives kept images of the version before, whose names could be guessed, a name that cannot.
+async fn hide_names(
+    platform: &Platform,
+    app: &AppName,
+    secret: &str,
+    there: &mut Vec<String>,
+    kept: &mut [(DeployId, String)],
+) -> Result<(), Error> {
+    for (deploy, image) in kept {
+        let hidden = platform.naming.image(app, secret, *deploy);
+        if *image != hidden.0 && there.contains(image) {
+            platform.engine.tag(image, &hidden.0).await?;
+            platform.store.rename_image(*deploy, &hidden).await?;
+            there.push(hidden.0.clone());
+            *image = hidden.0;
         }
     }
     Ok(())

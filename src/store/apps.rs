@@ -28,6 +28,15 @@ pub struct AppRow {
     pub allowed: Allowance,
 }
 
+/// What a secret name of an app is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretName {
+    /// Part of its images' names: whoever knows one can build from it.
+    Image,
+    /// What its builds' cache is kept under.
+    BuildCache,
+}
+
 macro_rules! select {
     ($tail:literal) => {
         concat!(
@@ -41,6 +50,22 @@ macro_rules! select {
 }
 
 impl Store {
+    /// What an app is called where other apps must not find it: stable as long as the app is there, of
+    /// its own for each purpose, and not to be guessed.
+    pub async fn secret_name(
+        &self,
+        app: &AppName,
+        purpose: SecretName,
+    ) -> Result<String, StoreError> {
+        // Numbers are never given again: an app that is made anew is another one.
+        let id = self.app(app).await?.id;
+        let purpose = match purpose {
+            SecretName::Image => "image",
+            SecretName::BuildCache => "build cache",
+        };
+        Ok(self.sealer.secret_name(&format!("{purpose}/{id}/{app}")))
+    }
+
     /// Creates an app.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use thiserror::Error;
 
-pub use apps::AppRow;
+pub use apps::{AppRow, SecretName};
 pub use deploys::NewDeploy;
 pub use keys::NewToken;
 pub use releases::ReleaseLine;

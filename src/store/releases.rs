@@ -114,6 +114,16 @@ impl Store {
             .collect())
     }
 
+    /// Records that a release's image is called otherwise now.
+    pub async fn rename_image(&self, deploy: DeployId, image: &ImageRef) -> Result<(), StoreError> {
+        sqlx::query("UPDATE releases SET image = ? WHERE deploy_id = ?")
+            .bind(&image.0)
+            .bind(deploy.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// Records that a release's image is gone: a revert to it has to build.
     pub async fn forget_image(&self, deploy: DeployId) -> Result<(), StoreError> {
         sqlx::query("UPDATE releases SET image_kept = 0 WHERE deploy_id = ?")

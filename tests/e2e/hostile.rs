@@ -398,7 +398,9 @@ fn a_build_gets_nothing_of_the_host_and_is_nobody_elses() {
         (&container, "role", "web"),
         (&container, "home", world.home.to_str().unwrap()),
         (
-            &format!("windlass-{}/shop:d{}", instance.trim(), deploy["id"]),
+            docker(&["inspect", "-f", "{{.Config.Image}}", &container])
+                .ok()
+                .trim(),
             "app",
             "shop",
         ),
@@ -421,8 +423,8 @@ fn a_build_gets_nothing_of_the_host_and_is_nobody_elses() {
 
     // Somebody's own name for one of its images outlives both housekeeping and the app.
     let name = format!("windlass-test-kept:{}", world.port);
-    let image = format!("windlass-{}/shop:d{}", instance.trim(), deploy["id"]);
-    docker(&["tag", &image, &name]).ok();
+    let image = docker(&["inspect", "-f", "{{.Config.Image}}", &container]).ok();
+    docker(&["tag", image.trim(), &name]).ok();
 
     app.write("Dockerfile", &format!("{dockerfile}EXPOSE 1-65535\n"));
     app.commit("Every port");

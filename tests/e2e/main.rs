@@ -24,6 +24,7 @@ mod home;
 mod hostile;
 mod house;
 mod https;
+mod isolation;
 mod keyboard;
 mod kill;
 mod load;
