@@ -91,11 +91,11 @@ pub fn read<V: Endpoint>(
         )));
     }
     for (name, text) in pairs {
-        known::<V>(&fields, &name)?;
+        only_once(&fields, &name)?;
         fields.push((name.clone(), Field::Text { name, text }));
     }
     for (name, value) in object(body)? {
-        known::<V>(&fields, &name)?;
+        only_once(&fields, &name)?;
         fields.push((name, Field::Json(value)));
     }
     let fields = MapDeserializer::<_, serde_json::Error>::new(fields.into_iter());
@@ -103,7 +103,7 @@ pub fn read<V: Endpoint>(
 }
 
 /// The path's fields stand nowhere else, and nothing stands twice.
-fn known<V: Endpoint>(fields: &[(String, Field)], name: &str) -> Result<(), Error> {
+fn only_once(fields: &[(String, Field)], name: &str) -> Result<(), Error> {
     match fields.iter().any(|(known, _)| known == name) {
         true => Err(Error::bad(format!("the field `{name}` is given twice"))),
         false => Ok(()),
