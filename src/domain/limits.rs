@@ -109,6 +109,7 @@ pub struct Security {
 /// A Linux capability that an app may have, without `CAP_` in front.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^(CHOWN|DAC_OVERRIDE|FOWNER|KILL|NET_BIND_SERVICE|SETGID|SETUID|AUDIT_WRITE|FSETID|IPC_LOCK|LEASE|MKNOD|NET_ADMIN|NET_RAW|SETFCAP|SETPCAP|SYS_CHROOT|SYS_NICE|SYS_PTRACE)$")]
 pub struct Capability(String);
 
 /// What every app's containers have: an image that begins as root needs it to hand its files and
@@ -408,6 +409,15 @@ mod tests {
             "memory 2g, 600 pids, 1.5 cpus, IPC_LOCK, SYS_NICE"
         );
         assert_eq!(Allowance::default().to_string(), "");
+    }
+
+    #[test]
+    fn the_schema_names_every_capability() {
+        let schema = serde_json::to_value(Capability::schema()).unwrap();
+        let names = schema["pattern"].as_str().unwrap();
+        let names = names.trim_start_matches("^(").trim_end_matches(")$");
+        let all: Vec<&str> = USUAL.into_iter().chain(MORE).collect();
+        assert_eq!(names.split('|').collect::<Vec<_>>(), all);
     }
 
     #[test]
