@@ -105,8 +105,10 @@ fn a_live_server_is_what_its_openapi_document_says() {
         let only = ["--include-operation-id", id];
         assert_eq!(violations(&world, &its_own, &only), None);
     }
+    // Its app may be gone: that was asked for as well.
     assert!(world.server_runs());
-    app.serves("fine");
+    let log = world.server_log();
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 /// How a token is answered.
