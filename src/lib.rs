@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md is the map of this crate.
 
 pub mod access;
+pub mod api;
 pub mod app;
 pub mod attempt;
 pub mod backup;
@@ -12,7 +13,6 @@ pub mod chaos;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod control;
 pub mod deploy;
 pub mod domain;
 pub mod git;

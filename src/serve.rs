@@ -13,9 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::{self, socket as control};
 use crate::app::Services;
 use crate::config::{Config, ConfigError, Home};
-use crate::control::server as control;
 use crate::domain::Timestamp;
 use crate::platform::{self, Platform};
 use crate::reconcile;
@@ -116,8 +116,12 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Listen(listen.to_string(), error))?;
     let behind_caddy = open_dashboard_socket(&platform)?;
     let door = |behind| web::router(services.clone(), shutdown.clone(), behind);
+    let server = api::Server {
+        services: services.clone(),
+        shutdown: shutdown.clone(),
+    };
     let tasks = [
-        tokio::spawn(control::serve(control, services.clone(), shutdown.clone())),
+        tokio::spawn(control::serve(control, server, shutdown.clone())),
         tokio::spawn(direct_pages(page, door(Behind::Nothing), shutdown.clone())),
         tokio::spawn(pages(behind_caddy, door(Behind::Caddy), shutdown.clone())),
         tokio::spawn(retention(platform.clone(), shutdown.clone())),

@@ -288,7 +288,7 @@ async fn fill(store: &Store) {
             "env_set",
             Some(&name("shop")),
             "TOKEN",
-            false,
+            None,
         )
         .await
         .unwrap();

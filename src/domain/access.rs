@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::{AppName, DeployId, UserName};
 
@@ -23,6 +24,7 @@ use super::{AppName, DeployId, UserName};
     strum::Display,
     strum::EnumString,
     strum::IntoStaticStr,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_fn = unknown_role, parse_err_ty = Unknown)]
@@ -63,6 +65,7 @@ impl Role {
     strum::Display,
     strum::EnumString,
     strum::IntoStaticStr,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_fn = unknown_scope, parse_err_ty = Unknown)]

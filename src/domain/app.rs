@@ -1,6 +1,7 @@
 //! An app: a name, its repository, domains, environment, and at most one live release.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::deploy::Deploy;
 use super::limits::Allowance;
@@ -8,7 +9,16 @@ use super::name::{AppName, DomainName};
 
 /// Whether an app serves.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
@@ -31,7 +41,7 @@ impl AppStatus {
 }
 
 /// An app as `app show --json` gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct App {
     /// Its name.
     pub name: AppName,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::instant::Timestamp;
 use super::name::{AppName, CommitId};
@@ -14,7 +15,18 @@ use super::phase::{Phase, PhaseStatus, PhaseTiming};
 
 /// A deploy's number, counted per server: 1, 2, 3…
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 pub struct DeployId(pub i64);
@@ -45,6 +57,7 @@ impl FromStr for DeployId {
     EnumString,
     IntoStaticStr,
     VariantArray,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
@@ -87,6 +100,7 @@ impl DeployStatus {
     EnumString,
     IntoStaticStr,
     VariantArray,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
@@ -189,7 +203,7 @@ impl DeployStatus {
 }
 
 /// Why a deploy failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The phase that ended it, as shown (`gate:check`), or `queue`/`server`.
     pub phase: String,
@@ -198,7 +212,7 @@ pub struct Failure {
 }
 
 /// A deploy as stored and as every `--json` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deploy {
     /// Its number.
     pub id: DeployId,

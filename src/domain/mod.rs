@@ -22,7 +22,7 @@ pub mod revert_preview;
 pub mod size;
 
 pub use access::{Denied, Needs, Principal, Reach, Right, Role, Scope, Via};
-pub use account::{AuditEntry, Key, Session, Token, User};
+pub use account::{AuditEntry, AuditOutcome, Key, Session, Token, User};
 pub use app::{App, AppStatus};
 pub use changes::{ChangedFile, ChangedFiles, Changes, CommitLine, Commits};
 pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, OwnedDeploys, Trigger};

@@ -1,12 +1,13 @@
 //! What going back to a release will do, told before it is done.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::changes::Commits;
 use super::deploy::{Deploy, DeployId};
 
 /// What a revert will do, as `revert --dry-run --json` gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevertPreview {
     /// What serves now.
     pub live: Deploy,
@@ -29,7 +30,7 @@ pub struct RevertPreview {
 }
 
 /// Which environment a release is run with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RevertEnvironment {
     /// The one that it had.
@@ -39,7 +40,7 @@ pub enum RevertEnvironment {
 }
 
 /// The schema migrations that deploys after a certain one applied.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct MigrationsSince {
     /// Which are known, oldest first.
     pub applied: Vec<Migration>,
@@ -49,7 +50,7 @@ pub struct MigrationsSince {
 }
 
 /// A schema migration that a deploy applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Migration {
     /// Which deploy's gate did.
     pub deploy: DeployId,

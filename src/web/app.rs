@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
+use crate::api::{AppDestroy, AppPublic, Redeploy, Restart};
 use crate::domain::{
     App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, size,
 };
@@ -339,31 +340,21 @@ pub(super) fn revertible(release: &ReleaseLine, live: Option<&CommitId>) -> bool
 /// Builds a commit again.
 pub(super) async fn redeploy(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     AppPath(app): AppPath,
     Form(target): Form<Target>,
 ) -> Result<Redirect, Error> {
-    Ok(to(&crate::app::redeploy(
-        &web.services.queue,
-        &app,
-        target.commit(),
-        &who.name,
-    )
-    .await?))
+    let commit = target.commit().map(str::to_owned);
+    Ok(to(&web.ask(&who, Redeploy { app, commit }).await?))
 }
 
 /// Brings the live image up again.
 pub(super) async fn restart(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     AppPath(app): AppPath,
 ) -> Result<Redirect, Error> {
-    Ok(to(&crate::app::restart(
-        &web.services.queue,
-        &app,
-        &who.name,
-    )
-    .await?))
+    Ok(to(&web.ask(&who, Restart { app }).await?))
 }
 
 /// What makes an app's end meant.
@@ -376,6 +367,7 @@ pub(super) struct Meant {
 /// Removes an app with everything of it, once its name was typed.
 pub(super) async fn destroy(
     State(web): State<Web>,
+    who: Who,
     AppPath(app): AppPath,
     Form(meant): Form<Meant>,
 ) -> Result<Redirect, Error> {
@@ -384,7 +376,7 @@ pub(super) async fn destroy(
             "Nothing was removed: type {app} to say that this app is meant."
         )));
     }
-    crate::app::destroy(&web.services.queue, &app).await?;
+    web.ask(&who, AppDestroy { name: app }).await?;
     Ok(Redirect::to("/"))
 }
 
@@ -398,10 +390,12 @@ pub(super) struct Public {
 /// Switches the badge and the status on or off.
 pub(super) async fn public(
     State(web): State<Web>,
+    who: Who,
     AppPath(app): AppPath,
     Form(Public { public }): Form<Public>,
 ) -> Result<Redirect, Error> {
-    web.platform().store.set_public(&app, public).await?;
+    let name = app.clone();
+    web.ask(&who, AppPublic { name, public }).await?;
     Ok(Redirect::to(&format!("/apps/{app}#picture")))
 }
 

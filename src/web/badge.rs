@@ -55,11 +55,11 @@ pub(super) async fn json(
 async fn public(web: &Web, name: Option<&str>) -> Result<App, Error> {
     let name: AppName = name
         .and_then(|name| name.parse().ok())
-        .ok_or(Error::NotFound)?;
+        .ok_or_else(Error::not_found)?;
     // Nobody is told whether there is one that is not.
     match web.platform().store.app(&name).await {
         Ok(row) if row.public => Ok(web.services.overview.known_app(row).await?),
-        Ok(_) | Err(StoreError::NoApp(_)) => Err(Error::NotFound),
+        Ok(_) | Err(StoreError::NoApp(_)) => Err(Error::not_found()),
         Err(error) => Err(error.into()),
     }
 }

@@ -9,6 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 
+use crate::api::DeployCancel;
 use crate::domain::{Deploy, DeployStatus, Phase, PhaseStatus};
 use crate::logs::{Cursor, LONGEST_QUERY, LineAt, PageSize, Place};
 use crate::platform::Platform;
@@ -247,10 +248,10 @@ pub(super) async fn page(
 /// Stops a deploy.
 pub(super) async fn cancel(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     path: DeployPath,
 ) -> Result<Redirect, Error> {
     let deploy = path.deploy(&web).await?;
-    web.services.queue.cancel(deploy.id, &who.name).await?;
+    web.ask(&who, DeployCancel { id: deploy.id }).await?;
     Ok(Redirect::to(&deploy_path(&deploy)))
 }

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use crate::api::AppDomains;
 use crate::domain::{App, AppName, DomainName, InvalidName};
-use crate::platform::ErrorKind;
 
 use super::doors::Who;
-use super::error::{Error, sentence};
+use super::error::Error;
 use super::{AppPath, Layout, Web, html};
 
 #[derive(Template)]
@@ -95,12 +95,10 @@ pub(super) async fn change(
 ) -> Result<Response, Error> {
     let (status, why) = match (domains(&add), domains(&remove)) {
         (Ok(add), Ok(remove)) => {
-            match crate::app::change_domains(web.platform(), &app, &add, &remove).await {
+            let name = app.clone();
+            match web.ask(&who, AppDomains { name, add, remove }).await {
                 Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
-                Err(error) if error.kind() == ErrorKind::Refused => {
-                    (StatusCode::CONFLICT, sentence(&error))
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => (StatusCode::CONFLICT, error.refused()?),
             }
         }
         (Err(why), _) | (_, Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, why),

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use crate::api::{EnvSet, EnvUnset};
 use crate::app::differing;
 use crate::domain::{AppName, Environment};
 
@@ -115,7 +116,6 @@ pub(super) async fn set(
     AppPath(app): AppPath,
     form: Result<Form<Setting>, FormRejection>,
 ) -> Result<Response, Error> {
-    web.platform().store.app(&app).await?;
     let Ok(Form(setting)) = form else {
         let wrong = format!("A form takes 16 KiB. More at once: windlass env set {app} - < FILE");
         return refuse(
@@ -130,8 +130,12 @@ pub(super) async fn set(
         .await;
     };
     match setting.read() {
-        Ok(env) => {
-            web.platform().store.set_env(&app, &env).await?;
+        Ok(vars) => {
+            let set = EnvSet {
+                app: app.clone(),
+                vars,
+            };
+            web.ask(&who, set).await?;
             Ok(back(&app))
         }
         Err(wrong) => {
@@ -148,10 +152,15 @@ pub(super) async fn set(
 /// Removes a variable.
 pub(super) async fn remove(
     State(web): State<Web>,
+    who: Who,
     AppPath(app): AppPath,
     Form(Removing { name }): Form<Removing>,
 ) -> Result<Response, Error> {
-    web.platform().store.unset_env(&app, &[name]).await?;
+    let unset = EnvUnset {
+        app: app.clone(),
+        names: vec![name],
+    };
+    web.ask(&who, unset).await?;
     Ok(back(&app))
 }
 

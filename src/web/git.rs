@@ -26,8 +26,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Web;
 use super::doors::{ClientAddress, Who};
 use super::error::{Error, Plain};
-use crate::access::Action;
-use crate::domain::{AppName, Needs, Right, Via};
+use crate::api::{self, Enter};
+use crate::domain::{AppName, Right, Via};
 use crate::git::{HttpCall, Report};
 
 /// The query with which a push begins.
@@ -50,7 +50,7 @@ pub(super) fn app(name: &str) -> Result<AppName, Error> {
     name.strip_suffix(".git")
         .unwrap_or(name)
         .parse()
-        .map_err(|_| Error::NotFound)
+        .map_err(|_| Error::not_found())
 }
 
 /// What a request for the list of branches is about to do.
@@ -73,17 +73,11 @@ pub(super) async fn serve(
     let app = app(&path).map_err(Plain)?;
     let service = Service::of(&request).map_err(Plain)?;
     if service == Service::List(FETCH) {
-        let fetch = Action {
-            name: "fetch",
-            detail: String::new(),
+        let enter = Enter {
+            app: app.clone(),
+            service: api::Service::Fetch,
         };
-        let needs = Needs::App(Right::View, app.clone());
-        let noted = web
-            .platform()
-            .access
-            .authorise(&who.0, &needs, Some(&fetch))
-            .await;
-        noted.map_err(|error| Plain(Error::of(error)))?;
+        web.ask(&who, enter).await.map_err(Plain)?;
     }
     web.platform()
         .store

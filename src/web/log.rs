@@ -360,7 +360,7 @@ pub(super) async fn log(
     let phase = match wanted.phase {
         None => String::new(),
         Some(ordinal) => {
-            let timing = deploy.phases.get(ordinal).ok_or(Error::NotFound)?;
+            let timing = deploy.phases.get(ordinal).ok_or_else(Error::not_found)?;
             format!("-{}", timing.phase.to_string().replace(':', "-"))
         }
     };

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use crate::access::{LogIn, Opened};
+use crate::api::LogOut;
 
-use super::doors::ClientAddress;
+use super::doors::{ClientAddress, Who};
 use super::error::Error;
 use super::{Layout, Web, html, session};
 
@@ -102,13 +103,13 @@ pub(super) async fn submit(
 }
 
 /// Logs out.
-pub(super) async fn logout(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Error> {
-    if let Some(token) = session::token(&headers) {
-        web.platform()
-            .access
-            .log_out(token)
-            .await
-            .map_err(Error::of)?;
+pub(super) async fn logout(
+    State(web): State<Web>,
+    who: Who,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    if let Some(session) = session::token(&headers).map(str::to_owned) {
+        web.ask(&who, LogOut { session }).await?;
     }
     Ok((
         [(session::SET, session::closing(&headers)?)],

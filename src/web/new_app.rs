@@ -7,12 +7,13 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use crate::api::AppCreate;
 use crate::domain::{AppName, DomainName};
-use crate::platform::{self, ErrorKind, Platform};
+use crate::platform::Platform;
 
 use super::domains::domains;
 use super::doors::Who;
-use super::error::{Error, sentence};
+use super::error::Error;
 use super::{Layout, Web, html};
 
 #[derive(Template)]
@@ -117,18 +118,16 @@ pub(super) async fn create(
     let Some((name, domains)) = typed.read() else {
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, show(&who, typed)?).into_response());
     };
-    match crate::app::create(&web.services.queue, &name, &domains).await {
+    match web.ask(&who, AppCreate { name, domains }).await {
         Ok(app) => Ok(Redirect::to(&format!("/apps/{}", app.name)).into_response()),
-        Err(error) if error.kind() == ErrorKind::Refused => {
-            let said = Some(sentence(&error));
-            match error {
-                platform::Error::Store(crate::store::StoreError::AppExists(_)) => {
-                    typed.name_refused = said
-                }
-                _ => typed.domains_refused = said,
+        Err(error) => {
+            let taken = error.is_of_a_name();
+            let said = Some(error.refused()?);
+            match taken {
+                true => typed.name_refused = said,
+                false => typed.domains_refused = said,
             }
             Ok((StatusCode::CONFLICT, show(&who, typed)?).into_response())
         }
-        Err(error) => Err(error.into()),
     }
 }

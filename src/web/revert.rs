@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use crate::api::Revert;
 use crate::domain::{Commits, DeployId, RevertEnvironment, RevertPreview};
 
 use super::doors::Who;
@@ -127,14 +128,23 @@ impl RevertPage {
 /// Goes back to a release: what was confirmed, or nothing.
 pub(super) async fn submit(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     AppPath(app): AppPath,
     Form(wanted): Form<Wanted>,
 ) -> Result<Response, Error> {
     let platform = web.platform();
     let Some(to) = wanted.to else {
-        let commit = Some(wanted.commit.as_str()).filter(|commit| !commit.is_empty());
-        let deploy = crate::app::revert(&web.services.queue, &app, commit, &who.name).await?;
+        let commit = Some(wanted.commit).filter(|commit| !commit.is_empty());
+        let deploy = web
+            .ask(
+                &who,
+                Revert {
+                    app,
+                    commit,
+                    to: None,
+                },
+            )
+            .await?;
         return Ok(Redirect::to(&deploy_path(&deploy)).into_response());
     };
     // Whoever confirmed had something else before them.
@@ -146,7 +156,12 @@ pub(super) async fn submit(
     if wanted.from.is_some() && wanted.from != live && live != Some(to) {
         return Ok(Redirect::to(&format!("/apps/{app}/revert?to={to}&moved=true")).into_response());
     }
-    let deploy = crate::app::revert_to(&web.services.queue, &app, DeployId(to), &who.name).await?;
+    let revert = Revert {
+        app,
+        commit: None,
+        to: Some(DeployId(to)),
+    };
+    let deploy = web.ask(&who, revert).await?;
     Ok(Redirect::to(&deploy_path(&deploy)).into_response())
 }
 

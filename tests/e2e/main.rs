@@ -30,6 +30,7 @@ mod keyboard;
 mod kill;
 mod load;
 mod log;
+mod openapi;
 mod outage;
 mod own_engine;
 mod pictures;
