@@ -237,7 +237,10 @@ mod tests {
             until_live: false,
         };
         let (target, read) = there_and_back(&follow);
-        assert_eq!(target, "/api/v1/deploys/7/events?follow=false&from=2.81&until_live=false");
+        assert_eq!(
+            target,
+            "/api/v1/deploys/7/events?follow=false&from=2.81&until_live=false"
+        );
         assert_eq!(
             (read.id, read.from, read.follow),
             (follow.id, follow.from, false)
