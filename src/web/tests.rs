@@ -1352,3 +1352,78 @@ async fn git_is_asked_for_a_token_and_told_in_plain_words_what_is_not_allowed() 
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{meaningless}");
     }
 }
+
+/// What comes of an answer within a moment: a stream that stays open has told what it had by then.
+async fn beginning(response: Response<Body>) -> String {
+    let mut chunks = response.into_body().into_data_stream();
+    let mut read = Vec::new();
+    let moment = tokio::time::sleep(Duration::from_millis(300));
+    let mut moment = std::pin::pin!(moment);
+    loop {
+        tokio::select! {
+            chunk = chunks.next() => match chunk {
+                Some(Ok(bytes)) => read.extend_from_slice(&bytes),
+                _ => break,
+            },
+            () = &mut moment => break,
+        }
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+/// Somebody who may see one app sends every number and place of another to every route there is that
+/// reads: nothing of the other comes back.
+#[tokio::test]
+async fn no_number_and_no_place_of_another_app_opens_it() {
+    let (world, own) = with_apps().await;
+    let other = world.start("blog", "nobody elses", "Ada").await;
+    world.begin(other, 0, "build").await.say("nobody elses");
+    world.go_live(other).await;
+    let mut output = world
+        .platform
+        .logs
+        .write_app(other, Redactor::default())
+        .unwrap();
+    let at = "2026-11-21T00:00:01.000000000Z";
+    output.append(at, false, b"nobody elses\n").unwrap();
+    output.finish().unwrap();
+    let viewer = world.cookie_of("viewer", Role::Viewer, &["shop"]).await;
+
+    let doors = doors_of(&world).into_iter();
+    let pages = doors.filter(|door| door.method == "GET" && !door.path.starts_with("/git/"));
+    let verbs = api::routes().into_iter();
+    let verbs = verbs.filter(|route| route.method == "GET" && !route.only_socket);
+    let mut paths: Vec<String> = pages.map(|door| door.path.to_string()).collect();
+    paths.extend(verbs.map(|route| route.full_path()));
+    assert!(paths.len() > 40, "{paths:?}");
+    let claims = [
+        format!("{other}"),
+        "0.0".to_owned(),
+        format!("{other}.0.0"),
+        format!("{own}~{own}~{other}.0.0"),
+        format!("{other}~{other}~{other}.0.0"),
+        format!("9999~0~{other}.0.0"),
+    ];
+    for path in &paths {
+        let mut asked = Vec::new();
+        for id in [own, other] {
+            let path = filled(path, id);
+            for claim in &claims {
+                for name in ["from", "before", "to", "line", "older"] {
+                    let request = Request::get(format!("{path}?{name}={claim}"))
+                        .header("cookie", &viewer)
+                        .header("last-event-id", claim)
+                        .body(Body::empty())
+                        .unwrap();
+                    let router = world.router();
+                    asked.push(
+                        async move { beginning(router.oneshot(request).await.unwrap()).await },
+                    );
+                }
+            }
+        }
+        for told in futures_util::future::join_all(asked).await {
+            assert!(!told.contains("nobody elses"), "{path}: {told}");
+        }
+    }
+}
