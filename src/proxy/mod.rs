@@ -149,7 +149,9 @@ impl Proxy {
             // It never speaks TLS, and must not need a machine that has certificates.
             .tls_certs_only([])
             .timeout(Duration::from_secs(20))
-            .pool_max_idle_per_host(1)
+            // Each load ends Caddy's admin server and begins another: a connection that was kept is cut
+            // under the next call.
+            .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
         Ok(Self {

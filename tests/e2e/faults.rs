@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -348,15 +348,21 @@ fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
     let (failed, missed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for (group, names) in [(together, &NAMES[..]), (alone, &[ALONE])] {
         let names = &names[..names.len().min(group.len())];
-        // An app's first release loads a configuration, which may cost others a connection.
-        let (next, ready) = (AtomicUsize::new(0), Barrier::new(names.len()));
+        // An app's first release loads a configuration, which may cost others a connection: all of them
+        // are there before the first case.
+        let apps = std::thread::scope(|scope| {
+            let made: Vec<_> = names
+                .iter()
+                .map(|name| scope.spawn(|| quick_app(world, name)))
+                .collect();
+            made.into_iter()
+                .map(|app| app.join().expect("an app of its own"))
+                .collect::<Vec<_>>()
+        });
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for name in names {
-                scope.spawn(|| {
-                    let app = quick_app(world, name);
-                    ready.wait();
-                    work(proxy, &app, &group, &next, &failed, &missed);
-                });
+            for app in &apps {
+                scope.spawn(|| work(proxy, app, &group, &next, &failed, &missed));
             }
         });
     }
