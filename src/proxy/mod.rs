@@ -149,9 +149,7 @@ impl Proxy {
             // It never speaks TLS, and must not need a machine that has certificates.
             .tls_certs_only([])
             .timeout(Duration::from_secs(20))
-            // Each load ends Caddy's admin server and begins another: a connection that was kept is cut
-            // under the next call.
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(1)
             .build()
             .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
         Ok(Self {
