@@ -348,8 +348,17 @@ fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
     let (failed, missed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for (group, names) in [(together, &NAMES[..]), (alone, &[ALONE])] {
         let names = &names[..names.len().min(group.len())];
-        // One after another: a load ends Caddy's admin server, and may cut the call that comes next.
-        let apps: Vec<App> = names.iter().map(|name| quick_app(world, name)).collect();
+        // An app's first release loads a configuration, which may cost others a connection: all of them
+        // are there before the first case.
+        let apps = std::thread::scope(|scope| {
+            let made: Vec<_> = names
+                .iter()
+                .map(|name| scope.spawn(|| quick_app(world, name)))
+                .collect();
+            made.into_iter()
+                .map(|app| app.join().expect("an app of its own"))
+                .collect::<Vec<_>>()
+        });
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for app in &apps {
