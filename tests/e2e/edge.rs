@@ -1,4 +1,6 @@
-//! Caddy and its admin socket: configurations that are refused, answers that are lost or never come.
+//! Caddy and its admin socket: configurations that are refused, answers that are lost or never come. Most
+//! of it an older Caddy meets alone: the current one is led by files, and nothing that becomes of an app
+//! loads a configuration.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,6 +25,21 @@ fn admin(world: &World) -> PathBuf {
     world.home.join("caddy/run/admin.sock")
 }
 
+/// A world with a Caddy that has its routes in its configuration.
+fn older() -> World {
+    World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"))
+}
+
+/// As good as can be with an older Caddy: each of so many loads may cost a few that are just connecting.
+fn good_but_for_loads(asking: Asking, most: usize, least: usize) {
+    let mut left = most;
+    asking.all_good_but(least, |_| {
+        let forgiven = left > 0;
+        left = left.saturating_sub(1);
+        forgiven
+    });
+}
+
 /// An app with this domain, with the tests' own small web app.
 fn app_at<'w>(world: &'w World, name: &str, domain: &str) -> App<'w> {
     world
@@ -35,8 +52,52 @@ fn app_at<'w>(world: &'w World, name: &str, domain: &str) -> App<'w> {
 }
 
 #[test]
-fn a_domain_that_caddy_refuses_fails_that_apps_first_release_and_nothing_else() {
+fn apps_come_change_and_go_though_caddy_takes_no_configuration_at_all() {
     let world = World::new();
+    let shop = world.app("shop");
+    shop.version("shop");
+    shop.went_live(&shop.push(), "shop");
+    let proxy = before_caddy(&world);
+    wait_for("the load of a start", Duration::from_secs(10), || {
+        let calls = proxy.calls();
+        calls.iter().any(|call| call.kind == LOAD).then_some(())
+    });
+    let asking = Asking::begin(&world, &shop.domain);
+    proxy.hang();
+
+    let blog = world.app("blog");
+    blog.version("blog");
+    blog.went_live(&blog.push(), "blog");
+    let domains = |app: &str, words: &[&str]| {
+        let words = [&["app", "domains", app], words].concat();
+        world.windlass(&words)
+    };
+    let shown = |domain: &str| world.get(domain, "/");
+    domains("blog", &["--add", "www.test"]).ok();
+    assert_eq!(shown("www.test"), (200, "blog\n".into()));
+    // From one app to the other, without a moment at which it is nobody's.
+    let moving = Asking::begin(&world, "www.test");
+    for (to, from) in [("shop", "blog"), ("blog", "shop"), ("shop", "blog")] {
+        domains(to, &["--add", "www.test", "--from", from]).ok();
+        assert_eq!(shown("www.test"), (200, format!("{to}\n")));
+    }
+    moving.all_good(10);
+    let refused = domains("shop", &["--add", "www.test", "--from", "blog"]);
+    assert!(refused.code == 1, "{refused:?}");
+    domains("shop", &["--remove", "www.test"]).ok();
+    assert_eq!(shown("www.test").0, 404);
+    world.windlass(&["app", "destroy", "blog", "--yes"]).ok();
+    assert_eq!(blog.get("/").0, 404);
+    shop.serves("shop");
+    proxy.recover();
+    let loads = proxy.calls().into_iter().filter(|call| call.kind == LOAD);
+    assert_eq!(loads.count(), 0);
+    asking.all_good(100);
+}
+
+#[test]
+fn a_domain_that_an_older_caddy_refuses_fails_that_apps_first_release_and_nothing_else() {
+    let world = older();
     let shop = world.app("shop");
     shop.version("one");
     shop.went_live(&shop.push(), "one");
@@ -62,8 +123,8 @@ fn a_domain_that_caddy_refuses_fails_that_apps_first_release_and_nothing_else() 
 }
 
 #[test]
-fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
-    let world = World::new();
+fn a_first_release_whose_route_an_older_caddy_does_not_load_leaves_nothing_behind() {
+    let world = older();
     let shop = world.app("shop");
     shop.version("one");
     shop.went_live(&shop.push(), "one");
@@ -87,14 +148,13 @@ fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
         }
         shop.serves("one");
     }
-    asking.good_but_for(3 * faults.len(), 100);
+    good_but_for_loads(asking, 3 * faults.len(), 100);
 }
 
 /// With a Caddy that reads no port from a file, another port takes two loads.
 #[test]
 fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
-    let world =
-        World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"));
+    let world = older();
     let app = world.app("shop");
     app.version("one, on 8000");
     app.went_live(&app.push(), "one, on 8000");
@@ -120,7 +180,7 @@ fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
             (before, port) = (text, if port == 9000 { 8000 } else { 9000 });
         }
     }
-    asking.good_but_for(3 * 2 * 5, 200);
+    good_but_for_loads(asking, 3 * 2 * 5, 200);
 }
 
 #[test]
@@ -197,8 +257,8 @@ fn a_caddy_that_is_gone_comes_back_though_the_engine_refuses_at_first() {
 }
 
 #[test]
-fn an_app_whose_route_caddy_keeps_is_destroyed_once_caddy_does_as_asked() {
-    let world = World::new();
+fn an_app_whose_route_an_older_caddy_keeps_is_destroyed_once_caddy_does_as_asked() {
+    let world = older();
     let (shop, blog) = (world.app("shop"), world.app("blog"));
     for app in [&shop, &blog] {
         app.version("one");
@@ -220,5 +280,5 @@ fn an_app_whose_route_caddy_keeps_is_destroyed_once_caddy_does_as_asked() {
     assert_eq!(blog.containers(), Vec::<String>::new());
     assert_eq!(blog.get("/").0, 404);
     shop.serves("one");
-    asking.all_good(50);
+    good_but_for_loads(asking, 4, 50);
 }
