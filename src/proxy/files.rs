@@ -69,6 +69,7 @@ impl Files {
 
     /// Leads an app's requests nowhere: it is no more.
     pub fn forget(&self, app: &AppName) -> io::Result<()> {
+        let _alone = self.alone();
         for folder in BEFORE {
             clear(&self.dir.join(folder).join(app.as_str()))?;
         }
@@ -155,6 +156,7 @@ impl Files {
 
     /// No Caddy follows what an earlier version wrote any more.
     pub fn forget_before(&self) -> io::Result<()> {
+        let _alone = self.alone();
         BEFORE
             .iter()
             .try_for_each(|folder| clear(&self.dir.join(folder)))
