@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Replica};
 use crate::platform::{Error, Platform};
 use crate::runtime::{ContainerState, Load, Role};
 
@@ -13,6 +13,8 @@ pub struct ContainerUsage {
     pub part: &'static str,
     /// Of which deploy.
     pub deploy: Option<DeployId>,
+    /// Which replica of which process; none for a gate.
+    pub replica: Option<Replica>,
     /// Whether its process runs.
     pub running: bool,
     /// How often the engine brought it back.
@@ -34,13 +36,14 @@ pub async fn usage(platform: &Platform, app: &AppName) -> Result<Vec<ContainerUs
         ContainerUsage {
             part: part(platform, app, &container, live),
             deploy: container.deploy,
+            replica: container.replica.clone(),
             running: container.running,
             restarts: container.restarts,
             load,
         }
     };
     let mut all = join_all(containers.into_iter().take(20).map(look)).await;
-    all.sort_by_key(|one| (one.part != "live", one.deploy));
+    all.sort_by_key(|one| (one.part != "live", one.deploy, one.replica.clone()));
     Ok(all)
 }
 
@@ -52,6 +55,7 @@ fn part(
 ) -> &'static str {
     match container.role {
         Some(Role::Gate) => "gate",
+        Some(Role::Process) if container.deploy == live => "live",
         _ if container.name == platform.naming.live(app) => "live",
         _ if container.deploy < live => "retiring",
         _ => "candidate",

@@ -8,7 +8,9 @@ use clap_complete::Shell;
 
 use super::account_args::{KeyCommand, TokenCommand, UserCommand};
 use crate::backup::Recipient;
-use crate::domain::{AppName, Bytes, Capability, Cpus, DeployId, DomainName, HumanDuration, Phase};
+use crate::domain::{
+    AppName, Bytes, Capability, Cpus, DeployId, DomainName, HumanDuration, Phase, ProcessName,
+};
 
 /// A git-push mini PaaS for one Linux server.
 #[derive(Debug, Parser)]
@@ -113,7 +115,7 @@ the commits that go away, and the migrations that stay applied.")]
     #[command(after_help = "Examples:
   windlass logs shop --tail 20
   windlass logs shop --since 10m
-  windlass logs shop --follow
+  windlass logs shop --follow --process web
 
 Times are UTC. With --json each line is one JSON document.")]
     Logs {
@@ -128,6 +130,9 @@ Times are UTC. With --json each line is one JSON document.")]
         /// How many of the last lines.
         #[arg(long, value_name = "N", default_value_t = 100)]
         tail: usize,
+        /// Only what this process prints.
+        #[arg(long, short, value_name = "NAME")]
+        process: Option<ProcessName>,
         #[command(flatten)]
         output: Output,
     },

@@ -78,6 +78,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             follow,
             since,
             tail,
+            process,
             output,
         } => {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
@@ -88,6 +89,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
                     follow,
                     since_ms,
                     tail,
+                    process,
                 },
                 output.json,
             )
@@ -454,6 +456,10 @@ impl AppOutput {
             }
             let at = plain(line.at.get(..19).unwrap_or(&line.at)).replace('T', " ");
             let _ = write!(text, "{at}  ");
+            // What serves alone needs no name.
+            if !line.process.is_web() || line.replica != 1 {
+                let _ = write!(text, "{}.{}  ", line.process, line.replica);
+            }
             super::render::painted(&mut text, &line.text, self.colour);
             text.push('\n');
         }
@@ -873,6 +879,8 @@ mod tests {
     fn app_output_has_a_heading_per_release() {
         let line = |deploy, text: &str| AppLogLine {
             at: "2026-11-21T10:20:30.123456789Z".into(),
+            process: crate::domain::ProcessName::web(),
+            replica: if text == "c" { 2 } else { 1 },
             deploy: DeployId(deploy),
             stream: "stdout".into(),
             text: text.into(),
@@ -885,7 +893,7 @@ mod tests {
         let at = "2026-11-21 10:20:30";
         assert_eq!(
             text,
-            format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  c\n")
+            format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  web.2  c\n")
         );
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::health::Healthy;
 use crate::attempt::{Attempt, Stop, insist};
 use crate::domain::duration::show;
-use crate::domain::{DeployId, DeployStatus, Manifest, Release};
+use crate::domain::{DeployId, DeployStatus, Manifest, Release, Replica};
 use crate::logs::PhaseWriter;
 use crate::platform::{Error, Platform};
 use crate::proxy::{REFRESH, Upstream};
@@ -106,7 +106,7 @@ async fn hand_over(
     let route = platform.store.app(app).await?.port;
     if route.is_some_and(|route| route != port) && !platform.proxy_settings().can.files {
         let pinned = Upstream::Pinned {
-            name: platform.naming.release(app, deploy),
+            name: platform.naming.replica(app, deploy, &Replica::web()),
             port,
         };
         load_routes(platform, Some((app, pinned))).await?;
@@ -146,7 +146,9 @@ async fn put_back(attempt: &Attempt, log: &PhaseWriter, cutover: &Cutover) {
 async fn swap_back(attempt: &Attempt, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Error> {
     let (platform, app) = (&attempt.platform, &attempt.deploy.app);
     let live = platform.naming.live(app);
-    let own = platform.naming.release(app, cutover.release.deploy);
+    let own = platform
+        .naming
+        .replica(app, cutover.release.deploy, &Replica::web());
     let holder = platform.engine.container(&live).await?;
     let holder = holder.filter(|c| c.deploy == Some(cutover.release.deploy));
     let reached = holder
@@ -316,7 +318,14 @@ pub async fn retire(attempt: &Attempt, log: &PhaseWriter, drained: Drained) -> R
         .stop_grace
         .0;
     let began = Instant::now();
-    stop_and_remove(&attempt.platform, &old.name, old.deploy, grace).await?;
+    stop_and_remove(
+        &attempt.platform,
+        &old.name,
+        old.deploy,
+        &Replica::web(),
+        grace,
+    )
+    .await?;
     if began.elapsed() >= grace {
         log.say(format!(
             "it did not end on SIGTERM within {} and was killed",

@@ -14,7 +14,8 @@ use thiserror::Error;
 use super::duration::HumanDuration;
 use super::environment::{Environment, InvalidVariable};
 use super::limits::{Limits, Security};
-use super::name::GateName;
+use super::name::{GateName, ProcessName};
+use super::process::Process;
 
 /// The port an app is expected on when neither manifest nor image says one.
 pub const DEFAULT_PORT: u16 = 8000;
@@ -285,6 +286,14 @@ impl Manifest {
             Some((_, gate)) => Err(InvalidManifest::TwoGates(gate.name.to_string())),
             None => Ok(()),
         }
+    }
+
+    /// What runs all the time: `web` first.
+    pub fn processes(&self) -> Vec<Process> {
+        vec![Process {
+            name: ProcessName::web(),
+            replicas: 1,
+        }]
     }
 
     /// The gates that run. Where the manifest names none, a Django project (one with a

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AppName, DeployId, Environment, Limits};
+use crate::domain::{AppName, DeployId, Environment, Limits, Replica};
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Serves an app: as candidate, live or retiring.
+    /// Serves an app's visitors: as candidate, live or retiring.
     Web,
+    /// Runs another process of an app all the time.
+    Process,
     /// Runs a gate, once.
     Gate,
     /// Caddy.
@@ -25,16 +27,28 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Web => "web",
+            Role::Process => "process",
             Role::Gate => "gate",
             Role::Caddy => "caddy",
         }
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        [Role::Web, Role::Gate, Role::Caddy]
+        [Role::Web, Role::Process, Role::Gate, Role::Caddy]
             .into_iter()
             .find(|role| role.as_str() == text)
     }
+}
+
+/// Whose a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The app.
+    pub app: AppName,
+    /// In which deploy.
+    pub deploy: DeployId,
+    /// Which replica of which process it is; gates are none.
+    pub replica: Option<Replica>,
 }
 
 /// A container to be made.
@@ -44,8 +58,8 @@ pub struct ContainerSpec {
     pub name: String,
     /// What it is for.
     pub role: Role,
-    /// Whose it is and in which deploy; Caddy is nobody's.
-    pub owner: Option<(AppName, DeployId)>,
+    /// Whose it is; Caddy is nobody's.
+    pub owner: Option<Owner>,
     /// Its image.
     pub image: String,
     /// Instead of the image's command.
@@ -119,6 +133,8 @@ pub struct ContainerState {
     pub app: Option<AppName>,
     /// In which deploy.
     pub deploy: Option<DeployId>,
+    /// Which replica of which process it is.
+    pub replica: Option<Replica>,
     /// The home folder of the server that made it.
     pub home: Option<PathBuf>,
     /// The image's id.
@@ -170,4 +186,42 @@ pub struct LogLine {
     pub stderr: bool,
     /// The bytes, with the engine's time in front if asked for.
     pub bytes: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Caddy's container is made anew when its fingerprint differs, and for a moment nobody is served:
+    /// an upgrade of Windlass alone must not change it.
+    #[test]
+    fn caddys_fingerprint_is_that_of_earlier_versions() {
+        let mut env = Environment::default();
+        env.set("XDG_CONFIG_HOME", "/config").unwrap();
+        let caddy = ContainerSpec {
+            name: "windlass-0a1b2c_caddy".into(),
+            role: Role::Caddy,
+            owner: None,
+            image: "caddy:2".into(),
+            command: Some(vec!["caddy".into(), "run".into()]),
+            env,
+            network: "windlass-0a1b2c_edge".into(),
+            address: None,
+            aliases: Vec::new(),
+            own_names: true,
+            restart: true,
+            user: Some("0:0".into()),
+            mounts: vec![Mount {
+                source: "/var/lib/windlass/caddy/config".into(),
+                target: "/config".into(),
+            }],
+            ports: vec![PublishedPort {
+                host: 80,
+                container: 80,
+            }],
+            capabilities: vec!["NET_BIND_SERVICE".into()],
+            limits: Limits::default(),
+        };
+        assert_eq!(caddy.fingerprint(), "049170c21bb04dc0");
+    }
 }

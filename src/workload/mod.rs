@@ -6,7 +6,7 @@ mod container;
 mod drain;
 mod routes;
 
-pub use container::{run_container, web_container};
+pub use container::{one_off_container, replica_container, run_container};
 pub use drain::{Retiring, finish_requests, stop_and_remove};
 pub use routes::{lead, load_routes, routes};
 

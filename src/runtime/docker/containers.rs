@@ -17,10 +17,25 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use super::{Docker, is_missing, status_of, within};
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Replica};
 use crate::runtime::{
-    APP, ContainerSpec, ContainerState, DEPLOY, EngineError, Exit, HOME, LogLine, ROLE, Role, SPEC,
+    APP, ContainerSpec, ContainerState, DEPLOY, EngineError, Exit, HOME, LogLine, PROCESS, REPLICA,
+    ROLE, Role, SPEC,
 };
+
+/// Which replica a container is by its labels. Versions before processes gave only the role.
+fn replica<'a>(label: &impl Fn(&str) -> Option<&'a str>) -> Option<Replica> {
+    match (label(PROCESS), label(REPLICA)) {
+        (None, None) => {
+            let web = label(ROLE).and_then(Role::parse) == Some(Role::Web);
+            web.then(Replica::web)
+        }
+        (process, number) => Some(Replica {
+            process: process?.parse().ok()?,
+            number: number?.parse().ok()?,
+        }),
+    }
+}
 
 impl Docker {
     /// Makes a container and starts it. One of that name, left over, is replaced; one that does not
@@ -56,8 +71,17 @@ impl Docker {
             (ROLE, spec.role.as_str().to_owned()),
             (SPEC, spec.fingerprint()),
         ];
-        if let Some((app, deploy)) = &spec.owner {
-            labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
+        if let Some(owner) = &spec.owner {
+            labels.extend([
+                (APP, owner.app.to_string()),
+                (DEPLOY, owner.deploy.to_string()),
+            ]);
+        }
+        if let Some(replica) = spec.owner.as_ref().and_then(|o| o.replica.as_ref()) {
+            labels.extend([
+                (PROCESS, replica.process.to_string()),
+                (REPLICA, replica.number.to_string()),
+            ]);
         }
         let endpoint = EndpointSettings {
             aliases: Some(spec.aliases.clone()),
@@ -196,6 +220,7 @@ impl Docker {
             role: label(ROLE).and_then(Role::parse),
             app: label(APP).and_then(|app| app.parse().ok()),
             deploy: label(DEPLOY).and_then(|id| id.parse().ok()),
+            replica: replica(&label),
             image: found.image.unwrap_or_default(),
             running,
             paused: state.paused.unwrap_or(false),

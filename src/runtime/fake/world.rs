@@ -129,12 +129,14 @@ impl Container {
             let fixed = promised.filter(|_| *network == self.spec.network);
             Some((network.clone(), address.or(fixed)?))
         });
+        let owner = self.spec.owner.as_ref();
         ContainerState {
             id: self.id.clone(),
             name: self.name.clone(),
             role: Some(self.spec.role),
-            app: self.spec.owner.as_ref().map(|(app, _)| app.clone()),
-            deploy: self.spec.owner.as_ref().map(|(_, deploy)| *deploy),
+            app: owner.map(|owner| owner.app.clone()),
+            deploy: owner.map(|owner| owner.deploy),
+            replica: owner.and_then(|owner| owner.replica.clone()),
             home: None,
             image: self.image.clone(),
             running: matches!(self.stand, Stand::Runs { .. } | Stand::Back { .. }),
@@ -265,7 +267,7 @@ impl World {
             name: container.name.clone(),
             now,
             role: Some(container.spec.role),
-            app: container.spec.owner.as_ref().map(|(app, _)| app.clone()),
+            app: container.spec.owner.as_ref().map(|o| o.app.clone()),
         };
         self.tell_change(change);
     }
@@ -491,7 +493,7 @@ impl World {
         app: Option<&'a AppName>,
     ) -> impl Iterator<Item = &'a Container> {
         self.containers.values().filter(move |c| {
-            app.is_none_or(|app| c.spec.owner.as_ref().is_some_and(|(own, _)| own == app))
+            app.is_none_or(|app| c.spec.owner.as_ref().is_some_and(|o| o.app == *app))
         })
     }
 
