@@ -5,6 +5,8 @@ CREATE TABLE processes (
     ordinal   INTEGER NOT NULL,
     name      TEXT NOT NULL,
     replicas  INTEGER NOT NULL CHECK (replicas >= 0),
+    -- Told to take no new work, for a release that is not verified yet.
+    quieted   INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (deploy_id, name),
     UNIQUE (deploy_id, ordinal)
 ) STRICT, WITHOUT ROWID;

@@ -114,6 +114,7 @@ impl Back {
             own_names: false,
             restart: false,
             user: None,
+            stop_signal: None,
             mounts: Vec::new(),
             ports: Vec::new(),
             capabilities: Vec::new(),

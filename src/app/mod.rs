@@ -21,7 +21,7 @@ pub use log::{
 pub use overview::{Board, Overview};
 pub use requests::{PushAnswer, pushed, redeploy, reload, restart, revert, revert_to};
 pub use revert_preview::{differing, preview_revert, preview_revert_to};
-pub use usage::{ContainerUsage, usage};
+pub use usage::{ContainerUsage, processes, usage};
 
 use std::sync::Arc;
 

@@ -111,6 +111,18 @@ the commits that go away, and the migrations that stay applied.")]
         /// Which app.
         name: AppName,
     },
+    /// List what runs of an app: its processes, a row a container.
+    #[command(after_help = "Examples:
+  windlass ps shop
+  windlass ps shop --json
+
+What is not of the live release, because a deploy is under way, says what it is: a candidate, or retiring.")]
+    Ps {
+        /// Which app.
+        name: AppName,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print an app's own output, across its releases.
     #[command(after_help = "Examples:
   windlass logs shop --tail 20
@@ -605,6 +617,7 @@ mod tests {
             "app public shop on",
             "restart shop --wait --json",
             "reload shop",
+            "ps shop --json",
             "logs shop --follow --since 10m",
             "logs shop --tail 0 -f --json",
             "doctor --json",

@@ -15,12 +15,12 @@ use super::{CliError, Outcome, accounts, print, print_json};
 use crate::api::{
     AppAllow, AppCreate, AppDestroy, AppDomains, AppList, AppLogLine, AppLogsFollow, AppPublic,
     AppShow, DeployCancel, DeployFollow, DeployShow, DeployWait, Deploys, Domains, Endpoint,
-    EnvList, EnvSet, EnvUnset, Event, Redeploy, Reload, Restart, Revert, RevertOutlook, Switched,
-    Unset, Variables,
+    EnvList, EnvSet, EnvUnset, Event, Processes, Redeploy, Reload, Restart, Revert, RevertOutlook,
+    Switched, Unset, Variables,
 };
 use crate::domain::{
     Allowance, App, Commits, Deploy, DeployId, Environment, Limits, MigrationsSince, Phase,
-    RevertEnvironment, RevertPreview,
+    ReplicaState, RevertEnvironment, RevertPreview, size,
 };
 use crate::logs::Cursor;
 
@@ -72,6 +72,9 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
         Command::Reload { name } => {
             let done = format!("Sent SIGHUP to {name}'s main process.\n");
             tell(client, &Reload { app: name }, &done)
+        }
+        Command::Ps { name, output } => {
+            ask(client, &Processes { app: name }, output.json, processes)
         }
         Command::Logs {
             name,
@@ -583,6 +586,38 @@ fn one_app(app: App) -> String {
         table.row(["allowed".into(), app.allowed.to_string()]);
     }
     table.row(["remote".into(), app.remote]);
+    table.text()
+}
+
+/// What runs, a row a container.
+fn processes(all: Vec<ReplicaState>) -> String {
+    if all.is_empty() {
+        return "Nothing runs: no release is live.\n".to_owned();
+    }
+    let headings = [
+        "PROCESS", "STATE", "RELEASE", "SINCE", "CPU", "MEMORY", "RESTARTS",
+    ];
+    let mut table = Table::new(&headings);
+    let dash = || "-".to_owned();
+    for one in all {
+        let mut state = one.state.to_string();
+        if let Some(exit) = one.last_exit {
+            state = format!("{state} (exit status {exit})");
+        }
+        if one.part != "live" {
+            state = format!("{state}, {}", one.part);
+        }
+        table.row([
+            format!("{}.{}", one.process, one.replica),
+            state,
+            one.release.to_string(),
+            one.since.map_or_else(dash, ago),
+            one.cpu_percent
+                .map_or_else(dash, |cpu| format!("{cpu:.1} %")),
+            one.memory_bytes.map_or_else(dash, size::show),
+            one.restarts.to_string(),
+        ]);
+    }
     table.text()
 }
 

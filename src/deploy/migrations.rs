@@ -247,7 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::manifest::Argv;
+    use crate::domain::Argv;
 
     fn of(words: &[&str]) -> Option<Migrate> {
         let run = Argv(words.iter().map(|word| (*word).to_owned()).collect());

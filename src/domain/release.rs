@@ -42,6 +42,13 @@ pub struct Release {
 }
 
 impl Release {
+    /// Whether it runs in this container.
+    pub fn runs(&self, replica: &Replica) -> bool {
+        let of = |process: &Process| process.name == replica.process;
+        let process = self.processes.iter().find(|process| of(process));
+        process.is_some_and(|process| (1..=process.replicas).contains(&replica.number))
+    }
+
     /// Every container that it runs in.
     pub fn replicas(&self) -> impl Iterator<Item = Replica> + '_ {
         self.processes.iter().flat_map(Process::each)

@@ -12,14 +12,12 @@ use tracing::{info, warn};
 
 use super::branch::restore_branch;
 use super::images::reconcile_images;
+use super::replicas::{live_release, run_replica, settle_processes};
 use crate::domain::{AppName, DeployId, Release, Replica};
 use crate::platform::{Error, Platform};
 use crate::proxy::{REFRESH, Upstream};
-use crate::runtime::{ContainerSpec, ContainerState};
-use crate::workload::{
-    Image, Retiring, finish_requests, lead, load_routes, replica_container, run_container,
-    stop_and_remove,
-};
+use crate::runtime::ContainerState;
+use crate::workload::{Retiring, finish_requests, load_routes, stop_and_remove};
 
 /// Settles an app. `ended` is a deploy of it that is over, though its row does not say so yet.
 ///
@@ -34,6 +32,7 @@ pub async fn reconcile(
     let branch = restore_branch(platform, app, ended).await;
     let named = reconcile_live_name(platform, app).await;
     let routed = reconcile_routes(platform).await;
+    let processes = Box::pin(settle_processes(platform, app)).await;
     // An old Caddy's route may lead to a candidate by its own name while a port changes: nothing
     // that a route may still lead to is removed.
     let removed = match (&named, &routed) {
@@ -41,7 +40,7 @@ pub async fn reconcile(
         _ => Ok(()),
     };
     let images = reconcile_images(platform, app, ended).await;
-    [branch, named, routed, removed, images]
+    [branch, named, routed, processes, removed, images]
         .into_iter()
         .collect()
 }
@@ -105,7 +104,7 @@ async fn reconcile_live_name(platform: &Platform, app: &AppName) -> Result<(), E
     if !rightful {
         give_live_name(platform, &release, &name).await?;
     }
-    run_live(platform, &release).await?;
+    run_replica(platform, &release, &Replica::web()).await?;
     if usurper.is_some() {
         // What Caddy sends to the usurper by its last look-up may still arrive there.
         tokio::time::sleep(REFRESH).await;
@@ -148,76 +147,6 @@ fn is_web(container: &ContainerState) -> bool {
     container.replica.as_ref().is_some_and(Replica::is_web)
 }
 
-/// Every container of the live release runs and is brought back by the engine.
-async fn run_live(platform: &Platform, release: &Release) -> Result<(), Error> {
-    for replica in release.replicas() {
-        run_replica(platform, release, &replica).await?;
-    }
-    Ok(())
-}
-
-/// A container of the live release runs; one that is gone is made again.
-async fn run_replica(
-    platform: &Platform,
-    release: &Release,
-    replica: &Replica,
-) -> Result<(), Error> {
-    let (app, deploy) = (&release.app, release.deploy);
-    let name = &match replica.is_web() {
-        true => platform.naming.live(app),
-        false => platform.naming.replica(app, deploy, replica),
-    };
-    let mut there = platform.engine.container(name).await?;
-    if there
-        .as_ref()
-        .is_some_and(|c| c.running && !c.addresses.contains_key(&platform.naming.network(app)))
-    {
-        warn!(%app, %deploy, "the live container of {app} was taken off its network");
-        platform.engine.remove(name).await?;
-        there = None;
-    }
-    match there {
-        Some(there) => {
-            if there.paused {
-                info!(%app, %deploy, "the live container of {app} goes on");
-                platform.engine.unpause(name).await?;
-            }
-            if !there.restart {
-                platform.engine.set_restart(name, true).await?;
-            }
-            if !there.running {
-                info!(%app, %deploy, "the live container of {app} is started");
-                platform.engine.start(name).await?;
-            }
-        }
-        None if platform.engine.image(&release.image.0).await?.is_some() => {
-            warn!(%app, %deploy, "the live container of {app} is gone; another takes its place");
-            let image = Image::of(release.clone(), release.env.clone());
-            let (own, port) = (replica.clone(), release.port);
-            let spec = ContainerSpec {
-                name: name.into(),
-                restart: true,
-                ..replica_container(platform, app, deploy, &image, own, port)
-            };
-            platform.collector.forget(deploy, replica);
-            run_container(platform, app, spec).await?;
-        }
-        None => {
-            warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");
-            return Ok(());
-        }
-    }
-    let redactor = platform.redactor(app, &release.env).await?;
-    if let Some(there) = platform.engine.container(name).await? {
-        if replica.is_web() {
-            lead(platform, app, &there, release.port)?;
-        }
-        let collector = &platform.collector;
-        collector.collect(app, there.id, deploy, replica, redactor);
-    }
-    Ok(())
-}
-
 /// Caddy has the routes that the database says, where Caddy is known to run.
 async fn reconcile_routes(platform: &Platform) -> Result<(), Error> {
     match platform.caddy.get() {
@@ -229,14 +158,11 @@ async fn reconcile_routes(platform: &Platform) -> Result<(), Error> {
 /// Removes every container of the app but the live release's: candidates, gates, what retires and
 /// nobody sees to.
 async fn remove_other_containers(platform: &Platform, app: &AppName) -> Result<(), Error> {
-    let live = match platform.store.live_deploy(app).await? {
-        Some(live) => platform.store.release(live.id).await?,
-        None => None,
-    };
+    let live = live_release(platform, app).await?;
     let serves = |container: &ContainerState| {
+        let (deploy, replica) = (container.deploy, container.replica.as_ref());
         live.as_ref().is_some_and(|live| {
-            container.deploy == Some(live.deploy)
-                && live.replicas().any(|own| container.replica == Some(own))
+            deploy == Some(live.deploy) && replica.is_some_and(|replica| live.runs(replica))
         })
     };
     // Asked before the engine: one whose drain ends meanwhile is gone from there.

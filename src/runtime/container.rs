@@ -1,13 +1,14 @@
 //! A container: what it is for, how it is to be, and how it stands.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AppName, DeployId, Environment, Limits, Replica};
+use crate::domain::{AppName, DeployId, Environment, Limits, Replica, Timestamp};
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct Owner {
 }
 
 /// A container to be made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ContainerSpec {
     /// Its name.
     pub name: String,
@@ -81,6 +82,8 @@ pub struct ContainerSpec {
     pub restart: bool,
     /// `uid:gid` instead of the image's user.
     pub user: Option<String>,
+    /// What asks it to end, as `QUIT`; SIGTERM unless the image says another.
+    pub stop_signal: Option<String>,
     /// Folders of the host.
     pub mounts: Vec<Mount>,
     /// Ports of the host.
@@ -89,6 +92,34 @@ pub struct ContainerSpec {
     pub capabilities: Vec<String>,
     /// What it may take.
     pub limits: Limits,
+}
+
+/// What was there in the first version always shows, what came later only where it is set: a fingerprint
+/// stays what it was while nothing of the container differs.
+impl fmt::Debug for ContainerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("ContainerSpec");
+        all.field("name", &self.name)
+            .field("role", &self.role)
+            .field("owner", &self.owner)
+            .field("image", &self.image)
+            .field("command", &self.command)
+            .field("env", &self.env)
+            .field("network", &self.network)
+            .field("address", &self.address)
+            .field("aliases", &self.aliases)
+            .field("own_names", &self.own_names)
+            .field("restart", &self.restart)
+            .field("user", &self.user)
+            .field("mounts", &self.mounts)
+            .field("ports", &self.ports)
+            .field("capabilities", &self.capabilities)
+            .field("limits", &self.limits);
+        if let Some(signal) = &self.stop_signal {
+            all.field("stop_signal", signal);
+        }
+        all.finish()
+    }
 }
 
 impl ContainerSpec {
@@ -145,6 +176,8 @@ pub struct ContainerState {
     pub paused: bool,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
+    /// When it began to run, or when it ended.
+    pub since: Option<Timestamp>,
     /// Its addresses, by network name.
     pub addresses: HashMap<String, Ipv4Addr>,
     /// The fingerprint of the [`ContainerSpec`] that it was made from.
@@ -164,8 +197,8 @@ pub struct Exit {
     pub out_of_memory: bool,
 }
 
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit {
                 out_of_memory: true,
@@ -211,6 +244,7 @@ mod tests {
             own_names: true,
             restart: true,
             user: Some("0:0".into()),
+            stop_signal: None,
             mounts: vec![Mount {
                 source: "/var/lib/windlass/caddy/config".into(),
                 target: "/config".into(),

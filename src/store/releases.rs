@@ -109,9 +109,35 @@ impl Store {
         .bind(app.as_str())
         .fetch_all(&self.reader)
         .await?;
-        let read = |name: &String| name.parse();
-        let names: Result<_, _> = names.iter().map(read).collect();
-        names.map_err(|_| StoreError::Unreadable("processes.name"))
+        process_names(&names)
+    }
+
+    /// Records, before it is told, that a process of a release is to take no new work, or that it does
+    /// again.
+    pub async fn set_quieted(
+        &self,
+        deploy: DeployId,
+        process: &ProcessName,
+        quieted: bool,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE processes SET quieted = ? WHERE deploy_id = ? AND name = ?")
+            .bind(quieted)
+            .bind(deploy.0)
+            .bind(process.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The processes of a release that take no new work, as far as they were told.
+    pub async fn quieted(&self, deploy: DeployId) -> Result<Vec<ProcessName>, StoreError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM processes WHERE deploy_id = ? AND quieted ORDER BY ordinal",
+        )
+        .bind(deploy.0)
+        .fetch_all(&self.reader)
+        .await?;
+        process_names(&names)
     }
 
     /// Releases of an app whose image is kept, newest first, with the image's name. A revert runs an
@@ -212,6 +238,11 @@ impl Store {
             app,
         })
     }
+}
+
+fn process_names(names: &[String]) -> Result<Vec<ProcessName>, StoreError> {
+    let names: Result<_, _> = names.iter().map(|name| name.parse()).collect();
+    names.map_err(|_| StoreError::Unreadable("processes.name"))
 }
 
 fn place(app: &AppName, deploy: DeployId) -> String {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::Image;
 use crate::domain::limits::{Security, USUAL};
+use crate::domain::process::Signal;
 use crate::domain::{AppName, Capability, DeployId, Environment, Replica};
 use crate::platform::{Error, Platform};
 use crate::runtime::{ContainerSpec, Owner, Role};
@@ -25,6 +26,12 @@ pub fn replica_container(
         spec.role = Role::Web;
         spec.command = image.manifest.web.command.clone().map(|command| command.0);
         spec.aliases = vec![platform.naming.fallback(app), own];
+    } else if let Some(settings) = image.manifest.processes.get(&replica.process) {
+        spec.role = Role::Process;
+        spec.command = Some(settings.command.0.clone());
+        spec.limits = settings.limits.or(spec.limits);
+        spec.stop_signal =
+            Some(settings.stop_signal.into()).filter(|_| settings.stop_signal != Signal::Term);
     }
     let (process, number) = (replica.process.as_str(), replica.number.to_string());
     let own = [("WINDLASS_PROCESS", process), ("WINDLASS_REPLICA", &number)];
@@ -65,6 +72,7 @@ pub fn one_off_container(
         network: platform.naming.network(app),
         restart: false,
         user: None,
+        stop_signal: None,
         mounts: Vec::new(),
         ports: Vec::new(),
         capabilities: capabilities(&image.manifest.security),

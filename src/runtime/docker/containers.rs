@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use super::{Docker, is_missing, status_of, within};
-use crate::domain::{AppName, DeployId, Replica};
+use crate::domain::{AppName, DeployId, Replica, Timestamp};
 use crate::runtime::{
     APP, ContainerSpec, ContainerState, DEPLOY, EngineError, Exit, HOME, LogLine, PROCESS, REPLICA,
     ROLE, Role, SPEC,
@@ -125,6 +125,7 @@ impl Docker {
             cmd: spec.command.clone(),
             env: Some(spec.env.assignments()),
             user: spec.user.clone(),
+            stop_signal: spec.stop_signal.as_ref().map(|name| format!("SIG{name}")),
             labels: Some(self.labels(&labels)),
             // Windlass asks the image's HEALTHCHECK itself; the engine would run it as often as an image
             // likes, down to a millisecond, on the machine's account.
@@ -194,7 +195,10 @@ impl Docker {
             .and_then(|config| config.restart_policy)
             .and_then(|policy| policy.name);
         // A container that was made but never started has no end either.
-        let ended = !running && state.finished_at.is_some_and(|at| !at.starts_with("0001"));
+        let at = |at: Option<String>| at.filter(|at| !at.starts_with("0001"));
+        let (started, finished) = (at(state.started_at), at(state.finished_at));
+        let ended = !running && finished.is_some();
+        let since = if ended { finished } else { started };
         let networks = found
             .network_settings
             .and_then(|n| n.networks)
@@ -228,6 +232,7 @@ impl Docker {
                 status: state.exit_code.unwrap_or(0),
                 out_of_memory: state.oom_killed.unwrap_or(false),
             }),
+            since: since.and_then(|at| Timestamp::parse(&at)),
             addresses: addresses.collect(),
             home: label(HOME).map(PathBuf::from),
             made_from: label(SPEC).unwrap_or_default().to_owned(),
