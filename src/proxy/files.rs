@@ -139,12 +139,16 @@ impl Files {
 
     /// A Caddy that still has the configuration of an earlier version follows these, until it has ours.
     fn lead_as_before(&self, app: &AppName, host: &str, port: u16) -> io::Result<()> {
-        let [addresses, ports] = BEFORE.map(|folder| self.dir.join(folder));
-        if !addresses.exists() {
+        if !self.has_before() {
             return Ok(());
         }
-        // Nobody meets the new port at the old address; meanwhile its fallback is asked.
-        clear(&addresses.join(app.as_str()))?;
+        let [addresses, ports] = BEFORE.map(|folder| self.dir.join(folder));
+        let other_port = fs::read_to_string(ports.join(app.as_str()))
+            .is_ok_and(|before| before != port.to_string());
+        if other_port {
+            // Nobody meets the new port at the old address; meanwhile its fallback is asked.
+            clear(&addresses.join(app.as_str()))?;
+        }
         let beside = self.dir.join("address.new");
         for (folder, text) in [(ports, port.to_string()), (addresses, host.to_owned())] {
             fs::create_dir_all(&folder)?;
@@ -152,6 +156,11 @@ impl Files {
             fs::rename(&beside, folder.join(app.as_str()))?;
         }
         Ok(())
+    }
+
+    /// Whether an earlier version led Caddy by files of its own.
+    pub fn has_before(&self) -> bool {
+        self.dir.join(BEFORE[0]).exists()
     }
 
     /// No Caddy follows what an earlier version wrote any more.

@@ -34,6 +34,9 @@ use crate::domain::{AppName, DomainName};
 /// dynamic upstreams.
 pub const REFRESH: Duration = Duration::from_millis(1100);
 
+/// How long a request may go on looking for where its app is, with a margin: Caddy's `try_duration`.
+const LONGEST_TRY: Duration = Duration::from_secs(20);
+
 /// Caddy did not do as asked.
 #[derive(Debug, Error)]
 pub enum ProxyError {
@@ -247,7 +250,9 @@ impl Proxy {
             Admin::Fake(caddy) => caddy.load(settings, &routes).await?,
         }
         store(&self.dir.join("config/windlass.json"), &config).map_err(ProxyError::File)?;
-        self.files.forget_before().map_err(ProxyError::File)?;
+        if self.files.has_before() {
+            tokio::spawn(forget_before(self.files.clone()));
+        }
         *loaded = Some(config);
         Ok(Brought { new, loaded: true })
     }
@@ -278,6 +283,14 @@ impl Proxy {
             #[cfg(any(test, feature = "testing"))]
             Admin::Fake(caddy) => caddy.upstreams().await,
         }
+    }
+}
+
+/// Requests that began under an earlier version's configuration follow its files to their end.
+async fn forget_before(files: Files) {
+    tokio::time::sleep(LONGEST_TRY).await;
+    if let Err(error) = files.forget_before() {
+        tracing::warn!(%error, "files of an earlier version stay in caddy/run: {error}");
     }
 }
 

@@ -183,7 +183,6 @@ fn an_installation_that_had_its_routes_in_caddys_configuration_goes_on_serving()
     shop.in_order("shop", SOON);
     blog.in_order("blog", SOON);
     assert_eq!(shop.containers(), containers);
-    assert!(!run_folder(&world).join("addresses").exists());
     // The one load that takes its place may cost the few that are just connecting.
     let mut left = 3;
     asking.all_good_but(10, |_| {
@@ -193,6 +192,9 @@ fn an_installation_that_had_its_routes_in_caddys_configuration_goes_on_serving()
     let asking = Asking::begin(&world, &shop.domain);
     shop.version("two");
     shop.went_live(&shop.push(), "two");
+    wait_for("what the version before wrote is gone", 2 * SOON, || {
+        (!run_folder(&world).join("addresses").exists()).then_some(())
+    });
     asking.all_good(20);
 }
 
