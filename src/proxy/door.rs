@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::deepest;
 #[cfg(any(test, feature = "testing"))]
@@ -113,7 +113,7 @@ impl PublicDoor {
             let (name, port) = (domain.clone(), self.port);
             let shown = tokio::task::spawn_blocking(move || shake_hands(&name, port)).await;
             match shown {
-                Ok(Ok(())) => info!(%domain, "{domain} has a certificate"),
+                Ok(Ok(())) => debug!(%domain, "{domain} has a certificate"),
                 Ok(Err(error)) => {
                     warn!(%domain, %error, "{domain} has no certificate yet: {error}. Its first visitor has Caddy try again; why it failed is in caddy/data/caddy.log");
                 }

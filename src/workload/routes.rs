@@ -65,7 +65,7 @@ pub async fn load_routes(
     let settings = platform.proxy_settings();
     let brought = platform.proxy.bring(&settings, routes(platform, other));
     let new = brought.await?.new;
-    if settings.can.files {
+    if settings.can.files && !new.is_empty() {
         tokio::spawn(platform.door.clone().warm(new));
     }
     Ok(())
