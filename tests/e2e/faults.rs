@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use crate::app::App;
 use crate::load::Asking;
+use crate::part;
 use crate::proxy::{Call, Fault, Proxy, is_stream};
 use crate::world::{World, docker};
 
@@ -348,15 +349,21 @@ fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
     let (failed, missed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for (group, names) in [(together, &NAMES[..]), (alone, &[ALONE])] {
         let names = &names[..names.len().min(group.len())];
-        // An app's first release loads a configuration, which may cost others a connection.
-        let (next, ready) = (AtomicUsize::new(0), Barrier::new(names.len()));
+        // An app's first release loads a configuration, which may cost others a connection: all of them
+        // are there before the first case.
+        let apps = std::thread::scope(|scope| {
+            let made: Vec<_> = names
+                .iter()
+                .map(|name| scope.spawn(|| quick_app(world, name)))
+                .collect();
+            made.into_iter()
+                .map(|app| app.join().expect("an app of its own"))
+                .collect::<Vec<_>>()
+        });
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for name in names {
-                scope.spawn(|| {
-                    let app = quick_app(world, name);
-                    ready.wait();
-                    work(proxy, &app, &group, &next, &failed, &missed);
-                });
+            for app in &apps {
+                scope.spawn(|| work(proxy, app, &group, &next, &failed, &missed));
             }
         });
     }
@@ -467,8 +474,7 @@ fn the_most_dangerous_faults_and_some_drawn_by_lot() {
 }
 
 /// `WINDLASS_FAULTS_ONLY=<text>,…` leaves those that are shown with one of these texts in them, as in
-/// `"Revert POST /containers/create"` or `Stall`; `WINDLASS_FAULTS_PART=2/4` every fourth of them, from
-/// the second on, so that four of these do them all in a quarter of the time.
+/// `"Revert POST /containers/create"` or `Stall`; `WINDLASS_PART=2/4` every fourth of them.
 #[test]
 #[ignore = "an hour: cargo test --test e2e every_fault -- --ignored --nocapture"]
 fn every_fault_in_every_call() {
@@ -479,10 +485,5 @@ fn every_fault_in_every_call() {
     if let Ok(only) = std::env::var("WINDLASS_FAULTS_ONLY") {
         cases.retain(|case| only.split(',').any(|part| case.to_string().contains(part)));
     }
-    if let Ok(part) = std::env::var("WINDLASS_FAULTS_PART") {
-        let (part, of) = part.split_once('/').expect("as in 2/4");
-        let (part, of): (usize, usize) = (part.parse().unwrap(), of.parse().unwrap());
-        cases = cases.into_iter().skip(part - 1).step_by(of).collect();
-    }
-    run_all(&proxy, &world, &cases);
+    run_all(&proxy, &world, &part::of(cases));
 }

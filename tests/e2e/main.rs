@@ -30,6 +30,7 @@ mod load;
 mod log;
 mod outage;
 mod own_engine;
+mod part;
 mod pictures;
 mod plain;
 mod process;

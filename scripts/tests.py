@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+"""Runs the tests in two tiers, with the time of each.
+
+    scripts/tests.py                the short tier, and a share of the long one drawn by the commit
+    scripts/tests.py --all          both tiers whole
+    scripts/tests.py NAME...        every test of either tier with one of these texts in its name
+    scripts/tests.py --list         what each tier holds, and what it costs
+    scripts/tests.py --draw WORD    what that word draws
+
+tests/tiers.txt says which tests are long and what each costs. Each end-to-end test has a process of its
+own, several at a time, the longest first; all others run in a few shards, one test after another in each.
+
+    WINDLASS_DRAW=<commit>    draws what that commit drew
+    WINDLASS_JOBS=<number>    processes at a time; twice the cores where it is not set
+    WINDLASS_PART=<k>/<n>     with NAME: the part of a test that is drawn in parts
+"""
+
+import argparse
+import hashlib
+import heapq
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TIERS = ROOT / "tests/tiers.txt"
+TIMES = ROOT / "target/test-times.tsv"
+# The drawn share of the long tier may cost so many seconds, one after another.
+SHARE = 240
+# What a test costs that tiers.txt does not name: enough to begin early.
+UNKNOWN = 30
+# A test that takes this many times its cost, and at least so many seconds, hangs.
+PATIENCE, LEAST_PATIENCE = 8, 600
+
+
+class Entry:
+    """A line of tiers.txt."""
+
+    def __init__(self, line):
+        self.group, seconds, self.test, *options = line.split()
+        self.seconds = float(seconds)
+        self.long = self.group != "short"
+        self.parts, self.process, self.environment = 1, self.test, {}
+        for option in options:
+            key, value = option.split("=", 1)
+            if key == "parts":
+                self.parts = int(value)
+            elif key == "process":
+                self.process = value
+            else:
+                self.environment[key] = value
+
+
+def tiers():
+    lines = TIERS.read_text().splitlines()
+    entries = [Entry(line) for line in lines if line and not line.startswith("#")]
+    return {entry.test: entry for entry in entries}
+
+
+class Job:
+    """A test, or a part of one, as a process runs it."""
+
+    def __init__(self, entry, part=None):
+        self.entry, self.test, self.part = entry, entry.test, part
+        self.seconds = entry.seconds / (entry.parts if part else 1)
+        self.environment = dict(entry.environment)
+        if part:
+            self.environment["WINDLASS_PART"] = f"{part}/{entry.parts}"
+
+    def __str__(self):
+        return f"{self.test} {self.part}/{self.entry.parts}" if self.part else self.test
+
+
+def draw(word, entries):
+    """A share of the long tier: in the order that the word gives, whatever still fits."""
+    jobs = []
+    for entry in entries.values():
+        if entry.long:
+            parts = range(1, entry.parts + 1) if entry.parts > 1 else [None]
+            jobs += [Job(entry, part) for part in parts]
+    jobs.sort(key=lambda job: hashlib.sha256(f"{word} {job}".encode()).digest())
+    drawn, cost = [], 0
+    for job in jobs:
+        if cost + job.seconds <= SHARE:
+            drawn.append(job)
+            cost += job.seconds
+    return drawn
+
+
+def word_to_draw_by():
+    word = os.environ.get("WINDLASS_DRAW")
+    if word:
+        return word
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return head.stdout.strip() or "no commit"
+
+
+def build():
+    """Compiles every test and gives their programs: what they test, and where they are."""
+    command = ["cargo", "test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    programs = []
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message.get("profile", {}).get("test"):
+            target = message["target"]
+            kind = "lib" if "lib" in target["kind"] else target["name"]
+            programs.append(("main" if target["kind"] == ["bin"] else kind, message["executable"]))
+    return programs
+
+
+def listed(executable, *more):
+    done = subprocess.run([executable, "--list", *more], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [line.removesuffix(": test") for line in done.stdout.splitlines() if line.endswith(": test")]
+
+
+class Process:
+    """Some tests that one process runs, one after another."""
+
+    def __init__(self, program, executable, jobs):
+        self.program, self.executable, self.jobs = program, executable, jobs
+        self.seconds = sum(job.seconds for job in jobs)
+
+    def run(self, report):
+        """Runs the tests, and reports each as it ends: its seconds, its processor time, its outcome."""
+        command = [self.executable, "--test-threads=1", "--include-ignored", "--exact"]
+        command += [job.test for job in self.jobs]
+        environment = dict(os.environ)
+        for job in self.jobs:
+            environment.update(job.environment)
+        began = time.monotonic()
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )
+        limit = max(LEAST_PATIENCE, PATIENCE * self.seconds)
+        alarm = threading.Timer(limit, child.kill)
+        alarm.start()
+        output, seen, last = [], {}, began
+        for line in child.stdout:
+            output.append(line)
+            ended = re.match(r"test (\S+)(?: - should panic)? \.\.\. (?:.*\b)?(ok|FAILED)$", line.rstrip())
+            if ended:
+                now = time.monotonic()
+                seen[ended[1]] = (now - last, ended[2] == "ok")
+                last = now
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        alarm.cancel()
+        hung = time.monotonic() - began >= limit
+        good = child.returncode == 0
+        for job in self.jobs:
+            seconds, passed = seen.get(job.test, (time.monotonic() - last, False))
+            # One test in a process: all of its time is the test's.
+            if len(self.jobs) == 1:
+                seconds = time.monotonic() - began
+                passed = passed and good
+            cpu = usage.ru_utime + usage.ru_stime if len(self.jobs) == 1 else None
+            report(self, job, seconds, cpu, passed)
+        if not good:
+            why = f"ended after {limit:.0f} s, its limit" if hung else f"exit status {child.returncode}"
+            report.failure(self, why, "".join(output))
+
+
+class Report:
+    """What is printed as tests end, and at the end of all."""
+
+    def __init__(self, count):
+        self.count, self.results, self.failures = count, [], []
+        self.lock, self.began = threading.Lock(), time.monotonic()
+
+    def __call__(self, process, job, seconds, cpu, passed):
+        with self.lock:
+            name = f"{process.program}::{job}"
+            self.results.append((seconds, cpu, passed, name))
+            word = "ok" if passed else "FAILED"
+            if process.program == "e2e" or not passed or seconds >= 1:
+                print(f"test {name} ... {word} ({seconds:.1f} s) [{len(self.results)}/{self.count}]", flush=True)
+
+    def failure(self, process, why, output):
+        with self.lock:
+            names = ", ".join(str(job) for job in process.jobs) if len(process.jobs) < 9 else "a shard"
+            self.failures.append((f"{process.program}: {names} ({why})", output))
+
+    def end(self):
+        """Prints the failures, the slowest and the summary; whether all is well."""
+        for what, output in self.failures:
+            print(f"\n---- {what} ----\n{output}", flush=True)
+        self.results.sort(key=lambda result: result[0], reverse=True)
+        TIMES.parent.mkdir(exist_ok=True)
+        with TIMES.open("w") as file:
+            file.write("seconds\tprocessor\toutcome\ttest\n")
+            for seconds, cpu, passed, name in self.results:
+                shown = "" if cpu is None else f"{cpu:.1f}"
+                file.write(f"{seconds:.3f}\t{shown}\t{'ok' if passed else 'FAILED'}\t{name}\n")
+        print(f"\nthe slowest ten (all are in {TIMES.relative_to(ROOT)}):")
+        for seconds, _, _, name in self.results[:10]:
+            print(f"  {seconds:6.1f} s  {name}")
+        failed = [name for _, _, passed, name in self.results if not passed]
+        if failed:
+            print("\nfailures:")
+            print("".join(f"    {name}\n" for name in sorted(failed)), end="")
+        good = not failed and not self.failures
+        took = time.monotonic() - self.began
+        print(
+            f"\ntest result: {'ok' if good else 'FAILED'}. {len(self.results) - len(failed)} passed; "
+            f"{len(failed)} failed; 0 ignored; 0 measured; {self.count - len(self.results)} not run; "
+            f"finished in {took:.2f}s"
+        )
+        return good
+
+
+def shards(program, executable, count):
+    """The tests of a program of quick ones, dealt out."""
+    ignored = set(listed(executable, "--ignored"))
+    tests = [test for test in listed(executable) if test not in ignored]
+    entries = [Entry(f"short 0.05 {test}") for test in tests]
+    dealt = [entries[start::count] for start in range(count)]
+    return [Process(program, executable, [Job(entry) for entry in part]) for part in dealt if part]
+
+
+def end_to_end(executable, chosen, tests, entries):
+    """The processes for the chosen jobs, and for the tests that tiers.txt does not call long."""
+    processes = {}
+    for job in chosen:
+        processes.setdefault((job.entry.process, job.part), []).append(job)
+    for test in tests:
+        entry = entries.get(test) or Entry(f"short {UNKNOWN} {test}")
+        if not entry.long:
+            processes.setdefault((entry.process, None), []).append(Job(entry))
+    return [Process("e2e", executable, jobs) for jobs in processes.values()]
+
+
+def run(processes, at_once):
+    """Runs them, so many at a time, the longest first."""
+    report = Report(sum(len(process.jobs) for process in processes))
+    waiting = [(-process.seconds, number, process) for number, process in enumerate(processes)]
+    heapq.heapify(waiting)
+    lock = threading.Lock()
+
+    def work():
+        while True:
+            with lock:
+                if not waiting:
+                    return
+                process = heapq.heappop(waiting)[2]
+            process.run(report)
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return report.end()
+
+
+def show(entries):
+    groups = {}
+    for entry in entries.values():
+        groups.setdefault(entry.group, []).append(entry)
+    for group, members in groups.items():
+        print(f"{group}: {len(members)} tests, {sum(entry.seconds for entry in members):.0f} s one after another")
+        for entry in sorted(members, key=lambda entry: -entry.seconds):
+            parts = f"  in {entry.parts} parts" if entry.parts > 1 else ""
+            print(f"  {entry.seconds:6.0f} s  {entry.test}{parts}")
+
+
+def choose(arguments, entries, tests):
+    """The jobs of the long tier, and the tests of the short one, that are to run."""
+    if arguments.names:
+        wanted = [test for test in tests if any(name in test for name in arguments.names)]
+        long = [Job(entries[test]) for test in wanted if test in entries and entries[test].long]
+        return long, wanted
+    if arguments.all:
+        return [Job(entry) for entry in entries.values() if entry.long], tests
+    word = word_to_draw_by()
+    drawn = draw(word, entries)
+    print(f"of the long tier, drawn by WINDLASS_DRAW={word} (make test-all runs all of it):")
+    for job in drawn:
+        print(f"  {job.seconds:6.0f} s  {job}")
+    return drawn, tests
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--draw", metavar="WORD")
+    arguments = parser.parse_args()
+    entries = tiers()
+    if arguments.list:
+        return show(entries)
+    if arguments.draw:
+        for job in draw(arguments.draw, entries):
+            print(f"{job.seconds:.0f}\t{job}")
+        return None
+    programs = build()
+    cores = os.cpu_count() or 2
+    processes = []
+    for program, executable in programs:
+        if program == "e2e":
+            processes += end_to_end(executable, *choose(arguments, entries, listed(executable)), entries)
+        elif not arguments.names:
+            processes += shards(program, executable, cores if program == "lib" else 1)
+    at_once = int(os.environ.get("WINDLASS_JOBS", 2 * cores))
+    sys.exit(0 if run(processes, at_once) else 1)
+
+
+if __name__ == "__main__":
+    # Make's Ctrl-C reaches the tests as well: they end, and their worlds with them.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    main()
