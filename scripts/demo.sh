@@ -5,10 +5,11 @@
 #
 #   DEMO_EXIT=1   stop and clean up at the end instead of waiting for Ctrl-C
 #   DEMO_PORT     the site's port (80 where it is free, else 8080 or above)
+#   DEMO_BEGAN    when `make demo` began, in milliseconds since the epoch (make sets it)
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-binary=$root/target/release/windlass
+binary=${CARGO_TARGET_DIR:-$root/target}/demo/windlass
 app=guestbook
 domain=guestbook.localhost
 [[ -x $binary ]] || { echo "no $binary: run make demo" >&2; exit 1; }
@@ -19,6 +20,9 @@ die() {
   if [[ -s ${home:-}/server.log ]]; then tail -n 15 "$home/server.log" | sed 's/^/  | /' >&2; fi
   exit 1
 }
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+began=${DEMO_BEGAN:-$(now_ms)}
 
 # A short path: unix sockets lie below it, and theirs may have 107 characters.
 home=$(mktemp -d /tmp/wl-demo.XXXX)
@@ -139,7 +143,9 @@ edition() { printf 'VERSION_TEXT = "Guestbook, %s edition"\n' "$1" >"$work/entri
 step "git push prod main: the first release"
 commit "A guestbook"
 push live
+live_at=$(now_ms)
 served "Guestbook, first edition"
+printf 'from make demo to first live push: %d s\n' $(((live_at - began) / 1000))
 
 step "git push prod main: a change"
 edition second

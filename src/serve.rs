@@ -13,10 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::{self, socket as control};
+use crate::app::Services;
 use crate::config::{Config, ConfigError, Home};
-use crate::control::server as control;
-use crate::deploy::Windlass;
 use crate::domain::Timestamp;
+use crate::platform::{self, Platform};
+use crate::reconcile;
 use crate::store::{SealError, Sealer, Store, StoreError};
 use crate::web::{self, Behind};
 
@@ -59,7 +61,7 @@ pub enum ServeError {
     Store(#[from] StoreError),
     /// The engine, Caddy, git.
     #[error(transparent)]
-    Deploy(#[from] crate::deploy::Error),
+    Deploy(#[from] platform::Error),
     /// A socket.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
@@ -98,46 +100,42 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     }
     let store = Store::open(&home.database(), Sealer::open(&home.key())?).await?;
     let instance = store.instance().await?;
-    let windlass = Windlass::new(home.clone(), config, store, &instance)?;
-    refuse_twin(&windlass).await?;
+    let platform = Platform::new(home.clone(), config, store, &instance)?;
+    let services = Services::new(platform.clone());
+    refuse_twin(&platform).await?;
     link_binary(home)?;
-    let since = Timestamp::now();
-    // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
-    let _ = windlass.learn_version().await;
-    // Before there are new deploys: one of a database that was put back could get the number of logs
-    // that are still there.
-    if let Err(error) = windlass.prune_logs().await {
-        warn!(%error, "old logs are left for the next time");
-    }
-    windlass.begin_work().await?;
-    let in_order = put_in_order(&windlass).await?;
+    let begun = begin(&services).await?;
 
     let shutdown = CancellationToken::new();
     let socket = home.control_socket();
     let control = control::open(&socket)
         .map_err(|error| ServeError::Listen(socket.display().to_string(), error))?;
-    let listen = windlass.config.listen;
+    let listen = platform.config.listen;
     let page = TcpListener::bind(listen)
         .await
         .map_err(|error| ServeError::Listen(listen.to_string(), error))?;
-    let behind_caddy = open_dashboard_socket(&windlass)?;
-    let door = |behind| web::router(windlass.clone(), shutdown.clone(), behind);
+    let behind_caddy = open_dashboard_socket(&platform)?;
+    let door = |behind| web::router(services.clone(), shutdown.clone(), behind);
+    let server = api::Server {
+        services: services.clone(),
+        shutdown: shutdown.clone(),
+    };
     let tasks = [
-        tokio::spawn(control::serve(control, windlass.clone(), shutdown.clone())),
+        tokio::spawn(control::serve(control, server, shutdown.clone())),
         tokio::spawn(direct_pages(page, door(Behind::Nothing), shutdown.clone())),
         tokio::spawn(pages(behind_caddy, door(Behind::Caddy), shutdown.clone())),
-        tokio::spawn(keep_house(windlass.clone(), shutdown.clone())),
-        tokio::spawn(watch(windlass.clone(), in_order, since, shutdown.clone())),
+        tokio::spawn(retention(platform.clone(), shutdown.clone())),
+        tokio::spawn(watch(services.clone(), begun, shutdown.clone())),
     ];
-    if let Err(error) = windlass.access.write_authorized_keys().await {
+    if let Err(error) = platform.access.write_authorized_keys().await {
         warn!(%error, "nobody comes in by ssh until that is mended: {error}");
     }
     // Last, so that no start that fails has used up the one time the password is shown.
-    if let Some(password) = windlass
+    if let Some(password) = platform
         .access
         .first_admin()
         .await
-        .map_err(crate::deploy::Error::from)?
+        .map_err(platform::Error::from)?
     {
         println!("The dashboard's first user is admin, with the password {password}");
         println!("It is shown this once and stored only as a hash.");
@@ -157,12 +155,38 @@ async fn serve(home: &Home) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// What a server found when it began.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    /// When.
+    since: Timestamp,
+    /// Whether everything on the engine is in order.
+    in_order: bool,
+}
+
+/// Takes up what the server before this one left: the first thing that a server does, before anybody
+/// can ask it for something.
+pub async fn begin(services: &Services) -> Result<Begun, ServeError> {
+    let since = Timestamp::now();
+    let platform = &services.platform;
+    // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
+    let _ = reconcile::learn_caddy(platform).await;
+    // Before there are new deploys: one of a database that was put back could get the number of logs
+    // that are still there.
+    if let Err(error) = reconcile::prune_logs(platform).await {
+        warn!(%error, "old logs are left for the next time");
+    }
+    services.queue.begin().await?;
+    let in_order = put_in_order(services).await?;
+    Ok(Begun { since, in_order })
+}
+
 /// Puts everything on the engine in order. False when the engine does not answer: the server runs
 /// without it, and tells what it knows.
-async fn put_in_order(windlass: &Windlass) -> Result<bool, ServeError> {
-    match windlass.put_in_order().await {
+async fn put_in_order(services: &Services) -> Result<bool, ServeError> {
+    match reconcile::put_in_order(&services.platform, &services.queue).await {
         Ok(()) => Ok(true),
-        Err(error @ crate::deploy::Error::Engine(_)) => {
+        Err(error @ platform::Error::Engine(_)) => {
             println!("{error}");
             println!(
                 "What runs is left as it is; everything is put in order when the engine is back."
@@ -173,9 +197,11 @@ async fn put_in_order(windlass: &Windlass) -> Result<bool, ServeError> {
     }
 }
 
-async fn watch(windlass: Windlass, in_order: bool, since: Timestamp, shutdown: CancellationToken) {
+/// Watches the engine until the server stops.
+pub async fn watch(services: Services, begun: Begun, shutdown: CancellationToken) {
+    let Begun { since, in_order } = begun;
     tokio::select! {
-        () = windlass.watch_engine(in_order, since) => {}
+        () = reconcile::watch_engine(&services.platform, &services.queue, in_order, since) => {}
         () = shutdown.cancelled() => {}
     }
 }
@@ -199,11 +225,11 @@ fn take_home(home: &Home) -> Result<File, ServeError> {
 
 /// A copy of a home folder has the same mark, and so the same containers. Once the other one's server
 /// has stopped, this one takes them over.
-async fn refuse_twin(windlass: &Windlass) -> Result<(), ServeError> {
-    let Ok(Some(caddy)) = windlass.engine.container(&windlass.naming.caddy()).await else {
+async fn refuse_twin(platform: &Platform) -> Result<(), ServeError> {
+    let Ok(Some(caddy)) = platform.engine.container(&platform.naming.caddy()).await else {
         return Ok(());
     };
-    let other = caddy.home.filter(|other| other != windlass.home.path());
+    let other = caddy.home.filter(|other| other != platform.home.path());
     let lock = other
         .as_ref()
         .and_then(|other| File::open(other.join("run/lock")).ok());
@@ -235,8 +261,8 @@ fn link_binary(home: &Home) -> Result<(), ServeError> {
 }
 
 /// The dashboard's socket in the folder that Caddy shares.
-fn open_dashboard_socket(windlass: &Windlass) -> Result<UnixListener, ServeError> {
-    let path = windlass.proxy.sockets().join("dashboard.sock");
+fn open_dashboard_socket(platform: &Platform) -> Result<UnixListener, ServeError> {
+    let path = platform.proxy.sockets().join("dashboard.sock");
     let _ = fs::remove_file(&path);
     UnixListener::bind(&path).map_err(|error| ServeError::Listen(path.display().to_string(), error))
 }
@@ -264,10 +290,10 @@ fn told(served: io::Result<()>) {
 }
 
 /// Once at the start and then every hour: what is kept no longer goes.
-async fn keep_house(windlass: Windlass, shutdown: CancellationToken) {
+pub async fn retention(platform: std::sync::Arc<Platform>, shutdown: CancellationToken) {
     let hourly = async {
         loop {
-            windlass.keep_house().await;
+            reconcile::apply_retention(&platform).await;
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
     };

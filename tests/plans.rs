@@ -17,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use windlass::app::Services;
 use windlass::config::{Config, Home};
-use windlass::deploy::Windlass;
 use windlass::domain::{
     DeployEvent, DeployId, Environment, Failure, ImageRef, Manifest, Phase, PhaseStatus, Release,
     Trigger,
 };
+use windlass::platform::Platform;
 use windlass::store::{NewDeploy, Sealer, Store};
 use windlass::web::{Behind, router};
 
@@ -143,8 +144,8 @@ async fn fill(store: &Store) {
 }
 
 /// Logs in, and gives the cookie.
-async fn log_in(windlass: &Windlass, router: &Router) -> String {
-    let password = windlass.access.first_admin().await.unwrap().unwrap();
+async fn log_in(platform: &Platform, router: &Router) -> String {
+    let password = platform.access.first_admin().await.unwrap().unwrap();
     let form = Body::from(format!("name=admin&password={password}&next=/"));
     let request =
         Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
@@ -221,9 +222,13 @@ async fn every_page_finds_what_it_shows_by_an_index() {
         .unwrap();
     fill(&store).await;
     let home = Home::new(dir.path()).unwrap();
-    let windlass = Windlass::new(home, Config::default(), store, "0a1b2c").unwrap();
-    let router = router(windlass.clone(), CancellationToken::new(), Behind::Nothing);
-    let cookie = log_in(&windlass, &router).await;
+    let platform = Platform::new(home, Config::default(), store, "0a1b2c").unwrap();
+    let router = router(
+        Services::new(platform.clone()),
+        CancellationToken::new(),
+        Behind::Nothing,
+    );
+    let cookie = log_in(&platform, &router).await;
 
     statements.0.lock().unwrap().clear();
     let paths = shown();
@@ -265,7 +270,7 @@ async fn every_page_finds_what_it_shows_by_an_index() {
     }
     assert_eq!(
         DeployId(2),
-        windlass.store.deploy(DeployId(2)).await.unwrap().id
+        platform.store.deploy(DeployId(2)).await.unwrap().id
     );
 }
 

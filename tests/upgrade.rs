@@ -288,7 +288,7 @@ async fn fill(store: &Store) {
             "env_set",
             Some(&name("shop")),
             "TOKEN",
-            false,
+            None,
         )
         .await
         .unwrap();
@@ -328,9 +328,14 @@ async fn reads(store: &Store) {
     ];
     assert_eq!(told, expected);
     assert!(
-        DeployStatus::ALL
+        <DeployStatus as strum::VariantArray>::VARIANTS
             .iter()
             .all(|s| told.iter().any(|(_, status, _)| s == status))
+    );
+    assert!(
+        deploys
+            .iter()
+            .all(|d| d.live_ms.is_some() == d.status.went_live())
     );
     let failed = store.deploy(DeployId(3)).await.unwrap();
     assert_eq!(

@@ -24,7 +24,7 @@ pub use session::{LogIn, Opened};
 pub use users::{MadeToken, NewUser};
 
 use crate::config::Home;
-use crate::domain::{AppName, Denied, Needs, Principal, Reach, Via};
+use crate::domain::{AppName, AuditOutcome, Denied, Needs, Principal, Reach, Via};
 use crate::store::{Store, StoreError};
 use limits::Limits;
 use password::Passwords;
@@ -167,7 +167,8 @@ impl Access {
     }
 
     /// Lets somebody do what needs `needs`, or does not. What changes something has an `action`, which
-    /// is written down before it is done; what is refused is written down in any case.
+    /// is written down before it is done; what is refused is written down in any case. Gives the number
+    /// of that row, for [`Access::came_to`].
     ///
     /// # Errors
     /// [`AccessError::Denied`].
@@ -176,7 +177,7 @@ impl Access {
         who: &Principal,
         needs: &Needs,
         action: Option<&Action>,
-    ) -> Result<(), AccessError> {
+    ) -> Result<Option<i64>, AccessError> {
         let owner = match needs {
             Needs::Key(id) => self.store.key(*id).await?.map(|key| key.user),
             // One that has expired is still its owner's to revoke.
@@ -200,16 +201,33 @@ impl Access {
             name: "look",
             detail: String::new(),
         };
-        if let (true, action) = (
-            action.is_some() || allowed.is_err(),
-            action.unwrap_or(&looks),
-        ) {
+        let mut entry = None;
+        if action.is_some() || allowed.is_err() {
+            let action = action.unwrap_or(&looks);
             let detail = crate::domain::printable(&action.detail, 300);
-            self.store
-                .audit(who, action.name, app.as_ref(), &detail, allowed.is_err())
-                .await?;
+            let outcome = allowed.is_err().then_some(AuditOutcome::Refused);
+            let written = self
+                .store
+                .audit(who, action.name, app.as_ref(), &detail, outcome);
+            entry = Some(written.await?);
         }
-        Ok(allowed?)
+        allowed?;
+        Ok(entry)
+    }
+
+    /// Writes down what came of an action that [`Access::authorise`] let through, and what of it is
+    /// known only now.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn came_to(
+        &self,
+        entry: i64,
+        outcome: AuditOutcome,
+        more: &str,
+    ) -> Result<(), AccessError> {
+        let more = crate::domain::printable(more, 300);
+        Ok(self.store.audit_came_to(entry, outcome, &more).await?)
     }
 
     /// Writes down what is no request: a log-in, say.
@@ -220,16 +238,15 @@ impl Access {
         detail: &str,
         denied: bool,
     ) -> Result<(), AccessError> {
-        Ok(self
-            .store
-            .audit(
-                who,
-                name,
-                None,
-                &crate::domain::printable(detail, 300),
-                denied,
-            )
-            .await?)
+        let outcome = match denied {
+            true => AuditOutcome::Refused,
+            false => AuditOutcome::Done,
+        };
+        let detail = crate::domain::printable(detail, 300);
+        self.store
+            .audit(who, name, None, &detail, Some(outcome))
+            .await?;
+        Ok(())
     }
 
     /// The apps of a list that somebody may see.

@@ -4,15 +4,17 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::account_args::{KeyCommand, TokenCommand, UserCommand};
-use super::client::{Client, read};
+use super::client::Client;
 use super::commands::{ask, list, tell};
 use super::table::{Table, ago, plain, shorten};
-use super::{CliError, Outcome, print, print_json};
-use crate::control::Request;
-use crate::domain::{AppName, AuditEntry, Key, Role, Timestamp, Token, User};
+use super::{CliError, Outcome};
+use crate::api::{
+    AuditLog, KeyAdd, KeyList, KeyRemove, PasswordSet, TokenCreate, TokenList, TokenMade,
+    TokenRevoke, UserAdd, UserAdded, UserList, UserPasswd, UserRemove, UserRole, Whoami,
+    WhoamiAnswer,
+};
+use crate::domain::{AppName, AuditEntry, AuditOutcome, Key, Role, Timestamp, Token, User};
 
 /// What is read of a key or a password: more is neither.
 const LONGEST_INPUT: u64 = 64 * 1024;
@@ -26,28 +28,26 @@ pub(super) fn user(client: &Client, command: UserCommand) -> Result<Outcome, Cli
             output,
         } => {
             let password = password_stdin.then(password_from_input).transpose()?;
-            let request = Request::UserAdd {
+            let request = UserAdd {
                 name,
                 role: may.role,
                 apps: may.apps,
                 password,
             };
-            let answer = client.value(&request)?;
-            if output.json {
-                return print_json(&answer);
-            }
-            let user: User = read(answer["user"].clone())?;
-            let text = format!("Added {} ({}{}).\n", user.name, user.role, of_apps(&user));
-            print(&(text + &made_up(&user.name, &answer["password"])))
+            ask(client, &request, output.json, |added: UserAdded| {
+                let UserAdded { user, password } = added;
+                let text = format!("Added {} ({}{}).\n", user.name, user.role, of_apps(&user));
+                text + &made_up(&user.name, password.as_deref())
+            })
         }
-        UserCommand::List { output } => ask(client, &Request::UserList, output.json, users),
+        UserCommand::List { output } => ask(client, &UserList {}, output.json, users),
         UserCommand::Role {
             name,
             role,
             apps,
             output,
         } => {
-            let request = Request::UserRole { name, role, apps };
+            let request = UserRole { name, role, apps };
             ask(client, &request, output.json, |user: User| {
                 format!("{} is {}{} now.\n", user.name, user.role, of_apps(&user))
             })
@@ -59,23 +59,21 @@ pub(super) fn user(client: &Client, command: UserCommand) -> Result<Outcome, Cli
             output,
         } => {
             let password = password_stdin.then(password_from_input).transpose()?;
-            let request = Request::UserPasswd {
+            let request = UserPasswd {
                 name: name.clone(),
                 password,
                 without_second_factor,
             };
-            let answer = client.value(&request)?;
-            if output.json {
-                return print_json(&answer);
-            }
-            let text = format!("Changed {name}'s password; their sessions have ended.\n");
-            print(&(text + &made_up(&name, &answer["password"])))
+            ask(client, &request, output.json, |set: PasswordSet| {
+                let text = format!("Changed {name}'s password; their sessions have ended.\n");
+                text + &made_up(&name, set.password.as_deref())
+            })
         }
         UserCommand::Remove { name, yes: true } => {
             let done = format!(
                 "Removed {name}. Their keys, tokens and sessions let nobody in any more.\n"
             );
-            tell(client, &Request::UserRemove { name }, &done)
+            tell(client, &UserRemove { name }, &done)
         }
         UserCommand::Remove { name, yes: false } => Err(CliError::Usage(format!(
             "this removes {name} with their keys, tokens and sessions. If that is meant: windlass user remove {name} --yes"
@@ -94,7 +92,7 @@ pub(super) fn key(client: &Client, command: KeyCommand) -> Result<Outcome, CliEr
             let key = text_of(&file)?;
             ask(
                 client,
-                &Request::KeyAdd { user, key, name },
+                &KeyAdd { user, key, name },
                 output.json,
                 |key: Key| {
                     format!(
@@ -107,12 +105,10 @@ pub(super) fn key(client: &Client, command: KeyCommand) -> Result<Outcome, CliEr
                 },
             )
         }
-        KeyCommand::List { user, output } => {
-            ask(client, &Request::KeyList { user }, output.json, keys)
-        }
+        KeyCommand::List { user, output } => ask(client, &KeyList { user }, output.json, keys),
         KeyCommand::Remove { id } => tell(
             client,
-            &Request::KeyRemove { id },
+            &KeyRemove { id },
             &format!("Removed key {id}. It lets nobody in any more.\n"),
         ),
     }
@@ -130,32 +126,31 @@ pub(super) fn token(client: &Client, command: TokenCommand) -> Result<Outcome, C
         } => {
             let apps = (!apps.is_empty()).then_some(apps);
             let lasts_ms = expires.map(|time| time.0.as_millis() as u64);
-            let answer = client.value(&Request::TokenCreate {
+            let request = TokenCreate {
                 user,
                 name,
                 scope,
                 apps,
                 lasts_ms,
-            })?;
-            if output.json {
-                return print_json(&answer);
-            }
-            let token: Token = read(answer["token"].clone())?;
-            let secret = plain(answer["secret"].as_str().unwrap_or_default());
-            print(&format!(
-                "Token {} of {} ({}, {}):\n{secret}\nIt is shown this once and stored only as a hash.\n",
-                token.id,
-                token.user,
-                token.scope,
-                reach(&token)
-            ))
+            };
+            ask(client, &request, output.json, |made: TokenMade| {
+                let TokenMade { token, secret } = made;
+                format!(
+                    "Token {} of {} ({}, {}):\n{}\nIt is shown this once and stored only as a hash.\n",
+                    token.id,
+                    token.user,
+                    token.scope,
+                    reach(&token),
+                    plain(&secret)
+                )
+            })
         }
         TokenCommand::List { user, output } => {
-            ask(client, &Request::TokenList { user }, output.json, tokens)
+            ask(client, &TokenList { user }, output.json, tokens)
         }
         TokenCommand::Revoke { id } => {
             let done = format!("Revoked token {id}. It lets nobody in any more.\n");
-            tell(client, &Request::TokenRevoke { id }, &done)
+            tell(client, &TokenRevoke { id }, &done)
         }
     }
 }
@@ -166,28 +161,20 @@ pub(super) fn audit(
     limit: u32,
     json: bool,
 ) -> Result<Outcome, CliError> {
-    ask(client, &Request::Audit { app, limit }, json, entries)
+    ask(client, &AuditLog { app, limit }, json, entries)
 }
 
 pub(super) fn whoami(client: &Client, json: bool) -> Result<Outcome, CliError> {
-    ask(client, &Request::Whoami, json, |who: Value| {
-        let text = |key: &str| plain(who[key].as_str().unwrap_or_default());
-        let apps = who["apps"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str);
-        let apps = list(apps.map(plain));
-        let apps = if apps.is_empty() {
-            "no app yet".to_owned()
-        } else {
-            apps
+    ask(client, &Whoami {}, json, |who: WhoamiAnswer| {
+        let apps = match who.apps.is_empty() {
+            true => "no app yet".to_owned(),
+            false => list(&who.apps),
         };
         format!(
             "{} ({}, by {}), in: {apps}\n",
-            text("name"),
-            text("role"),
-            text("via")
+            plain(&who.name),
+            who.role,
+            plain(&who.via)
         )
     })
 }
@@ -215,8 +202,8 @@ fn text_of(file: &Path) -> Result<String, CliError> {
     Ok(text)
 }
 
-fn made_up(name: &impl std::fmt::Display, password: &Value) -> String {
-    match password.as_str() {
+fn made_up(name: &impl std::fmt::Display, password: Option<&str>) -> String {
+    match password {
         Some(password) => format!(
             "{name}'s password: {}\nIt is shown this once and stored only as a hash.\n",
             plain(password)
@@ -311,13 +298,17 @@ fn tokens(tokens: Vec<Token>) -> String {
 fn entries(entries: Vec<AuditEntry>) -> String {
     let mut table = Table::new(&["AT", "WHO", "BY", "FROM", "WHAT", "APP", "DETAIL"]);
     for entry in entries {
-        let refused = if entry.denied { "refused: " } else { "" };
+        let came_to = match entry.outcome {
+            Some(AuditOutcome::Refused) => "refused: ",
+            Some(AuditOutcome::Failed) => "failed: ",
+            Some(AuditOutcome::Done) | None => "",
+        };
         table.row([
             entry.at.to_string(),
             shorten(&entry.actor, 20),
             entry.via,
             entry.address,
-            format!("{refused}{}", entry.action),
+            format!("{came_to}{}", entry.action),
             entry.app.map(|app| app.to_string()).unwrap_or_default(),
             shorten(&entry.detail, 60),
         ]);

@@ -1,11 +1,10 @@
 //! The commands that ask the server, and how their answers are shown.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::args::{AppCommand, Command, DeployCommand, EnvCommand};
 use super::client::{Client, read, strange};
@@ -13,12 +12,20 @@ use super::follow::{Followed, PATIENCE, to_the_end};
 use super::render::{Renderer, colours, named, timings};
 use super::table::{Table, ago, plain, shorten, took};
 use super::{CliError, Outcome, accounts, print, print_json};
-use crate::control::{AppLogLine, Frame, Request};
+use crate::api::{
+    AppAllow, AppCreate, AppDestroy, AppDomains, AppList, AppLogLine, AppLogsFollow, AppPublic,
+    AppShow, DeployCancel, DeployFollow, DeployShow, DeployWait, Deploys, Domains, Endpoint,
+    EnvList, EnvSet, EnvUnset, Event, Redeploy, Reload, Restart, Revert, RevertOutlook, Switched,
+    Unset, Variables,
+};
 use crate::domain::{
-    Allowance, App, AppName, Commits, Deploy, DeployId, DomainName, Environment, Limits,
-    MigrationsSince, Outlook, OutlookEnvironment, Phase,
+    Allowance, App, Commits, Deploy, DeployId, Environment, Limits, MigrationsSince, Phase,
+    RevertEnvironment, RevertPreview,
 };
 use crate::logs::Cursor;
+
+/// How long a cancelled deploy may take to end.
+const CANCEL_TAKES: Duration = Duration::from_secs(60);
 
 /// Runs a command that asks the server.
 pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
@@ -30,14 +37,9 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             name,
             limit,
             output,
-        } => ask(
-            client,
-            &Request::Deploys { app: name, limit },
-            output.json,
-            deploys,
-        ),
+        } => ask(client, &Deploys { app: name, limit }, output.json, deploys),
         Command::Redeploy(again) => {
-            let request = Request::Redeploy {
+            let request = Redeploy {
                 app: again.name,
                 commit: again.commit,
             };
@@ -47,31 +49,29 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             again,
             dry_run: true,
         } => {
-            let request = Request::RevertOutlook {
+            let request = RevertOutlook {
                 app: again.name,
                 commit: again.commit,
             };
-            ask(client, &request, again.output.json, outlook)
+            ask(client, &request, again.output.json, preview)
         }
         Command::Revert {
             again,
             dry_run: false,
         } => {
-            let request = Request::Revert {
+            let request = Revert {
                 app: again.name,
                 commit: again.commit,
+                to: None,
             };
             queue(client, &request, again.wait.wait, again.output.json)
         }
-        Command::Restart { name, wait, output } => queue(
-            client,
-            &Request::Restart { app: name },
-            wait.wait,
-            output.json,
-        ),
+        Command::Restart { name, wait, output } => {
+            queue(client, &Restart { app: name }, wait.wait, output.json)
+        }
         Command::Reload { name } => {
             let done = format!("Sent SIGHUP to {name}'s main process.\n");
-            tell(client, &Request::Reload { app: name }, &done)
+            tell(client, &Reload { app: name }, &done)
         }
         Command::Logs {
             name,
@@ -83,7 +83,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
             logs(
                 client,
-                &Request::AppLogs {
+                &AppLogsFollow {
                     app: name,
                     follow,
                     since_ms,
@@ -116,16 +116,9 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
             name,
             domains,
             output,
-        } => ask(
-            client,
-            &Request::AppCreate { name, domains },
-            output.json,
-            created,
-        ),
-        AppCommand::List { output } => ask(client, &Request::AppList, output.json, apps),
-        AppCommand::Show { name, output } => {
-            ask(client, &Request::AppShow { name }, output.json, one_app)
-        }
+        } => ask(client, &AppCreate { name, domains }, output.json, created),
+        AppCommand::List { output } => ask(client, &AppList {}, output.json, apps),
+        AppCommand::Show { name, output } => ask(client, &AppShow { name }, output.json, one_app),
         AppCommand::Allow {
             name,
             memory,
@@ -147,7 +140,7 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
             }
             ask(
                 client,
-                &Request::AppAllow { name, more, reset },
+                &AppAllow { name, more, reset },
                 output.json,
                 allowed,
             )
@@ -159,7 +152,7 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
             output,
         } => ask(
             client,
-            &Request::AppDomains { name, add, remove },
+            &AppDomains { name, add, remove },
             output.json,
             domains,
         ),
@@ -171,14 +164,14 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
             let public = switch == "on";
             ask(
                 client,
-                &Request::AppPublic { name, public },
+                &AppPublic { name, public },
                 output.json,
                 self::public,
             )
         }
         AppCommand::Destroy { name, yes: true } => {
             let done = format!("Removed {name} with everything of it.\n");
-            tell(client, &Request::AppDestroy { name }, &done)
+            tell(client, &AppDestroy { name }, &done)
         }
         AppCommand::Destroy { name, yes: false } => Err(CliError::Usage(format!(
             "this removes {name} with its containers, images, repository, logs and environment, for good.\n\
@@ -198,7 +191,7 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
                 list(vars.iter().map(|(name, _)| name)),
                 counts(&name)
             );
-            tell(client, &Request::EnvSet { app: name, vars }, &done)
+            tell(client, &EnvSet { app: name, vars }, &done)
         }
         EnvCommand::Unset { name, names } => {
             let wrong = names
@@ -208,11 +201,8 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
                 return Err(CliError::Usage(wrong.to_string()));
             }
             let counts = counts(&name);
-            let answer = client.value(&Request::EnvUnset {
-                app: name,
-                names: names.clone(),
-            })?;
-            print(&(unset(&names, &answer) + &counts))
+            let gone = client.ask(&EnvUnset { app: name, names })?;
+            print(&(unset(&gone) + &counts))
         }
         EnvCommand::List {
             name,
@@ -220,7 +210,7 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
             output,
         } => ask(
             client,
-            &Request::EnvList { app: name, reveal },
+            &EnvList { app: name, reveal },
             output.json,
             variables,
         ),
@@ -230,7 +220,7 @@ fn env(client: &Client, command: EnvCommand) -> Result<Outcome, CliError> {
 fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> {
     match command {
         DeployCommand::Show { id, output } => {
-            ask(client, &Request::DeployShow { id }, output.json, one_deploy)
+            ask(client, &DeployShow { id }, output.json, one_deploy)
         }
         DeployCommand::Log {
             id,
@@ -242,27 +232,34 @@ fn deploy(client: &Client, command: DeployCommand) -> Result<Outcome, CliError> 
                 begin(client, id, phase, follow)
             })?;
             if follow && phase.is_none() && !output.json {
-                return self::follow(client, id).map(|_| Outcome::Done);
+                return self::follow(client, id, false).map(|_| Outcome::Done);
             }
-            let request = Request::DeployFollow { id, from, follow };
+            let request = DeployFollow {
+                id,
+                from,
+                follow,
+                until_live: false,
+            };
             log(client, &request, phase.as_ref(), output.json)
         }
         DeployCommand::Wait { id, output } => wait(client, id, output.json),
         DeployCommand::Cancel { id } => {
-            let ended = last_frame(client, &Request::DeployCancel { id }, false)?;
+            client.ask(&DeployCancel { id })?;
+            let at_most_ms = Some(CANCEL_TAKES.as_millis() as u64);
+            let ended = last_event(client, &DeployWait { id, at_most_ms }, false)?;
             Ok(Outcome::done_if(!ended.status.went_live()))
         }
     }
 }
 
 /// Asks a question and shows its answer: as JSON, or as `text` puts it.
-pub(super) fn ask<T: DeserializeOwned>(
+pub(super) fn ask<V: Endpoint<Answer: DeserializeOwned>>(
     client: &Client,
-    request: &Request,
+    verb: &V,
     json: bool,
-    text: impl FnOnce(T) -> String,
+    text: impl FnOnce(V::Answer) -> String,
 ) -> Result<Outcome, CliError> {
-    let value = client.value(request)?;
+    let value = client.value(verb)?;
     if json {
         print_json(&value)
     } else {
@@ -271,19 +268,28 @@ pub(super) fn ask<T: DeserializeOwned>(
 }
 
 /// Has something done, and says so.
-pub(super) fn tell(client: &Client, request: &Request, done: &str) -> Result<Outcome, CliError> {
-    client.value(request)?;
+pub(super) fn tell<V: Endpoint>(
+    client: &Client,
+    verb: &V,
+    done: &str,
+) -> Result<Outcome, CliError> {
+    client.value(verb)?;
     print(done)
 }
 
 /// Queues a deploy and, if asked, follows it to its end.
-fn queue(client: &Client, request: &Request, wait: bool, json: bool) -> Result<Outcome, CliError> {
-    let value = client.value(request)?;
+fn queue<V: Endpoint<Answer = Deploy>>(
+    client: &Client,
+    verb: &V,
+    wait: bool,
+    json: bool,
+) -> Result<Outcome, CliError> {
+    let value = client.value(verb)?;
     let deploy: Deploy = read(value.clone())?;
     let id = deploy.id;
     match (wait, json) {
         (true, true) => self::wait(client, id, true),
-        (true, false) => follow(client, id),
+        (true, false) => follow(client, id, true),
         (false, true) => print_json(&value),
         (false, false) => print(&format!(
             "Queued deploy {id} of {}: {}, {}.\nWatch it: windlass deploy log {id} --follow\n",
@@ -294,15 +300,16 @@ fn queue(client: &Client, request: &Request, wait: bool, json: bool) -> Result<O
     }
 }
 
-fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
+fn follow(client: &Client, id: DeployId, until_live: bool) -> Result<Outcome, CliError> {
     let out = io::stdout();
     let mut show = Renderer::new(out.lock(), colours(&out));
-    let answer = client.ask(&Request::DeployFollow {
+    let answer = client.follow(&DeployFollow {
         id,
         from: Cursor::default(),
         follow: true,
+        until_live,
     })?;
-    match to_the_end(client, answer, &mut show, PATIENCE)? {
+    match to_the_end(client, answer, &mut show, PATIENCE, until_live)? {
         Followed::Ended(deploy) => Ok(Outcome::done_if(deploy.status.went_live())),
         Followed::NoDeploy => Err(strange("no deploy")),
         Followed::Lost(id) => Err(CliError::Unreachable(format!(
@@ -313,22 +320,23 @@ fn follow(client: &Client, id: DeployId) -> Result<Outcome, CliError> {
 
 /// Waits for a deploy's end and tells only that.
 fn wait(client: &Client, id: DeployId, json: bool) -> Result<Outcome, CliError> {
-    let ended = last_frame(client, &Request::DeployWait { id }, json)?;
+    let at_most_ms = None;
+    let ended = last_event(client, &DeployWait { id, at_most_ms }, json)?;
     Ok(Outcome::done_if(ended.status.went_live()))
 }
 
 /// Asks for what is answered by a deploy's end, and shows that.
-fn last_frame(client: &Client, request: &Request, json: bool) -> Result<Deploy, CliError> {
-    let mut answer = client.ask(request)?;
-    while let Some(frame) = answer.next()? {
-        let Frame::Finished { deploy, .. } = &frame else {
+fn last_event(client: &Client, verb: &DeployWait, json: bool) -> Result<Deploy, CliError> {
+    let mut answer = client.follow(verb)?;
+    while let Some(event) = answer.next()? {
+        let Event::Finished { deploy, .. } = &event else {
             continue;
         };
         if json {
             print_json(deploy)?;
         } else {
             let out = io::stdout();
-            Renderer::new(out.lock(), colours(&out)).frame(&frame)?;
+            Renderer::new(out.lock(), colours(&out)).event(&event)?;
         }
         return Ok(deploy.clone());
     }
@@ -337,7 +345,7 @@ fn last_frame(client: &Client, request: &Request, json: bool) -> Result<Deploy, 
 
 /// Where the log of one phase begins.
 fn begin(client: &Client, id: DeployId, phase: &Phase, follow: bool) -> Result<Cursor, CliError> {
-    let deploy: Deploy = read(client.value(&Request::DeployShow { id })?)?;
+    let deploy = client.ask(&DeployShow { id })?;
     let ordinal = deploy
         .phases
         .iter()
@@ -357,30 +365,30 @@ fn begin(client: &Client, id: DeployId, phase: &Phase, follow: bool) -> Result<C
 /// Prints a deploy's log, or one phase of it.
 fn log(
     client: &Client,
-    request: &Request,
+    verb: &DeployFollow,
     only: Option<&Phase>,
     json: bool,
 ) -> Result<Outcome, CliError> {
     let out = io::stdout();
     let mut show = Renderer::new(out.lock(), colours(&out));
-    let mut answer = client.ask(request)?;
+    let mut answer = client.follow(verb)?;
     let mut phase: Option<Phase> = None;
-    while let Some(frame) = answer.next()? {
-        if let Frame::PhaseStarted { phase: began, .. } = &frame {
+    while let Some(event) = answer.next()? {
+        if let Event::PhaseStarted { phase: began, .. } = &event {
             phase = Some(began.clone());
         }
         if only.is_some() && only != phase.as_ref() {
             continue;
         }
-        match (&frame, json) {
-            (Frame::Lines { text, .. }, true) => {
+        match (&event, json) {
+            (Event::Lines { text, .. }, true) => {
                 let name = phase.as_ref().map(Phase::to_string).unwrap_or_default();
                 print(&log_as_json(&name, text))?;
             }
             (_, true) => {}
-            (_, false) => show.frame(&frame)?,
+            (_, false) => show.event(&event)?,
         }
-        if only.is_some() && matches!(frame, Frame::PhaseEnded { .. }) {
+        if only.is_some() && matches!(event, Event::PhaseEnded { .. }) {
             break;
         }
     }
@@ -403,23 +411,23 @@ fn log_as_json(phase: &str, text: &str) -> String {
 }
 
 /// Prints an app's own output.
-fn logs(client: &Client, request: &Request, json: bool) -> Result<Outcome, CliError> {
-    let mut answer = client.ask(request)?;
+fn logs(client: &Client, verb: &AppLogsFollow, json: bool) -> Result<Outcome, CliError> {
+    let mut answer = client.follow(verb)?;
     let mut out = io::stdout().lock();
     let mut shown = AppOutput {
         colour: colours(&out),
         release: None,
     };
-    while let Some(frame) = answer.next()? {
-        let text = match frame {
-            Frame::AppLines { lines } if json => lines
+    while let Some(event) = answer.next()? {
+        let text = match event {
+            Event::AppLines { lines } if json => lines
                 .iter()
                 .filter_map(|line| serde_json::to_string(line).ok())
                 .map(|line| line + "\n")
                 .collect(),
-            Frame::AppLines { lines } => shown.text(&lines),
+            Event::AppLines { lines } => shown.text(&lines),
             // What is not the app's does not stand among its lines.
-            Frame::Note { text } => {
+            Event::Note { text } => {
                 eprintln!("{}", plain(&text));
                 continue;
             }
@@ -478,16 +486,11 @@ fn assignments(words: &[String], input: impl BufRead) -> Result<Environment, Str
 }
 
 /// Which variables are gone, and which never were there.
-fn unset(names: &[String], answer: &Value) -> String {
-    let unknown: Vec<&str> = answer["unknown"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let (unknown, gone): (Vec<_>, Vec<_>) = names
+fn unset(answer: &Unset) -> String {
+    let (unknown, gone): (Vec<_>, Vec<_>) = answer
+        .unset
         .iter()
-        .partition(|name| unknown.contains(&name.as_str()));
+        .partition(|name| answer.unknown.contains(name));
     let said = |word, names: Vec<&String>| {
         if names.is_empty() {
             String::new()
@@ -504,13 +507,6 @@ fn created(app: App) -> String {
         name = app.name,
         remote = plain(&app.remote)
     )
-}
-
-/// What `app domains` prints.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Domains {
-    app: AppName,
-    domains: Vec<DomainName>,
 }
 
 fn domains(Domains { app, domains }: Domains) -> String {
@@ -585,8 +581,7 @@ fn one_app(app: App) -> String {
 }
 
 fn since(live: Option<&Deploy>) -> String {
-    live.and_then(|deploy| deploy.finished_at)
-        .map_or_else(String::new, ago)
+    live.and_then(Deploy::live_at).map_or_else(String::new, ago)
 }
 
 fn deploys(deploys: Vec<Deploy>) -> String {
@@ -605,17 +600,10 @@ fn deploys(deploys: Vec<Deploy>) -> String {
             shorten(&d.subject, 40),
             shorten(&d.actor, 20),
             ago(d.queued_at),
-            took(d.duration_ms),
+            took(d.took_ms()),
         ]);
     }
     table.text()
-}
-
-/// What an app's switch says now.
-#[derive(serde::Deserialize)]
-struct Switched {
-    name: crate::domain::AppName,
-    public: bool,
 }
 
 fn public(now: Switched) -> String {
@@ -631,7 +619,7 @@ fn public(now: Switched) -> String {
 }
 
 /// What a revert would do.
-fn outlook(it: Outlook) -> String {
+fn preview(it: RevertPreview) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -657,8 +645,8 @@ fn outlook(it: Outlook) -> String {
         ),
     };
     let whose = match it.environment {
-        OutlookEnvironment::Release => "the environment that it had then",
-        OutlookEnvironment::Today => "the environment that is set today",
+        RevertEnvironment::Release => "the environment that it had then",
+        RevertEnvironment::Today => "the environment that is set today",
     };
     let other = match it.variables.as_slice() {
         [] => ", the same as what runs now".to_owned(),
@@ -729,7 +717,7 @@ fn migrations(since: &MigrationsSince) -> String {
 fn one_deploy(deploy: Deploy) -> String {
     let mut table = Table::facts();
     let time = deploy
-        .duration_ms
+        .took_ms()
         .map_or_else(String::new, |ms| format!(" after {}", took(Some(ms))));
     table.row(["deploy".into(), format!("{} of {}", deploy.id, deploy.app)]);
     table.row(["status".into(), format!("{}{time}", deploy.status)]);
@@ -763,15 +751,13 @@ fn one_deploy(deploy: Deploy) -> String {
     text
 }
 
-fn variables(vars: BTreeMap<String, Value>) -> String {
+fn variables(Variables(vars): Variables) -> String {
     if vars.is_empty() {
         return "No variable is set: windlass env set NAME K=V\n".into();
     }
     let mut table = Table::new(&["NAME", "VALUE"]);
     for (name, value) in vars {
-        let value = value
-            .as_str()
-            .map_or_else(|| "(hidden; --reveal shows it)".into(), str::to_owned);
+        let value = value.unwrap_or_else(|| "(hidden; --reveal shows it)".into());
         table.row([name, value]);
     }
     table.text()
@@ -790,6 +776,7 @@ mod tests {
     use super::*;
     use crate::cli::render::tests::deploy;
     use crate::domain::{AppStatus, DeployStatus, PhaseStatus};
+    use serde_json::Value;
 
     #[test]
     fn variables_come_from_words_and_from_standard_input() {
@@ -814,12 +801,12 @@ mod tests {
 
     #[test]
     fn what_was_never_set_is_told() {
-        let names = ["A".to_owned(), "B".to_owned()];
-        assert_eq!(
-            unset(&names, &serde_json::json!({"unknown": ["B"]})),
-            "Removed A. Was not set: B. "
-        );
-        assert_eq!(unset(&names, &Value::Null), "Removed A, B. ");
+        let answer = |unknown: &[&str]| Unset {
+            unset: vec!["A".into(), "B".into()],
+            unknown: unknown.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(unset(&answer(&["B"])), "Removed A. Was not set: B. ");
+        assert_eq!(unset(&answer(&[])), "Removed A, B. ");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Following a deploy to its end, over a restart of the server if need be.
+//! Following a deploy until it is live or has ended, over a restart of the server if need be.
 
 use std::io::Write;
 use std::thread::sleep;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::CliError;
 use super::client::{Answer, Client};
 use super::render::Renderer;
-use crate::control::Request;
+use crate::api::{DeployFollow, Endpoint, Events};
 use crate::domain::{Deploy, DeployId};
 
 /// How long to try again when the server went away in the middle.
@@ -26,19 +26,20 @@ pub enum Followed {
     Lost(DeployId),
 }
 
-/// Relays an answer to its end. When the server closes in the middle, goes on from the last line
-/// written, for as long as `patience` allows without a new frame.
-pub fn to_the_end<W: Write>(
-    client: &Client,
-    mut answer: Answer,
+/// Relays an answer to its end; `until_live` says where that is, as in the request. When the server closes in the middle, goes on from the last line
+/// written, for as long as `patience` allows without a new event.
+pub fn to_the_end<'a, W: Write>(
+    client: &'a Client,
+    mut answer: Answer<'a>,
     show: &mut Renderer<W>,
     patience: Duration,
+    until_live: bool,
 ) -> Result<Followed, CliError> {
     let mut lost_since: Option<Instant> = None;
     loop {
         let gone = loop {
             match answer.next() {
-                Ok(Some(frame)) => show.frame(&frame)?,
+                Ok(Some(event)) => show.event(&event)?,
                 Ok(None) => return Ok(Followed::NoDeploy),
                 Err(CliError::Unreachable(why)) => break CliError::Unreachable(why),
                 Err(error) => return Err(error),
@@ -55,10 +56,11 @@ pub fn to_the_end<W: Write>(
             show.say("-----> the server went away; waiting for it to come back")?;
         }
         let deadline = *lost_since.get_or_insert_with(Instant::now) + patience;
-        let again = Request::DeployFollow {
+        let again = DeployFollow {
             id,
             from: show.cursor(),
             follow: true,
+            until_live,
         };
         match ask_until(client, &again, deadline) {
             Ok(next) => answer = next,
@@ -69,13 +71,13 @@ pub fn to_the_end<W: Write>(
 }
 
 /// Asks, and asks again while the server cannot be reached, until `deadline`.
-pub fn ask_until(
-    client: &Client,
-    request: &Request,
+pub fn ask_until<'a, V: Endpoint<Answer = Events>>(
+    client: &'a Client,
+    verb: &V,
     deadline: Instant,
-) -> Result<Answer, CliError> {
+) -> Result<Answer<'a>, CliError> {
     loop {
-        match client.ask(request) {
+        match client.follow(verb) {
             Err(CliError::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE),
             other => return other,
         }

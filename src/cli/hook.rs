@@ -18,8 +18,8 @@ use super::render::{Renderer, colours};
 use super::table::{plain, shorten};
 use super::watched::Watched;
 use super::{CliError, Outcome};
+use crate::api::{Pushed, RefUpdate};
 use crate::config::Home;
-use crate::control::{RefUpdate, Request};
 use crate::domain::AppName;
 
 /// More refs than this in one push are refused.
@@ -108,24 +108,23 @@ impl<W: Write> Hook<'_, W> {
                 "Push to the remote that `windlass app show` prints.",
             );
         };
-        let client = Client::new(home.control_socket(), super::caller());
-        let request = Request::Pushed {
+        let client = Client::new(home.control_socket(), super::caller())?;
+        let pushed = Pushed {
             app: app.clone(),
             updates: updates.clone(),
         };
-        match ask_until(&client, &request, Instant::now() + self.start) {
+        match ask_until(&client, &pushed, Instant::now() + self.start) {
             Ok(answer) => {
-                let followed = to_the_end(&client, answer, self.show, self.patience);
+                let followed = to_the_end(&client, answer, self.show, self.patience, true);
                 self.ended(&app, &updates, followed)
             }
             Err(CliError::Unreachable(why)) => {
                 let next = "Start the server and push again.";
                 self.not_taken(&updates, &why, next)
             }
-            Err(CliError::Usage(why) | CliError::Refused(why)) => {
-                self.not_taken(&updates, &why, FEWER)
-            }
-            Err(error) => Err(error),
+            Err(CliError::Usage(why)) => self.not_taken(&updates, &why, FEWER),
+            // The server heard of it, and took it or put the branch back.
+            Err(refused) => self.ended(&app, &updates, Err(refused)),
         }
     }
 
@@ -301,8 +300,8 @@ fn put_back(folder: &Path, update: &RefUpdate) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Event;
     use crate::cli::render::tests::deploy;
-    use crate::control::Frame;
     use crate::domain::{Deploy, DeployStatus, is_printable};
     use crate::logs::Cursor;
     use proptest::prelude::*;
@@ -378,21 +377,46 @@ mod tests {
         }
     }
 
-    /// Answers one connection with frames and closes it; gives the request.
-    fn serve(listener: &UnixListener, frames: &[Frame]) -> String {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = String::new();
-        BufReader::new(stream.try_clone().unwrap())
-            .read_line(&mut request)
-            .unwrap();
-        for frame in frames {
-            writeln!(stream, "{}", serde_json::to_string(frame).unwrap()).unwrap();
-        }
-        request
+    /// Answers one connection with events and closes it; gives the request.
+    fn serve(listener: &UnixListener, events: &[Event]) -> String {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        let data = events
+            .iter()
+            .map(|event| format!("data: {}\n\n", serde_json::to_string(event).unwrap()));
+        answer(listener, &(head.to_owned() + &data.collect::<String>()))
     }
 
-    fn finished(deploy: Deploy) -> Frame {
-        Frame::Finished {
+    /// Answers one connection with why it was not done; gives the request.
+    fn refuse(listener: &UnixListener, why: &str) -> String {
+        let problem =
+            format!(r#"{{"type":"about:blank","title":"","status":401,"detail":"{why}"}}"#);
+        let length = problem.len();
+        answer(
+            listener,
+            &format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {length}\r\n\r\n{problem}"),
+        )
+    }
+
+    fn answer(listener: &UnixListener, bytes: &str) -> String {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = BufReader::new(stream.try_clone().unwrap());
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let from = head.len();
+            assert!(request.read_line(&mut head).unwrap() > 0, "{head}");
+            let line = head[from..].to_ascii_lowercase();
+            if let Some(said) = line.strip_prefix("content-length:") {
+                length = said.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        request.read_exact(&mut body).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        head + &String::from_utf8(body).unwrap()
+    }
+
+    fn finished(deploy: Deploy) -> Event {
+        Event::Finished {
             deploy,
             url: None,
             serving: None,
@@ -425,15 +449,15 @@ mod tests {
         let commit = world.commit("one");
         let listener = world.listen();
         let server = std::thread::spawn(move || {
-            let following = Frame::Following {
+            let following = Event::Following {
                 deploy: deploy(7, DeployStatus::Running, &[]),
             };
-            let started = Frame::PhaseStarted {
+            let started = Event::PhaseStarted {
                 ordinal: 0,
                 phase: "build".parse().unwrap(),
                 at_ms: 0,
             };
-            let lines = |offset, text: &str| Frame::Lines {
+            let lines = |offset, text: &str| Event::Lines {
                 next: Cursor { ordinal: 0, offset },
                 text: text.into(),
             };
@@ -449,12 +473,12 @@ mod tests {
         let (first, second) = server.join().unwrap();
         assert_eq!(outcome.unwrap(), Outcome::Done);
         assert!(
-            first.contains("\"do\":\"pushed\"") && first.contains(&commit),
+            first.starts_with("POST /api/v1/apps/shop/pushed ") && first.contains(&commit),
             "{first}"
         );
         assert!(
             second
-                .ends_with("\"do\":\"deploy_follow\",\"id\":7,\"from\":\"0.8\",\"follow\":true}\n"),
+                .starts_with("GET /api/v1/deploys/7/events?follow=true&from=0.8&until_live=true "),
             "{second}"
         );
         assert_eq!(said.matches("one\n").count(), 1, "{said}");
@@ -471,7 +495,7 @@ mod tests {
         let server = std::thread::spawn(move || {
             serve(
                 &listener,
-                &[Frame::Following {
+                &[Event::Following {
                     deploy: deploy(7, DeployStatus::Running, &[]),
                 }],
             )
@@ -485,7 +509,7 @@ mod tests {
 
     #[test]
     fn the_outcome_is_the_deploys() {
-        for (frames, expected) in [
+        for (events, expected) in [
             (
                 vec![finished(deploy(7, DeployStatus::Failed, &[]))],
                 Outcome::NotDone,
@@ -496,21 +520,21 @@ mod tests {
             ),
             (
                 vec![
-                    Frame::Note {
+                    Event::Note {
                         text: "dev does not deploy".into(),
                     },
-                    Frame::End,
+                    Event::End,
                 ],
                 Outcome::Done,
             ),
             (
-                vec![Frame::Note {
+                vec![Event::Note {
                     text: "dev does not deploy".into(),
                 }],
                 Outcome::NotDone,
             ),
             (
-                vec![Frame::Error {
+                vec![Event::Error {
                     message: "no such app".into(),
                 }],
                 Outcome::NotDone,
@@ -519,11 +543,11 @@ mod tests {
         ] {
             let world = World::new();
             let listener = world.listen();
-            let answers = frames.clone();
+            let answers = events.clone();
             let server = std::thread::spawn(move || serve(&listener, &answers));
             let (outcome, _) = world.push(&format!("{ZERO} {} refs/heads/main\n", "a".repeat(40)));
             server.join().unwrap();
-            assert_eq!(outcome.unwrap(), expected, "{frames:?}");
+            assert_eq!(outcome.unwrap(), expected, "{events:?}");
         }
     }
 
@@ -533,10 +557,7 @@ mod tests {
         let (old, new) = (world.commit("old"), world.commit("new"));
         world.git(&["update-ref", "refs/heads/main", &new]);
         let listener = world.listen();
-        let refused = Frame::Error {
-            message: "nobody is logged in".into(),
-        };
-        let server = std::thread::spawn(move || serve(&listener, &[refused]));
+        let server = std::thread::spawn(move || refuse(&listener, "nobody is logged in"));
         let (outcome, said) = world.push(&format!("{old} {new} refs/heads/main\n"));
         server.join().unwrap();
         assert_eq!(outcome.unwrap(), Outcome::NotDone);

@@ -101,7 +101,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Setup(asked) => setup::run(&home, &asked),
         Command::Ssh { key } => ssh::run(&home, key),
         Command::Completions { shell } => completions(shell),
-        command => commands::run(&Client::new(home.control_socket(), caller()), command),
+        command => commands::run(&Client::new(home.control_socket(), caller())?, command),
     }
 }
 

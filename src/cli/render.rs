@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use super::table::{plain, shorten, took};
-use crate::control::Frame;
-use crate::domain::{Deploy, DeployId, DeployStatus, PhaseStatus, PhaseTiming, Trigger};
+use crate::api::Event;
+use crate::domain::{Deploy, DeployId, DeployStatus, Phase, PhaseStatus, PhaseTiming, Trigger};
 use crate::logs::Cursor;
 
 /// The column of the elapsed time before each line.
@@ -33,7 +33,7 @@ pub fn colours(out: &impl IsTerminal) -> bool {
     !set("NO_COLOR") && (forced || out.is_terminal())
 }
 
-/// Writes frames as text.
+/// Writes events as text.
 #[derive(Debug)]
 pub struct Renderer<W> {
     out: W,
@@ -65,7 +65,7 @@ impl<W: Write> Renderer<W> {
         }
     }
 
-    /// The deploy that the frames told of so far.
+    /// The deploy that the events told of so far.
     pub fn following(&self) -> Option<DeployId> {
         self.following
     }
@@ -80,30 +80,30 @@ impl<W: Write> Renderer<W> {
         self.ended.as_ref()
     }
 
-    /// Writes one frame, all of it, before it returns.
-    pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
-        match frame {
-            Frame::Note { text } => self.sentences(text),
-            Frame::Following { deploy } => self.begin(deploy),
-            Frame::PhaseStarted {
+    /// Writes one event, all of it, before it returns.
+    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Note { text } => self.sentences(text),
+            Event::Following { deploy } => self.begin(deploy),
+            Event::PhaseStarted {
                 ordinal,
                 phase,
                 at_ms,
             } => {
                 self.heading(*ordinal, &phase.to_string(), *at_ms);
             }
-            Frame::Lines { next, text } => {
+            Event::Lines { next, text } => {
                 self.lines(text);
                 self.cursor = *next;
             }
-            Frame::PhaseEnded { ordinal, timing } => {
+            Event::PhaseEnded { ordinal, timing } => {
                 self.phase_ended(timing);
                 self.cursor = Cursor {
                     ordinal: ordinal + 1,
                     offset: 0,
                 };
             }
-            Frame::Finished {
+            Event::Finished {
                 deploy,
                 url,
                 serving,
@@ -111,7 +111,7 @@ impl<W: Write> Renderer<W> {
                 self.finish(deploy, url.as_deref(), serving.as_ref());
                 self.ended = Some(deploy.clone());
             }
-            Frame::Value { .. } | Frame::AppLines { .. } | Frame::Error { .. } | Frame::End => {}
+            Event::AppLines { .. } | Event::Error { .. } | Event::End => {}
         }
         self.flush()
     }
@@ -262,7 +262,7 @@ impl<W: Write> Renderer<W> {
         let Deploy {
             id, app, status, ..
         } = deploy;
-        let time = deploy.ms_to_live().or(deploy.duration_ms);
+        let time = deploy.took_ms();
         let time = time.map_or_else(String::new, |ms| format!(", {}", took(Some(ms))));
         let reason = deploy
             .failure
@@ -368,46 +368,46 @@ fn next_step(deploy: &Deploy) -> String {
     }
 }
 
-/// The timing table: which phase took how long, and its share of the whole.
+/// The timing table: what took how long, and its share of the whole. It adds up: the wait for the
+/// deploy's start and what lay between two attempts have rows of their own. What goes on behind a live
+/// release stands below its total.
 pub fn timings(deploy: &Deploy) -> String {
-    let names: Vec<String> = deploy
-        .phases
-        .iter()
-        .map(|timing| timing.phase.to_string())
-        .collect();
-    let width = names
-        .iter()
-        .map(String::len)
-        .max()
-        .unwrap_or(0)
-        .max("phase".len());
-    let sum: u64 = deploy
-        .phases
-        .iter()
-        .filter_map(|timing| timing.duration_ms)
-        .sum();
-    let whole = deploy.duration_ms.unwrap_or(0).max(sum).max(1);
-    let mut text = format!("  {:width$}  {:>STAMP$}  share\n", "phase", "time");
-    for (name, timing) in names.iter().zip(&deploy.phases) {
-        let share = (timing.duration_ms.unwrap_or(0) * BAR + whole / 2) / whole;
-        let bar = "#".repeat(share as usize);
-        let note = if timing.status == PhaseStatus::Ok {
-            ""
-        } else {
-            timing.status.as_str()
+    let behind = |timing: &&PhaseTiming| deploy.live_ms.is_some() && timing.phase > Phase::Verify;
+    let row = |timing: &PhaseTiming| {
+        let note = match timing.status {
+            PhaseStatus::Ok => "",
+            status => status.as_str(),
         };
-        let (time, bar_width) = (took(timing.duration_ms), BAR as usize);
+        (timing.phase.to_string(), timing.duration_ms, note)
+    };
+    let own = |name: &str, ms: Option<u64>| {
+        let ms = ms.filter(|ms| *ms > 0)?;
+        Some((name.to_owned(), Some(ms), ""))
+    };
+    let to_end = deploy.phases.iter().filter(|timing| !behind(timing));
+    let rows: Vec<_> = (own("queue", deploy.waited_ms()).into_iter())
+        .chain(to_end.map(row))
+        .chain(own("between", deploy.between_ms()))
+        .collect();
+    let after: Vec<_> = deploy.phases.iter().filter(behind).map(row).collect();
+    let names = rows.iter().chain(&after).map(|(name, ..)| name.len());
+    let width = names.max().unwrap_or(0).max("phase".len());
+    let sum: u64 = rows.iter().filter_map(|(_, ms, _)| *ms).sum();
+    let whole = deploy.took_ms().unwrap_or(0).max(sum).max(1);
+    let mut text = format!("  {:width$}  {:>STAMP$}  share\n", "phase", "time");
+    for (name, ms, note) in rows {
+        let share = (ms.unwrap_or(0) * BAR + whole / 2) / whole;
+        let bar = "#".repeat(share as usize);
+        let (time, bar_width) = (took(ms), BAR as usize);
         let row = format!("  {name:width$}  {time:>STAMP$}  {bar:bar_width$}  {note}");
-        text.push_str(row.trim_end());
-        text.push('\n');
+        let _ = writeln!(text, "{}", row.trim_end());
     }
-    if deploy.duration_ms.is_some() {
-        let _ = writeln!(
-            text,
-            "  {:width$}  {:>STAMP$}",
-            "total",
-            took(deploy.duration_ms)
-        );
+    if let Some(total) = deploy.took_ms() {
+        let _ = writeln!(text, "  {:width$}  {:>STAMP$}", "total", took(Some(total)));
+    }
+    for (name, ms, note) in after {
+        let row = format!("  {name:width$}  {:>STAMP$}  behind it  {note}", took(ms));
+        let _ = writeln!(text, "{}", row.trim_end());
     }
     text
 }
@@ -416,6 +416,7 @@ pub fn timings(deploy: &Deploy) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::domain::{Failure, Timestamp};
+    use strum::VariantArray as _;
 
     /// A deploy with phases of `name status milliseconds`.
     pub fn deploy(id: i64, status: DeployStatus, phases: &[(&str, PhaseStatus, u64)]) -> Deploy {
@@ -439,38 +440,80 @@ pub(super) mod tests {
             attempts: 1,
             started_at: Some(Timestamp::from_millis(0)),
             finished_at: Some(Timestamp::from_millis(total as i64)),
+            live_ms: None,
             duration_ms: Some(total),
             phases: phases.iter().map(timing).collect(),
             failure: None,
         }
     }
 
-    fn shown(colour: bool, frames: &[Frame]) -> String {
+    #[test]
+    fn the_timing_table_adds_up_to_live_and_shows_what_goes_on_behind_it_below() {
+        use PhaseStatus::Ok;
+        let phases = [
+            ("build", Ok, 500),
+            ("swap", Ok, 20),
+            ("verify", Ok, 40),
+            ("drain", Ok, 7000),
+        ];
+        let deploy = Deploy {
+            queued_at: Timestamp::from_millis(-40),
+            live_ms: Some(600),
+            ..deploy(7, DeployStatus::Live, &phases)
+        };
+        let table = timings(&deploy);
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| {
+                line.split_whitespace()
+                    .filter(|w| !w.contains('#'))
+                    .collect()
+            })
+            .collect();
+        let expected: [&[&str]; 7] = [
+            &["phase", "time", "share"],
+            &["queue", "0.04s"],
+            &["build", "0.50s"],
+            &["swap", "0.02s"],
+            &["verify", "0.04s"],
+            &["total", "0.60s"],
+            &["drain", "7.0s", "behind", "it"],
+        ];
+        assert_eq!(rows, expected, "{table}");
+        let restarted = Deploy {
+            live_ms: Some(3600),
+            ..deploy
+        };
+        let table = timings(&restarted);
+        assert!(table.contains("between"), "{table}");
+    }
+
+    fn shown(colour: bool, events: &[Event]) -> String {
         let mut out = Vec::new();
         let mut renderer = Renderer::new(&mut out, colour);
-        frames
+        events
             .iter()
-            .for_each(|frame| renderer.frame(frame).unwrap());
+            .for_each(|event| renderer.event(event).unwrap());
         String::from_utf8(out).unwrap()
     }
 
-    fn started(ordinal: usize, phase: &str, at_ms: u64) -> Frame {
-        Frame::PhaseStarted {
+    fn started(ordinal: usize, phase: &str, at_ms: u64) -> Event {
+        Event::PhaseStarted {
             ordinal,
             phase: phase.parse().unwrap(),
             at_ms,
         }
     }
 
-    fn lines(ordinal: usize, offset: u64, text: &str) -> Frame {
-        Frame::Lines {
+    fn lines(ordinal: usize, offset: u64, text: &str) -> Event {
+        Event::Lines {
             next: Cursor { ordinal, offset },
             text: text.into(),
         }
     }
 
-    fn ended(ordinal: usize, of: &Deploy) -> Frame {
-        Frame::PhaseEnded {
+    fn ended(ordinal: usize, of: &Deploy) -> Event {
+        Event::PhaseEnded {
             ordinal,
             timing: of.phases[ordinal].clone(),
         }
@@ -489,11 +532,11 @@ pub(super) mod tests {
                 ("drain", Skipped, 0),
             ],
         );
-        let frames = [
-            Frame::Following {
+        let events = [
+            Event::Following {
                 deploy: deploy(12, DeployStatus::Queued, &[]),
             },
-            Frame::Note {
+            Event::Note {
                 text: "Waiting for deploy 11.".into(),
             },
             started(0, "checkout", 0),
@@ -506,7 +549,7 @@ pub(super) mod tests {
             ended(2, &live),
             started(3, "drain", 79_600),
             ended(3, &live),
-            Frame::Finished {
+            Event::Finished {
                 serving: Some(live.clone()),
                 deploy: live,
                 url: Some("https://shop.example.com".into()),
@@ -534,7 +577,7 @@ Waiting for deploy 11.
 
 LIVE  https://shop.example.com  deploy 12, 1m 19s
 ";
-        assert_eq!(shown(false, &frames), golden);
+        assert_eq!(shown(false, &events), golden);
     }
 
     #[test]
@@ -549,7 +592,7 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
             phase: "gate:check".into(),
             message: "exit status 1:\nlast line".into(),
         });
-        let frames = [
+        let events = [
             started(1, "gate:check", 300),
             lines(
                 1,
@@ -557,7 +600,7 @@ LIVE  https://shop.example.com  deploy 12, 1m 19s
                 "310\tSystemCheckError\n311\texit status 1:\n311\tlast line\n",
             ),
             ended(1, &failed),
-            Frame::Finished {
+            Event::Finished {
                 deploy: failed,
                 url: Some("https://shop.example.com".into()),
                 serving: Some(deploy(12, DeployStatus::Live, &[])),
@@ -579,7 +622,7 @@ Still serving: deploy 12 (1a2b3c4d5e \"Say hello  [2J\")
 Next: mend it and push again; the same push tries again.
 FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
 ";
-        assert_eq!(shown(false, &frames), golden);
+        assert_eq!(shown(false, &events), golden);
     }
 
     #[test]
@@ -591,7 +634,7 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
         });
         let text = shown(
             false,
-            &[Frame::Finished {
+            &[Event::Finished {
                 deploy: failed,
                 url: None,
                 serving: None,
@@ -605,7 +648,7 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
 
     #[test]
     fn the_last_line_tells_every_ending() {
-        for status in DeployStatus::ALL {
+        for status in DeployStatus::VARIANTS {
             let mut ended = deploy(13, *status, &[]);
             ended.failure = Some(Failure {
                 phase: "queue".into(),
@@ -613,7 +656,7 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
             });
             let text = shown(
                 false,
-                &[Frame::Finished {
+                &[Event::Finished {
                     deploy: ended,
                     url: None,
                     serving: None,
@@ -628,9 +671,9 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
 
     #[test]
     fn colours_of_programs_pass_only_where_colours_are_wanted() {
-        let frames = [lines(0, 9, "5\t\x1b[31mred\x1b[0;1m bold\n6\tplain\n")];
-        assert_eq!(shown(false, &frames), "  0.00s  red bold\n  0.00s  plain\n");
-        let coloured = shown(true, &frames);
+        let events = [lines(0, 9, "5\t\x1b[31mred\x1b[0;1m bold\n6\tplain\n")];
+        assert_eq!(shown(false, &events), "  0.00s  red bold\n  0.00s  plain\n");
+        let coloured = shown(true, &events);
         assert!(
             coloured.contains("  \x1b[31mred\x1b[0;1m bold\x1b[0m\n"),
             "{coloured:?}"
@@ -641,19 +684,19 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
     #[test]
     fn a_reconnect_repeats_no_heading_and_knows_where_to_go_on() {
         let mut renderer = Renderer::new(Vec::new(), false);
-        let following = Frame::Following {
+        let following = Event::Following {
             deploy: deploy(12, DeployStatus::Running, &[]),
         };
-        for frame in [
+        for event in [
             &following,
             &started(0, "build", 0),
             &following,
             &started(0, "build", 0),
         ] {
-            renderer.frame(frame).unwrap();
+            renderer.event(event).unwrap();
         }
         assert_eq!(renderer.cursor(), Cursor::default());
-        renderer.frame(&lines(0, 9, "5\tx\n")).unwrap();
+        renderer.event(&lines(0, 9, "5\tx\n")).unwrap();
         assert_eq!(
             renderer.cursor(),
             Cursor {
@@ -672,10 +715,10 @@ FAILED in gate:check  deploy 13, 1.2s: exit status 1; deploy 12 is still serving
         let text: String = (0..1000)
             .map(|n| format!("{n}\tline {n} of a long build\n"))
             .collect();
-        let frame = lines(0, 1, &text);
+        let event = lines(0, 1, &text);
         let mut renderer = Renderer::new(io::sink(), false);
         let began = std::time::Instant::now();
-        (0..1000).for_each(|_| renderer.frame(&frame).unwrap());
+        (0..1000).for_each(|_| renderer.event(&event).unwrap());
         // Generous: this is an unoptimized build on a busy machine.
         assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }

@@ -16,8 +16,8 @@ use super::args::Setup;
 use super::client::Client;
 use super::table::Table;
 use super::{CliError, Outcome, caller, print, print_json};
+use crate::api::Ping;
 use crate::config::Home;
-use crate::control::Request;
 use crate::machine::Account;
 
 /// Where systemd looks for what an administrator adds.
@@ -273,7 +273,7 @@ fn files(home: &Home, name: &str) -> Look {
         Some(uid) if Some(uid) == own => Look::Was(format!("{name}'s")),
         Some(_)
             if Client::new(home.control_socket(), caller())
-                .value(&Request::Ping)
+                .and_then(|client| client.value(&Ping {}))
                 .is_ok() =>
         {
             Look::Left(

@@ -6,7 +6,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
 use std::process::exit;
 
 use clap::parser::ValueSource;
@@ -15,11 +14,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::account_args::KeyCommand;
 use super::args::{Cli, Command};
-use super::client::{Client, strange};
+use super::client::Client;
 use super::{CliError, FROM, KEY, Outcome, TOKEN, accounts, commands, print};
 use crate::access::Caller;
+use crate::api::{Enter, Service};
 use crate::config::Home;
-use crate::control::{Request, Service};
 use crate::domain::AppName;
 use crate::git;
 
@@ -30,7 +29,7 @@ const OFFERED: &str = "over ssh there are git push, git fetch and git clone, and
 /// `windlass ssh KEY`, run by sshd.
 pub fn run(home: &Home, key: i64) -> Result<Outcome, CliError> {
     let address = address(&std::env::var("SSH_CONNECTION").unwrap_or_default());
-    let client = Client::new(home.control_socket(), Caller::Key(key, address.clone()));
+    let client = Client::new(home.control_socket(), Caller::Key(key, address.clone()))?;
     let line = std::env::var_os("SSH_ORIGINAL_COMMAND").unwrap_or_default();
     match asked(&line)? {
         Asked::Nothing => greet(&client),
@@ -170,11 +169,7 @@ fn serve(
     app: AppName,
     whom: &[(&str, &str)],
 ) -> Result<Outcome, CliError> {
-    let answer = client.value(&Request::Enter { app, service })?;
-    let path = answer["path"]
-        .as_str()
-        .map(PathBuf::from)
-        .ok_or_else(|| strange("no path"))?;
+    let path = client.ask(&Enter { app, service })?.path;
     let report = git::Report::new()?;
     let mut git = match service {
         Service::Push => git::receive_pack(&path, &report),

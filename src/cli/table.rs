@@ -1,7 +1,5 @@
 //! Tables and small words for people: columns, ages, shortened text.
 
-use std::fmt::Write;
-
 use crate::domain::{Timestamp, duration, is_printable};
 
 /// Columns under headings, as wide as they need to be.
@@ -29,27 +27,19 @@ impl Table {
             .push(cells.iter().map(|cell| plain(cell)).collect());
     }
 
-    /// The table as lines.
+    /// The table as lines. A wide letter takes the two columns that a terminal gives it.
     pub fn text(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |c: usize| {
-            self.rows
-                .iter()
-                .filter_map(|r| r.get(c))
-                .map(|s| s.chars().count())
-                .max()
-        };
-        let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                let _ = write!(line, "{cell:width$}  ");
-            }
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.add_rows(&self.rows);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table.lines().fold(String::new(), |mut text, line| {
             text.push_str(line.trim_end());
             text.push('\n');
-        }
-        text
+            text
+        })
     }
 }
 
@@ -91,6 +81,14 @@ pub fn took(millis: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wide_letter_takes_two_columns() {
+        let mut table = Table::facts();
+        table.row(["日本".into(), "x".into()]);
+        table.row(["abcd".into(), "y".into()]);
+        assert_eq!(table.text(), "日本  x\nabcd  y\n");
+    }
 
     #[test]
     fn columns_line_up_and_nothing_trails() {

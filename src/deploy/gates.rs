@@ -9,15 +9,16 @@ use futures_util::StreamExt;
 use futures_util::future::maybe_done;
 
 use super::migrations::{self, Migrate, Plan};
-use super::run::{Ended, Run, Stop};
-use super::source::{Image, choose_port};
+use crate::attempt::{Attempt, Ended, Stop};
+use crate::build::choose_port;
 use crate::domain::duration::show;
 use crate::domain::{Gate, Phase};
-use crate::engine::{ContainerSpec, Exit, Role};
 use crate::logs::PhaseWriter;
+use crate::runtime::{ContainerSpec, Exit, Role};
+use crate::workload::{Image, run_container, web_container};
 
 /// An image that has passed every gate.
-pub(super) struct Gated(pub Image);
+pub struct Gated(pub Image);
 
 /// How far apart a container's end and that of its output come at most, where all is well.
 const APART: Duration = Duration::from_secs(2);
@@ -25,7 +26,7 @@ const APART: Duration = Duration::from_secs(2);
 /// Runs the image's gates in order. One that is red ends the deploy.
 ///
 /// What Django's `migrate` is about to do is read while the gate before it runs: a second less to wait.
-pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> {
+pub async fn pass_gates(attempt: &Attempt, image: Image) -> Result<Gated, Ended> {
     let gates = image.manifest.gates.as_deref().unwrap_or_default();
     let migrates: Vec<Option<Migrate>> = gates.iter().map(Migrate::of).collect();
     let mut ahead: Option<Plan> = None;
@@ -36,19 +37,23 @@ pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> 
         let next = if own.is_none() { reads(n + 1) } else { None };
         let reading = async {
             match next {
-                Some((migrate, gate)) => Some(migrate.read_plan(run, &image, gate).await),
+                Some((migrate, gate)) => Some(migrate.read_plan(attempt, &image, gate).await),
                 None => None,
             }
         };
         let mut reading = std::pin::pin!(maybe_done(reading));
-        let phase = run.phase(Phase::Gate(gate.name.clone()), async |log| {
+        let work = async |attempt: &Attempt, log: &PhaseWriter, plan: Option<Plan>| {
             if n == 0 && migrates.iter().any(Option::is_some) {
-                run.windlass.store.expect_migrations(run.deploy.id).await?;
+                attempt
+                    .platform
+                    .store
+                    .expect_migrations(attempt.deploy.id)
+                    .await?;
             }
             let passing = async {
                 match own {
-                    Some((migrate, _)) => apply(run, log, &image, gate, migrate, plan).await,
-                    None => pass(run, log, &image, gate, &Heard::nothing()).await,
+                    Some((migrate, _)) => apply(attempt, log, &image, gate, migrate, plan).await,
+                    None => pass(attempt, log, &image, gate, &Heard::nothing()).await,
                 }
             };
             // A red gate waits for nothing.
@@ -59,8 +64,9 @@ pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> 
                 () = &mut reading => {}
             }
             passing.await
-        });
-        phase.await?;
+        };
+        let phase = Phase::Gate(gate.name.clone());
+        attempt.phase(phase, work, plan).await?;
         reading.as_mut().await;
         ahead = reading.take_output().flatten();
     }
@@ -69,7 +75,7 @@ pub(super) async fn pass_gates(run: &Run, image: Image) -> Result<Gated, Ended> 
 
 /// Runs a gate that changes a schema, and writes down what it did.
 async fn apply(
-    run: &Run,
+    attempt: &Attempt,
     log: &PhaseWriter,
     image: &Image,
     gate: &Gate,
@@ -78,13 +84,17 @@ async fn apply(
 ) -> Result<(), Stop> {
     let plan = match plan {
         Some(plan) => plan,
-        None => migrate.read_plan(run, image, gate).await,
+        None => migrate.read_plan(attempt, image, gate).await,
     };
     migrations::say(log, &plan);
-    let known = run.windlass.store.begin_migrations(run.deploy.id).await?;
+    let known = attempt
+        .platform
+        .store
+        .begin_migrations(attempt.deploy.id)
+        .await?;
     let heard = Heard::beginning();
-    let passed = pass(run, log, image, gate, &heard).await;
-    migrations::record(run, plan, &heard.text(), passed.is_ok(), known).await;
+    let passed = pass(attempt, log, image, gate, &heard).await;
+    migrations::record(attempt, plan, &heard.text(), passed.is_ok(), known).await;
     passed
 }
 
@@ -133,21 +143,24 @@ impl Heard {
 }
 
 async fn pass(
-    run: &Run,
+    attempt: &Attempt,
     log: &PhaseWriter,
     image: &Image,
     gate: &Gate,
     heard: &Heard,
 ) -> Result<(), Stop> {
-    let name = run
-        .windlass
+    let name = attempt
+        .platform
         .naming
-        .gate(&run.deploy.app, run.deploy.id, &gate.name);
+        .gate(&attempt.deploy.app, attempt.deploy.id, &gate.name);
     log.say(format!("$ {}", gate.run));
-    let ended =
-        tokio::time::timeout(gate.timeout.0, watch(run, log, image, gate, &name, heard)).await;
+    let ended = tokio::time::timeout(
+        gate.timeout.0,
+        watch(attempt, log, image, gate, &name, heard),
+    )
+    .await;
     // What stays is removed when the app is settled; the gate's outcome counts.
-    let _ = run.windlass.engine.remove(&name).await;
+    let _ = attempt.platform.engine.remove(&name).await;
     let last = || {
         log.last_lines(15)
             .iter()
@@ -175,15 +188,15 @@ async fn pass(
 
 /// Runs the gate's container to its end and writes what it prints.
 async fn watch(
-    run: &Run,
+    attempt: &Attempt,
     log: &PhaseWriter,
     image: &Image,
     gate: &Gate,
     name: &str,
     heard: &Heard,
 ) -> Result<Exit, Stop> {
-    let windlass = &run.windlass;
-    let port = match windlass.engine.image(&image.name.0).await? {
+    let platform = &attempt.platform;
+    let port = match platform.engine.image(&image.name.0).await? {
         Some(facts) => choose_port(&image.manifest, &facts)?,
         None => return Err(Stop::NotGood(format!("the image {} is gone", image.name))),
     };
@@ -192,11 +205,17 @@ async fn watch(
         aliases: Vec::new(),
         name: name.to_owned(),
         role: Role::Gate,
-        ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
+        ..web_container(
+            platform,
+            &attempt.deploy.app,
+            attempt.deploy.id,
+            image,
+            port,
+        )
     };
-    windlass.run_container(&run.deploy.app, spec).await?;
-    let mut printing = std::pin::pin!(print(run, log, name, heard));
-    let wait = || windlass.engine.wait(name);
+    run_container(platform, &attempt.deploy.app, spec).await?;
+    let mut printing = std::pin::pin!(print(attempt, log, name, heard));
+    let wait = || platform.engine.wait(name);
     // An output that ends long before its container has broken off, with the engine; and engines do
     // not always end one with its container.
     let (whole, exit) = tokio::select! {
@@ -206,7 +225,7 @@ async fn watch(
         },
         exit = wait() => (tokio::time::timeout(APART, printing).await.unwrap_or(false), exit),
     };
-    if !whole && !print_rest(run, log, name, heard).await {
+    if !whole && !print_rest(attempt, log, name, heard).await {
         log.say("warning: some of its output could not be read");
     }
     log.end_output();
@@ -214,8 +233,8 @@ async fn watch(
 }
 
 /// Prints what the gate's container prints, and counts its bytes. False when that broke off.
-async fn print(run: &Run, log: &PhaseWriter, name: &str, heard: &Heard) -> bool {
-    let mut output = std::pin::pin!(run.windlass.engine.output(name, true, None));
+async fn print(attempt: &Attempt, log: &PhaseWriter, name: &str, heard: &Heard) -> bool {
+    let mut output = std::pin::pin!(attempt.platform.engine.output(name, true, None));
     while let Some(chunk) = output.next().await {
         let Ok(chunk) = chunk else { return false };
         log.output(&chunk.bytes);
@@ -226,10 +245,10 @@ async fn print(run: &Run, log: &PhaseWriter, name: &str, heard: &Heard) -> bool 
 }
 
 /// Prints all that the ended container printed behind what was heard. False when that cannot be read.
-async fn print_rest(run: &Run, log: &PhaseWriter, name: &str, heard: &Heard) -> bool {
+async fn print_rest(attempt: &Attempt, log: &PhaseWriter, name: &str, heard: &Heard) -> bool {
     let mut printed = heard.bytes.load(Ordering::Relaxed);
     let rest = async {
-        let mut output = std::pin::pin!(run.windlass.engine.output(name, false, None));
+        let mut output = std::pin::pin!(attempt.platform.engine.output(name, false, None));
         while let Some(chunk) = output.next().await {
             let Ok(chunk) = chunk else { return false };
             let known = printed.min(chunk.bytes.len());

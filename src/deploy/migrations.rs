@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::run::Run;
-use super::source::{Image, choose_port};
-use super::{Error, Windlass};
+use crate::attempt::Attempt;
+use crate::build::choose_port;
 use crate::domain::Gate;
-use crate::engine::{ContainerSpec, Exit, Role};
 use crate::logs::PhaseWriter;
+use crate::platform::{Error, Platform};
+use crate::runtime::{ContainerSpec, Exit, Role};
+use crate::workload::{Image, run_container, web_container};
 
 /// How long reading the plan may take.
 const LIMIT: Duration = Duration::from_secs(30);
 /// So much of what a plan or a gate prints is read, in bytes.
-pub(super) const READ: usize = 1024 * 1024;
+pub const READ: usize = 1024 * 1024;
 /// The longest name of a migration: Django keeps 255 characters of it.
 const LONGEST: usize = 300;
 /// So many names stand in one line of a log.
@@ -29,17 +30,17 @@ const NAMED: usize = 20;
 
 /// A gate that applies Django's migrations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Migrate {
+pub struct Migrate {
     /// The command that prints its plan, if one does.
     plan: Option<Vec<String>>,
 }
 
 /// Django's plan, or why there is none.
-pub(super) type Plan = Result<Vec<String>, String>;
+pub type Plan = Result<Vec<String>, String>;
 
 impl Migrate {
     /// What a gate is, if it is one: `… manage.py migrate`. One that only looks is none.
-    pub(super) fn of(gate: &Gate) -> Option<Self> {
+    pub fn of(gate: &Gate) -> Option<Self> {
         let words = &gate.run.0;
         let script = words
             .iter()
@@ -60,24 +61,24 @@ impl Migrate {
     }
 
     /// Reads the plan in a container of the image: what is not applied yet, in its order.
-    pub(super) async fn read_plan(&self, run: &Run, image: &Image, gate: &Gate) -> Plan {
+    pub async fn read_plan(&self, attempt: &Attempt, image: &Image, gate: &Gate) -> Plan {
         let Some(plan) = &self.plan else {
             return Err("it goes to one certain migration".into());
         };
-        let (naming, deploy) = (&run.windlass.naming, &run.deploy);
+        let (naming, deploy) = (&attempt.platform.naming, &attempt.deploy);
         let name = naming.plan(&deploy.app, deploy.id, &gate.name);
-        let read = tokio::time::timeout(LIMIT, ask(run, image, plan, &name)).await;
+        let read = tokio::time::timeout(LIMIT, ask(attempt, image, plan, &name)).await;
         // What stays is removed when the app is settled.
-        let _ = run.windlass.engine.remove(&name).await;
+        let _ = attempt.platform.engine.remove(&name).await;
         let late = || Err(format!("it took longer than {} s", LIMIT.as_secs()));
         read.unwrap_or_else(|_| late())
     }
 }
 
-async fn ask(run: &Run, image: &Image, plan: &[String], name: &str) -> Plan {
-    let windlass = &run.windlass;
+async fn ask(attempt: &Attempt, image: &Image, plan: &[String], name: &str) -> Plan {
+    let platform = &attempt.platform;
     let failed = |error: Error| error.to_string();
-    let facts = windlass
+    let facts = platform
         .engine
         .image(&image.name.0)
         .await
@@ -89,14 +90,19 @@ async fn ask(run: &Run, image: &Image, plan: &[String], name: &str) -> Plan {
         aliases: Vec::new(),
         name: name.to_owned(),
         role: Role::Gate,
-        ..windlass.web_container(&run.deploy.app, run.deploy.id, image, port)
+        ..web_container(
+            platform,
+            &attempt.deploy.app,
+            attempt.deploy.id,
+            image,
+            port,
+        )
     };
-    windlass
-        .run_container(&run.deploy.app, spec)
+    run_container(platform, &attempt.deploy.app, spec)
         .await
         .map_err(failed)?;
-    let exit = windlass.engine.wait(name).await;
-    let printed = printed(windlass, name).await?;
+    let exit = platform.engine.wait(name).await;
+    let printed = printed(platform, name).await?;
     match exit {
         Exit {
             status: 0,
@@ -105,7 +111,7 @@ async fn ask(run: &Run, image: &Image, plan: &[String], name: &str) -> Plan {
             let names = planned(&String::from_utf8_lossy(&printed));
             Ok(names
                 .iter()
-                .map(|name| run.redactor().clean(name.as_bytes()))
+                .map(|name| attempt.redactor().clean(name.as_bytes()))
                 .collect())
         }
         exit => Err(format!("it ended with {exit}")),
@@ -113,8 +119,8 @@ async fn ask(run: &Run, image: &Image, plan: &[String], name: &str) -> Plan {
 }
 
 /// What the ended container printed to its standard output.
-async fn printed(windlass: &Windlass, name: &str) -> Result<Vec<u8>, String> {
-    let mut output = std::pin::pin!(windlass.engine.output(name, false, None));
+async fn printed(platform: &Platform, name: &str) -> Result<Vec<u8>, String> {
+    let mut output = std::pin::pin!(platform.engine.output(name, false, None));
     let mut all = Vec::new();
     while let Some(chunk) = output.next().await {
         let chunk = chunk.map_err(|error| error.to_string())?;
@@ -151,7 +157,7 @@ fn common(options: &[String]) -> Option<Vec<String>> {
 }
 
 /// The migrations that a plan calls not applied: `[ ]  shop.0002_price … (dependencies)`.
-pub(super) fn planned(text: &str) -> Vec<String> {
+pub fn planned(text: &str) -> Vec<String> {
     let line = |line: &str| {
         migration(
             line.trim_start()
@@ -165,7 +171,7 @@ pub(super) fn planned(text: &str) -> Vec<String> {
 
 /// The migrations that a gate's output calls applied: `  Applying shop.0002_price... OK`. None where it
 /// tells nothing of them at all.
-pub(super) fn applied(text: &str) -> Option<Vec<String>> {
+pub fn applied(text: &str) -> Option<Vec<String>> {
     let line = |line: &str| {
         let (name, rest) = line
             .trim_start()
@@ -197,7 +203,7 @@ fn migration(text: &str) -> Option<String> {
 }
 
 /// Says in a gate's log what it is about to apply.
-pub(super) fn say(log: &PhaseWriter, plan: &Plan) {
+pub fn say(log: &PhaseWriter, plan: &Plan) {
     log.say(match plan {
         Ok(names) if names.is_empty() => "no migrations to apply".to_owned(),
         Ok(names) => {
@@ -219,11 +225,11 @@ pub(super) fn say(log: &PhaseWriter, plan: &Plan) {
 
 /// Writes down what a gate applied: by its own output, or by the plan where it passed and its output
 /// says nothing. `known`: whether that is so of what the deploy applied before it.
-pub(super) async fn record(run: &Run, plan: Plan, output: &str, passed: bool, known: bool) {
+pub async fn record(attempt: &Attempt, plan: Plan, output: &str, passed: bool, known: bool) {
     let told = applied(output).map(|names| {
         names
             .iter()
-            .map(|n| run.redactor().clean(n.as_bytes()))
+            .map(|n| attempt.redactor().clean(n.as_bytes()))
             .collect()
     });
     let names: Option<Vec<String>> =
@@ -236,7 +242,7 @@ pub(super) async fn record(run: &Run, plan: Plan, output: &str, passed: bool, kn
         .into_iter()
         .filter(|n| seen.insert(n.clone()))
         .collect();
-    let (store, deploy) = (&run.windlass.store, &run.deploy);
+    let (store, deploy) = (&attempt.platform.store, &attempt.deploy);
     if let Err(error) = store
         .add_migrations(&deploy.app, deploy.id, &names, all)
         .await

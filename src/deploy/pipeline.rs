@@ -1,53 +1,48 @@
 //! The phases in order: the story of a push.
 //!
 //! Each phase takes what the one before returned, so none can be left out or run early. Up to the
-//! swap nothing outside has changed; from there to the end of verify, two renames undo it.
+//! swap nothing outside has changed; from there to the end of verify, two renames undo it. With verify
+//! a push ends; what becomes of the old container goes on behind it.
 
-use super::cutover::{drain, retire, swap, verify};
+use super::cutover::{Verified, drain, retire, swap, verify};
 use super::gates::pass_gates;
-use super::run::{Ended, Run};
-use super::source::{Image, Plan, build, checkout};
-use super::start::{prove_health, start};
+use super::health::prove_health;
+use super::plan::Plan;
+use super::start::start;
+use crate::attempt::{Attempt, Ended};
+use crate::build::{build, checkout};
 use crate::domain::Phase;
+use crate::workload::{Image, Retiring};
 
 /// Puts the deploy's commit live, or says in which phase and why not.
-pub(super) async fn deploy(run: &Run, plan: Plan) -> Result<(), Ended> {
+pub async fn deploy(attempt: &Attempt, plan: Plan) -> Result<Verified, Ended> {
     let image = match plan {
         Plan::Build { env } => {
-            let source = run
-                .phase(Phase::Checkout, async |log| checkout(run, log, env).await)
-                .await?;
-            run.phase(Phase::Build, async |log| build(run, log, source).await)
-                .await?
+            let source = attempt.phase(Phase::Checkout, checkout, env).await?;
+            attempt.phase(Phase::Build, build, source).await?
         }
         Plan::Reuse { release, env } => {
-            run.skip(Phase::Checkout).await?;
-            run.skip(Phase::Build).await?;
+            attempt.skip(Phase::Checkout).await?;
+            attempt.skip(Phase::Build).await?;
             Image::of(*release, env)
         }
     };
-    let gated = pass_gates(run, image).await?;
-    let candidate = run
-        .phase(Phase::Start, async |log| start(run, log, gated).await)
+    let gated = pass_gates(attempt, image).await?;
+    let candidate = attempt.phase(Phase::Start, start, gated).await?;
+    let healthy = attempt
+        .phase(Phase::Health, prove_health, candidate)
         .await?;
-    let healthy = run
-        .phase(Phase::Health, async |log| {
-            prove_health(run, log, candidate).await
-        })
-        .await?;
-    let cutover = run
-        .phase(Phase::Swap, async |log| swap(run, log, healthy).await)
-        .await?;
-    let verified = run
-        .phase(Phase::Verify, async |log| verify(run, log, cutover).await)
-        .await?;
-    let Some(retiring) = verified.retiring() else {
-        run.skip(Phase::Drain).await?;
-        return run.skip(Phase::Retire).await;
+    let cutover = attempt.phase(Phase::Swap, swap, healthy).await?;
+    attempt.phase(Phase::Verify, verify, cutover).await
+}
+
+/// What goes on behind a live release, while the app's next deploy may run already: the container
+/// before it finishes its requests and ends.
+pub async fn let_go(attempt: &Attempt, old: Option<Retiring>) -> Result<(), Ended> {
+    let Some(retiring) = old else {
+        attempt.skip(Phase::Drain).await?;
+        return attempt.skip(Phase::Retire).await;
     };
-    let drained = run
-        .phase(Phase::Drain, async |log| drain(run, log, retiring).await)
-        .await?;
-    run.phase(Phase::Retire, async |log| retire(run, log, drained).await)
-        .await
+    let drained = attempt.phase(Phase::Drain, drain, retiring).await?;
+    attempt.phase(Phase::Retire, retire, drained).await
 }

@@ -1,35 +1,34 @@
 //! Start and health: from a gated image to a candidate that has proved itself.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
 
 use super::gates::Gated;
-use super::probe;
-use super::run::{Run, Stop};
-use super::source::choose_port;
-use crate::domain::{DomainName, Release};
+use crate::attempt::{Attempt, Stop};
+use crate::build::choose_port;
+use crate::domain::Release;
 use crate::logs::PhaseWriter;
+use crate::workload::{run_container, web_container};
 
 /// A started container that nothing is known of yet.
-pub(super) struct Candidate {
-    name: String,
-    address: SocketAddr,
-    healthcheck: Option<Vec<String>>,
-    release: Release,
-}
-
-/// A candidate that has held its health for `min_healthy`.
-pub(super) struct Healthy {
+pub struct Candidate {
     /// Its container's name.
     pub name: String,
+    /// Where it is asked, from the host.
+    pub address: SocketAddr,
+    /// The image's own check, as a command.
+    pub healthcheck: Option<Vec<String>>,
     /// What will be live.
     pub release: Release,
 }
 
 /// Starts the candidate beside the live container.
-pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<Candidate, Stop> {
+pub async fn start(attempt: &Attempt, log: &PhaseWriter, gated: Gated) -> Result<Candidate, Stop> {
     let Gated(image) = gated;
-    let (engine, naming, deploy) = (&run.windlass.engine, &run.windlass.naming, &run.deploy);
+    let (engine, naming, deploy) = (
+        &attempt.platform.engine,
+        &attempt.platform.naming,
+        &attempt.deploy,
+    );
     let Some(facts) = engine.image(&image.name.0).await? else {
         return Err(Stop::NotGood(format!(
             "the image {} is gone; redeploy the commit to build it again",
@@ -37,17 +36,26 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
         )));
     };
     let port = choose_port(&image.manifest, &facts)?;
-    run.set_image(&facts.id, facts.size);
-    let spec = run
-        .windlass
-        .web_container(&deploy.app, deploy.id, &image, port);
+    let draining = &attempt.platform.draining;
+    let waits = |most| {
+        log.say(format!(
+            "{most} old containers still drain; the new one waits until one has ended"
+        ))
+    };
+    draining.room(&deploy.app, waits).await;
+    attempt.set_image(&facts.id, facts.size);
+    let spec = web_container(&attempt.platform, &deploy.app, deploy.id, &image, port);
     let name = spec.name.clone();
-    run.windlass.run_container(&deploy.app, spec).await?;
-    run.windlass
-        .collect(&deploy.app, name.clone(), deploy.id, run.redactor());
+    run_container(&attempt.platform, &deploy.app, spec).await?;
     let state = engine.container(&name).await?;
+    // By its id: an engine that is slow to answer is asked again when the name is another's.
+    let id = state.as_ref().map_or(&name, |state| &state.id).clone();
+    attempt
+        .platform
+        .collector
+        .collect(&deploy.app, id, deploy.id, attempt.redactor());
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
-        let last = run.last_words(&name).await;
+        let last = attempt.last_words(&name).await;
         return Err(Stop::NotGood(format!(
             "the container ended at once with {exit}.{last}"
         )));
@@ -76,149 +84,4 @@ pub(super) async fn start(run: &Run, log: &PhaseWriter, gated: Gated) -> Result<
         healthcheck: facts.healthcheck,
         release,
     })
-}
-
-/// Waits until the candidate has been healthy without a break for `min_healthy`.
-pub(super) async fn prove_health(
-    run: &Run,
-    log: &PhaseWriter,
-    candidate: Candidate,
-) -> Result<Healthy, Stop> {
-    let engine = &run.windlass.engine;
-    let proved = tokio::select! {
-        proved = hold(run, log, &candidate) => proved.map(|()| None)?,
-        exit = engine.wait(&candidate.name) => Some(exit),
-    };
-    match proved {
-        None => Ok(Healthy {
-            name: candidate.name,
-            release: candidate.release,
-        }),
-        Some(exit) => {
-            let last = run.last_words(&candidate.name).await;
-            Err(Stop::NotGood(format!(
-                "the container ended with {exit}.{last}"
-            )))
-        }
-    }
-}
-
-async fn hold(run: &Run, log: &PhaseWriter, candidate: &Candidate) -> Result<(), Stop> {
-    let health = &candidate.release.manifest.health;
-    let app = run.windlass.store.app(&run.deploy.app).await?;
-    let host = app.domains.first().map_or("localhost", DomainName::as_str);
-    log.say(format!(
-        "asking for {} until it holds for {}",
-        health.path, health.min_healthy
-    ));
-    let (began, mut since, mut last) = (Instant::now(), None::<Instant>, String::new());
-    loop {
-        let answer = ask(run, candidate, host).await;
-        match (&answer, since) {
-            (Ok(said), None) => {
-                log.say(format!("healthy ({said})"));
-                since = Some(Instant::now());
-            }
-            (Err(said), _) if since.take().is_some() || *said != last => {
-                log.say(format!(
-                    "not healthy: {said}{}",
-                    where_it_listens(run, candidate).await
-                ));
-                last.clone_from(said);
-            }
-            _ => {}
-        }
-        if since.is_some_and(|since| since.elapsed() >= health.min_healthy.0) {
-            return Ok(());
-        }
-        if began.elapsed() >= health.deadline.0 {
-            let listens = where_it_listens(run, candidate).await;
-            let why = answer.map_or_else(|said| said, |_| "it did not hold".to_owned());
-            let last = run.last_words(&candidate.name).await;
-            return Err(Stop::NotGood(format!(
-                "not healthy after {}: {why}{listens}.{last}",
-                health.deadline
-            )));
-        }
-        let hold_left = since.map(|since| health.min_healthy.0.saturating_sub(since.elapsed()));
-        // Until it is first healthy it is asked more often, so that nobody waits for a full interval.
-        let interval = if hold_left.is_none() {
-            health.interval.0.min(Duration::from_millis(250))
-        } else {
-            health.interval.0
-        };
-        tokio::time::sleep(hold_left.map_or(interval, |left| left.min(interval))).await;
-    }
-}
-
-/// One probe: over HTTP, and by the image's own HEALTHCHECK where it has one.
-async fn ask(run: &Run, candidate: &Candidate, host: &str) -> Result<String, String> {
-    let health = &candidate.release.manifest.health;
-    let https = run.windlass.door.scheme == "https";
-    let status = probe::get(
-        candidate.address,
-        host,
-        https,
-        &health.path,
-        health.timeout.0,
-    )
-    .await?;
-    if !health.status.contains(status) {
-        return Err(format!(
-            "{} answered {status}, not {}",
-            health.path, health.status
-        ));
-    }
-    let Some(command) = &candidate.healthcheck else {
-        return Ok(format!("{status}"));
-    };
-    let limit = health.timeout.0.max(Duration::from_secs(5));
-    match run
-        .windlass
-        .engine
-        .exec(&candidate.name, command, limit)
-        .await
-    {
-        Ok((0, _)) => Ok(format!("{status}, and the image's HEALTHCHECK passes")),
-        Ok((code, said)) => {
-            let said = run
-                .redactor()
-                .clean(said.lines().last().unwrap_or("").as_bytes());
-            let said = crate::domain::printable(&said, 200);
-            Err(format!("the image's HEALTHCHECK ended with {code}: {said}"))
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Where the container listens instead, when it does not where it is asked.
-async fn where_it_listens(run: &Run, candidate: &Candidate) -> String {
-    // It only adds to a message.
-    let pid = tokio::time::timeout(
-        Duration::from_secs(1),
-        run.windlass.engine.pid(&candidate.name),
-    );
-    let Ok(Ok(Some(pid))) = pid.await else {
-        return String::new();
-    };
-    let ports = probe::listening(pid);
-    if ports
-        .iter()
-        .any(|(ip, port)| *port == candidate.address.port() && *ip != Ipv4Addr::LOCALHOST)
-    {
-        return String::new();
-    }
-    match ports.first() {
-        None => format!(
-            " (nothing in it listens yet; expected on port {})",
-            candidate.address.port()
-        ),
-        Some((Ipv4Addr::LOCALHOST, port)) => {
-            format!(" (it listens on 127.0.0.1:{port} only; make it listen on 0.0.0.0)")
-        }
-        Some((_, port)) => format!(
-            " (it listens on port {port}, and was expected on {}: set web.port = {port} in windlass.toml, or EXPOSE it)",
-            candidate.address.port()
-        ),
-    }
 }

@@ -2,16 +2,32 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::{AppName, DeployId, UserName};
 
 /// What a user may do. Each may what the one before may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_fn = unknown_role, parse_err_ty = Unknown)]
 pub enum Role {
     /// Sees named apps: deploys, logs, names of variables.
     Viewer,
@@ -22,16 +38,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them, least first.
-    pub const ALL: [Role; 3] = [Role::Viewer, Role::Deployer, Role::Admin];
-
     /// As it is written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Deployer => "deployer",
-            Role::Admin => "admin",
-        }
+        self.into()
     }
 
     fn has(self, right: Right) -> bool {
@@ -43,8 +52,23 @@ impl Role {
 }
 
 /// How far a token reaches, of what its user may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_fn = unknown_scope, parse_err_ty = Unknown)]
 pub enum Scope {
     /// Reads.
     Read,
@@ -55,16 +79,9 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them, least first.
-    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Deploy, Scope::Admin];
-
     /// As it is written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Scope::Read => "read",
-            Scope::Deploy => "deploy",
-            Scope::Admin => "admin",
-        }
+        self.into()
     }
 
     fn role(self) -> Role {
@@ -84,43 +101,18 @@ pub struct Unknown {
     known: &'static str,
 }
 
-impl FromStr for Role {
-    type Err = Unknown;
-    fn from_str(text: &str) -> Result<Self, Unknown> {
-        let unknown = || Unknown {
-            given: text.chars().take(40).collect(),
-            known: "viewer, deployer, admin",
-        };
-        Role::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(unknown)
-    }
+fn unknown_role(given: &str) -> Unknown {
+    Unknown::new(given, "viewer, deployer, admin")
 }
 
-impl FromStr for Scope {
-    type Err = Unknown;
-    fn from_str(text: &str) -> Result<Self, Unknown> {
-        let unknown = || Unknown {
-            given: text.chars().take(40).collect(),
-            known: "read, deploy, admin",
-        };
-        Scope::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(unknown)
-    }
+fn unknown_scope(given: &str) -> Unknown {
+    Unknown::new(given, "read, deploy, admin")
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+impl Unknown {
+    fn new(given: &str, known: &'static str) -> Self {
+        let given = given.chars().take(40).collect();
+        Self { given, known }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Users and what they are known by, as they are listed: no secret is in any of these.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AppName, Role, Scope, Timestamp, UserName};
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     /// What they log in as.
     pub name: UserName,
@@ -22,7 +23,7 @@ pub struct User {
 }
 
 /// An ssh key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Key {
     /// Its number.
     pub id: i64,
@@ -41,7 +42,7 @@ pub struct Key {
 }
 
 /// An API token. The token itself is shown once and stored only as a hash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// Its number.
     pub id: i64,
@@ -78,8 +79,40 @@ pub struct Session {
     pub agent: String,
 }
 
+/// What came of an action.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditOutcome {
+    /// It was done. A deploy that was asked for is queued: its own row tells how it ended.
+    Done,
+    /// It may not be done, or cannot be as things stand. Nothing was changed.
+    Refused,
+    /// The machine failed in the middle of it.
+    Failed,
+}
+
+impl AuditOutcome {
+    /// All of them.
+    pub const ALL: [AuditOutcome; 3] = [
+        AuditOutcome::Done,
+        AuditOutcome::Refused,
+        AuditOutcome::Failed,
+    ];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AuditOutcome::Done => "done",
+            AuditOutcome::Refused => "refused",
+            AuditOutcome::Failed => "failed",
+        }
+    }
+}
+
 /// Something that somebody did, or was not allowed to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Its number; later ones are larger.
     pub id: i64,
@@ -97,6 +130,8 @@ pub struct AuditEntry {
     pub app: Option<AppName>,
     /// To what in particular. Never a secret.
     pub detail: String,
-    /// Whether it was refused.
+    /// Whether it was refused before anything of it was done: whoever asked may not do it.
     pub denied: bool,
+    /// What came of it; `null` while it is under way, and where the server did not live to see it.
+    pub outcome: Option<AuditOutcome>,
 }

@@ -1,14 +1,27 @@
 //! An app: a name, its repository, domains, environment, and at most one live release.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::deploy::Deploy;
 use super::limits::Allowance;
 use super::name::{AppName, DomainName};
 
 /// Whether an app serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum AppStatus {
     /// Its live container runs.
     Serving,
@@ -23,23 +36,12 @@ pub enum AppStatus {
 impl AppStatus {
     /// The word shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            AppStatus::Serving => "serving",
-            AppStatus::Empty => "empty",
-            AppStatus::Down => "down",
-            AppStatus::Unknown => "unknown",
-        }
-    }
-}
-
-impl std::fmt::Display for AppStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 
 /// An app as `app show --json` gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct App {
     /// Its name.
     pub name: AppName,

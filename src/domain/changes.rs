@@ -1,12 +1,13 @@
 //! What a deploy brings: the commits and files between what was live when it began and what it puts live.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::deploy::DeployId;
 use super::name::CommitId;
 
 /// A commit in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CommitLine {
     /// Its id.
     pub id: CommitId,
@@ -17,7 +18,7 @@ pub struct CommitLine {
 }
 
 /// Some commits, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Commits {
     /// The newest of them.
     pub list: Vec<CommitLine>,

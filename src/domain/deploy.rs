@@ -1,18 +1,32 @@
 //! A deploy: one attempt to put a commit live, and the only place where its status may change.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::instant::Timestamp;
 use super::name::{AppName, CommitId};
-use super::phase::{Phase, PhaseTiming};
+use super::phase::{Phase, PhaseStatus, PhaseTiming};
 
 /// A deploy's number, counted per server: 1, 2, 3…
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 pub struct DeployId(pub i64);
@@ -30,71 +44,98 @@ impl FromStr for DeployId {
     }
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every value, in the order of its declaration.
-            pub const ALL: &[$name] = &[$($name::$variant),+];
-
-            /// The word stored and shown.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text { $($word => Ok($name::$variant),)+ _ => Err(format!("unknown word {text:?}")) }
-            }
-        }
-    };
+/// Where a deploy stands.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum DeployStatus {
+    /// Waiting for its turn.
+    Queued,
+    /// Its phases run.
+    Running,
+    /// Its release serves.
+    Live,
+    /// Its release served until a later one took over.
+    Retired,
+    /// It was not good enough; what was live still is.
+    Failed,
+    /// A newer deploy took its place in the queue.
+    Superseded,
+    /// Someone stopped it.
+    Cancelled,
+    /// The server went away under it.
+    Interrupted,
 }
 
-words! {
-    /// Where a deploy stands.
-    DeployStatus {
-        /// Waiting for its turn.
-        Queued = "queued",
-        /// Its phases run.
-        Running = "running",
-        /// Its release serves.
-        Live = "live",
-        /// Its release served until a later one took over.
-        Retired = "retired",
-        /// It was not good enough; what was live still is.
-        Failed = "failed",
-        /// A newer deploy took its place in the queue.
-        Superseded = "superseded",
-        /// Someone stopped it.
-        Cancelled = "cancelled",
-        /// The server went away under it.
-        Interrupted = "interrupted",
+impl DeployStatus {
+    /// The word stored and shown.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-words! {
-    /// What asked for a deploy.
-    Trigger {
-        /// `git push`.
-        Push = "push",
-        /// Back to an earlier release.
-        Revert = "revert",
-        /// A commit again, built again.
-        Redeploy = "redeploy",
-        /// The live image again, with today's environment.
-        Restart = "restart",
+/// What asked for a deploy.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Trigger {
+    /// `git push`.
+    Push,
+    /// Back to an earlier release.
+    Revert,
+    /// A commit again, built again.
+    Redeploy,
+    /// The live image again, with today's environment.
+    Restart,
+}
+
+impl Trigger {
+    /// The word stored and shown.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Deploys that belong to one app, as the store has said: `store/` alone makes one, so an id that a
+/// client sent cannot pass for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedDeploys(BTreeSet<DeployId>);
+
+impl OwnedDeploys {
+    /// For the store: what it found.
+    pub fn found_by_store(ids: BTreeSet<DeployId>) -> Self {
+        Self(ids)
+    }
+
+    /// Whether a deploy is one of the app's.
+    pub fn contains(&self, id: DeployId) -> bool {
+        self.0.contains(&id)
     }
 }
 
@@ -162,7 +203,7 @@ impl DeployStatus {
 }
 
 /// Why a deploy failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The phase that ended it, as shown (`gate:check`), or `queue`/`server`.
     pub phase: String,
@@ -171,7 +212,7 @@ pub struct Failure {
 }
 
 /// A deploy as stored and as every `--json` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deploy {
     /// Its number.
     pub id: DeployId,
@@ -195,9 +236,11 @@ pub struct Deploy {
     pub attempts: u32,
     /// When a worker first took it.
     pub started_at: Option<Timestamp>,
-    /// When its last phase ended.
+    /// When its last phase ended. A live one drains the old container behind it until then.
     pub finished_at: Option<Timestamp>,
-    /// From start to the last phase's end, by a monotonic clock.
+    /// Milliseconds from its arrival until its release was live and verified; `None` if it never was.
+    pub live_ms: Option<u64>,
+    /// Milliseconds from start to the last phase's end, by a monotonic clock.
     pub duration_ms: Option<u64>,
     /// Its phases so far, in order.
     pub phases: Vec<PhaseTiming>,
@@ -212,18 +255,46 @@ impl Deploy {
         self.phases.iter().any(|row| row.phase >= Phase::Swap)
     }
 
-    /// Milliseconds from its start until its release was verified; `None` if it never was. What
-    /// follows, the old container's drain and end, keeps no visitor waiting.
-    pub fn ms_to_live(&self) -> Option<u64> {
-        let verified = self
-            .phases
-            .iter()
-            .position(|row| row.phase == Phase::Verify)?;
-        let spent = self.phases[..=verified]
-            .iter()
-            .map(|row| row.duration_ms.unwrap_or(0))
-            .sum();
-        self.status.went_live().then_some(spent)
+    /// Whether something of it still goes on: its phases, or behind its live release the drain of the
+    /// old container.
+    pub fn goes_on(&self) -> bool {
+        self.status.is_open() || self.finished_at.is_none()
+    }
+
+    /// Whether its outcome is known: it ended, or its release is live and verified. What goes on behind
+    /// a live release keeps nobody waiting.
+    pub fn is_decided(&self) -> bool {
+        let verifies =
+            |row: &PhaseTiming| row.phase == Phase::Verify && row.status == PhaseStatus::Running;
+        !self.goes_on() || self.status.went_live() && !self.phases.iter().any(verifies)
+    }
+
+    /// Milliseconds between its arrival and its start.
+    pub fn waited_ms(&self) -> Option<u64> {
+        let waited = self.started_at?.millis() - self.queued_at.millis();
+        Some(waited.max(0) as u64)
+    }
+
+    /// The time that is shown wherever one is: milliseconds from its arrival until it was live, or until
+    /// it ended without that; `None` while that is open.
+    pub fn took_ms(&self) -> Option<u64> {
+        let ended = || Some(self.duration_ms? + self.waited_ms()?);
+        self.live_ms.or_else(ended)
+    }
+
+    /// When its release went live, if it did.
+    pub fn live_at(&self) -> Option<Timestamp> {
+        let ms = self.live_ms?;
+        Some(Timestamp::from_millis(self.queued_at.millis() + ms as i64))
+    }
+
+    /// What of [`Deploy::took_ms`] lies in none of its phases, beyond the wait for its start: the time
+    /// between the attempts of one that the server went away under.
+    pub fn between_ms(&self) -> Option<u64> {
+        let to_live = |row: &&PhaseTiming| self.live_ms.is_none() || row.phase <= Phase::Verify;
+        let phases = self.phases.iter().filter(to_live);
+        let spent: u64 = phases.filter_map(|row| row.duration_ms).sum();
+        Some(self.took_ms()?.saturating_sub(spent + self.waited_ms()?))
     }
 }
 
@@ -265,15 +336,103 @@ mod tests {
 
     #[test]
     fn only_a_running_deploy_goes_live() {
-        for status in DeployStatus::ALL {
+        for status in DeployStatus::VARIANTS {
             let live = status.after(DeployEvent::GoLive).is_ok();
             assert_eq!(live, *status == DeployStatus::Running, "{status}");
         }
     }
 
+    /// A deploy that went live: queued at 1,000, taken at 1,040, each phase behind the one before.
+    fn live(phases: &[(&str, PhaseStatus, Option<u64>)], live_ms: Option<u64>) -> Deploy {
+        let row = |(phase, status, duration_ms): &(&str, PhaseStatus, Option<u64>)| PhaseTiming {
+            phase: phase.parse().unwrap(),
+            status: *status,
+            started_at: Timestamp::from_millis(1040),
+            duration_ms: *duration_ms,
+        };
+        Deploy {
+            id: DeployId(1),
+            app: "shop".parse().unwrap(),
+            commit: "a".repeat(40).parse().unwrap(),
+            subject: String::new(),
+            author: String::new(),
+            trigger: Trigger::Push,
+            actor: String::new(),
+            status: DeployStatus::Live,
+            queued_at: Timestamp::from_millis(1000),
+            attempts: 1,
+            started_at: Some(Timestamp::from_millis(1040)),
+            finished_at: None,
+            live_ms,
+            duration_ms: None,
+            phases: phases.iter().map(row).collect(),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_live_deploy_is_decided_once_verify_has_ended_though_a_drain_goes_on_behind_it() {
+        use PhaseStatus::{Ok, Running};
+        let verifies = live(
+            &[("swap", Ok, Some(20)), ("verify", Running, None)],
+            Some(99),
+        );
+        assert!(verifies.goes_on() && !verifies.is_decided());
+        let drains = live(
+            &[
+                ("swap", Ok, Some(20)),
+                ("verify", Ok, Some(30)),
+                ("drain", Running, None),
+            ],
+            Some(90),
+        );
+        assert!(drains.goes_on() && drains.is_decided());
+        let retired = Deploy {
+            status: DeployStatus::Retired,
+            ..drains.clone()
+        };
+        assert!(retired.is_decided());
+        let ended = Deploy {
+            finished_at: Some(Timestamp::from_millis(2000)),
+            ..drains
+        };
+        assert!(!ended.goes_on() && ended.is_decided());
+    }
+
+    #[test]
+    fn the_time_shown_is_from_arrival_to_live_and_what_no_phase_has_is_told_apart() {
+        use PhaseStatus::Ok;
+        let phases = [
+            ("swap", Ok, Some(20)),
+            ("verify", Ok, Some(30)),
+            ("drain", Ok, Some(7000)),
+        ];
+        let deploy = Deploy {
+            duration_ms: Some(7050),
+            ..live(&phases, Some(90))
+        };
+        assert_eq!((deploy.took_ms(), deploy.waited_ms()), (Some(90), Some(40)));
+        assert_eq!(deploy.between_ms(), Some(0), "the phases fill all of it");
+        assert_eq!(deploy.live_at(), Some(Timestamp::from_millis(1090)));
+        let twice = Deploy {
+            attempts: 2,
+            live_ms: Some(5090),
+            ..deploy.clone()
+        };
+        assert_eq!(twice.between_ms(), Some(5000));
+        let failed = Deploy {
+            live_ms: None,
+            status: DeployStatus::Failed,
+            duration_ms: Some(50),
+            ..live(&phases[..2], None)
+        };
+        assert_eq!((failed.took_ms(), failed.between_ms()), (Some(90), Some(0)));
+        assert_eq!(live(&phases, None).took_ms(), None, "while it is open");
+    }
+
     #[test]
     fn words_read_back() {
-        for status in DeployStatus::ALL {
+        for status in DeployStatus::VARIANTS {
             assert_eq!(status.as_str().parse(), Ok(*status));
         }
     }

@@ -6,12 +6,14 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{Object, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::size::Bytes;
 
 /// `[limits]`: what a container may take. What is not said is left to the server's configuration; there
 /// it means no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Memory; swap does not add to it.
@@ -19,6 +21,7 @@ pub struct Limits {
     pub memory: Option<Bytes>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 4294967295u32)]
     pub pids: Option<NonZeroU32>,
     /// Processors.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,8 +43,9 @@ impl Limits {
 }
 
 /// A number of processors, to the thousandth: `2`, `0.5`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "f64", into = "f64")]
+#[schema(value_type = f64, minimum = 0.01, maximum = 1024)]
 pub struct Cpus(u32);
 
 impl Cpus {
@@ -103,8 +107,9 @@ pub struct Security {
 }
 
 /// A Linux capability that an app may have, without `CAP_` in front.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^(CHOWN|DAC_OVERRIDE|FOWNER|KILL|NET_BIND_SERVICE|SETGID|SETUID|AUDIT_WRITE|FSETID|IPC_LOCK|LEASE|MKNOD|NET_ADMIN|NET_RAW|SETFCAP|SETPCAP|SYS_CHROOT|SYS_NICE|SYS_PTRACE)$")]
 pub struct Capability(String);
 
 /// What every app's containers have: an image that begins as root needs it to hand its files and
@@ -189,6 +194,30 @@ pub struct Allowance {
     pub limits: Limits,
     /// Which capabilities it may ask for.
     pub capabilities: Vec<Capability>,
+}
+
+impl PartialSchema for Allowance {
+    fn schema() -> RefOr<Schema> {
+        // The limits are fields of its own, among which theirs forbids all others.
+        let mut object = match Limits::schema() {
+            RefOr::T(Schema::Object(limits)) => limits,
+            _ => Object::new(),
+        };
+        object.description = Some("What an admin allows an app beyond what every app may.".into());
+        object.additional_properties = None;
+        let capabilities = Vec::<Capability>::schema();
+        object
+            .properties
+            .insert("capabilities".into(), capabilities);
+        object.required.push("capabilities".into());
+        RefOr::T(Schema::Object(object))
+    }
+}
+
+impl ToSchema for Allowance {
+    fn schemas(found: &mut Vec<(String, RefOr<Schema>)>) {
+        Limits::schemas(found);
+    }
 }
 
 /// What a manifest asks for and may not have.
@@ -380,6 +409,15 @@ mod tests {
             "memory 2g, 600 pids, 1.5 cpus, IPC_LOCK, SYS_NICE"
         );
         assert_eq!(Allowance::default().to_string(), "");
+    }
+
+    #[test]
+    fn the_schema_names_every_capability() {
+        let schema = serde_json::to_value(Capability::schema()).unwrap();
+        let names = schema["pattern"].as_str().unwrap();
+        let names = names.trim_start_matches("^(").trim_end_matches(")$");
+        let all: Vec<&str> = USUAL.into_iter().chain(MORE).collect();
+        assert_eq!(names.split('|').collect::<Vec<_>>(), all);
     }
 
     #[test]

@@ -205,12 +205,30 @@ pub enum InvalidManifest {
     /// Less than any process can do with.
     #[error("limits.memory must be at least 6m: Docker takes no less")]
     LittleMemory,
+    /// One that the builder itself obeys.
+    #[error(
+        "build.args may not set {0}: the builder itself obeys it, and leaves it out of what tells builds apart. Give the argument another name, or set a proxy for the engine"
+    )]
+    BuildArg(String),
     /// Not the name of a variable.
     #[error("build.secrets: {0}")]
     Secret(InvalidVariable),
     /// No port is numbered 0.
     #[error("web.port = 0 is no port: give the one the app listens on inside its container")]
     PortZero,
+}
+
+/// Build arguments that BuildKit knows without an `ARG`: proxies, and its own settings.
+fn is_builders(arg: &str) -> bool {
+    const PROXIES: [&str; 5] = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "FTP_PROXY",
+        "NO_PROXY",
+        "ALL_PROXY",
+    ];
+    let upper = arg.to_ascii_uppercase();
+    PROXIES.contains(&upper.as_str()) || upper.starts_with("BUILDKIT_")
 }
 
 impl Manifest {
@@ -229,6 +247,9 @@ impl Manifest {
             .is_some_and(|memory| memory < Limits::LEAST_MEMORY)
         {
             return Err(InvalidManifest::LittleMemory);
+        }
+        if let Some(name) = self.build.args.keys().find(|name| is_builders(name)) {
+            return Err(InvalidManifest::BuildArg(name.clone()));
         }
         for name in &self.build.secrets {
             Environment::check_name(name).map_err(InvalidManifest::Secret)?;

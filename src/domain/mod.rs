@@ -15,17 +15,17 @@ pub mod limits;
 pub mod manifest;
 pub mod name;
 pub mod naming;
-pub mod outlook;
 pub mod overview;
 pub mod phase;
 pub mod release;
+pub mod revert_preview;
 pub mod size;
 
 pub use access::{Denied, Needs, Principal, Reach, Right, Role, Scope, Via};
-pub use account::{AuditEntry, Key, Session, Token, User};
+pub use account::{AuditEntry, AuditOutcome, Key, Session, Token, User};
 pub use app::{App, AppStatus};
 pub use changes::{ChangedFile, ChangedFiles, Changes, CommitLine, Commits};
-pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, Trigger};
+pub use deploy::{Deploy, DeployEvent, DeployId, DeployStatus, Failure, OwnedDeploys, Trigger};
 pub use duration::HumanDuration;
 pub use environment::Environment;
 pub use instant::{Stopwatch, Timestamp};
@@ -33,10 +33,10 @@ pub use limits::{Allowance, Capability, Cpus, Limits};
 pub use manifest::{Gate, Manifest, StatusRange};
 pub use name::{AppName, CommitId, DomainName, GateName, InvalidName, UserName};
 pub use naming::Naming;
-pub use outlook::{Migration, MigrationsSince, Outlook, OutlookEnvironment};
 pub use overview::{AppBrief, DeployBrief, Outcome, Standing};
 pub use phase::{BuildStep, Phase, PhaseStatus, PhaseTiming};
 pub use release::{ImageRef, Release};
+pub use revert_preview::{Migration, MigrationsSince, RevertEnvironment, RevertPreview};
 pub use size::Bytes;
 
 /// Foreign text (a commit's subject, an author's name) as it may be shown anywhere: without control,

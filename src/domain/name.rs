@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 /// Why a name was refused; the message says which characters are allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -17,10 +18,11 @@ pub struct InvalidName {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $pattern:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schema(value_type = String, pattern = $pattern)]
         pub struct $name(String);
 
         impl $name {
@@ -69,6 +71,7 @@ name_type!(
     AppName,
     "the app name",
     "use 1 to 40 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+    "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
     |s| is_label(s, 40)
 );
 
@@ -77,6 +80,7 @@ name_type!(
     GateName,
     "the gate name",
     "use 1 to 40 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+    "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
     |s| is_label(s, 40)
 );
 
@@ -85,6 +89,7 @@ name_type!(
     DomainName,
     "the domain",
     "use a host name such as shop.example.com: lower-case labels of a-z, 0-9 and '-' joined by dots, without scheme or port",
+    "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?([.][a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,3}$",
     |s| s.len() <= 253 && s.split('.').all(|label| is_label(label, 63))
 );
 
@@ -93,6 +98,7 @@ name_type!(
     CommitId,
     "the commit",
     "a full commit id has 40 hex digits",
+    "^[0-9a-f]{40}$",
     |s| s.len() == 40 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 );
 
@@ -101,6 +107,7 @@ name_type!(
     UserName,
     "the user name",
     "use 1 to 40 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    "^[a-z0-9][a-z0-9._-]{0,39}$",
     |s| {
         let first = s.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);

@@ -65,15 +65,32 @@ impl Naming {
         format!("{}_caddy", self.prefix)
     }
 
-    /// Whether an image's name is one that a deploy of the app may have given.
+    /// Whether an image's name is one that a deploy of the app may have given, now or in the version
+    /// before, whose names could be guessed.
     pub fn is_image_of(&self, app: &AppName, name: &str) -> bool {
-        name.strip_prefix(&format!("{}/{app}:d", self.prefix))
-            .is_some_and(|id| id.parse::<DeployId>().is_ok())
+        let Some(rest) = name.strip_prefix(&format!("{}/{app}", self.prefix)) else {
+            return false;
+        };
+        let Some((secret, id)) = rest.split_once(":d") else {
+            return false;
+        };
+        let secret = secret.is_empty()
+            || secret
+                .strip_prefix('/')
+                .is_some_and(|secret| secret.chars().all(|c| c.is_ascii_hexdigit()));
+        secret && id.parse::<DeployId>().is_ok()
     }
 
-    /// The image that a deploy builds.
-    pub fn image(&self, app: &AppName, deploy: DeployId) -> ImageRef {
-        ImageRef(format!("{}/{app}:d{deploy}", self.prefix))
+    /// The present name of an image that the version before named without a secret part.
+    pub fn hidden(&self, app: &AppName, secret: &str, name: &str) -> Option<String> {
+        let id = name.strip_prefix(&format!("{}/{app}:d", self.prefix))?;
+        Some(self.image(app, secret, id.parse().ok()?).0)
+    }
+
+    /// The image that a deploy builds. Any app that knows its name can build from it, so it has a part
+    /// that none can guess.
+    pub fn image(&self, app: &AppName, secret: &str, deploy: DeployId) -> ImageRef {
+        ImageRef(format!("{}/{app}/{secret}:d{deploy}", self.prefix))
     }
 }
 
@@ -92,11 +109,21 @@ mod tests {
     #[test]
     fn an_image_of_an_app_is_known_by_its_name() {
         let (naming, shop): (_, AppName) = (Naming::new("0a1b2c"), "shop".parse().unwrap());
-        assert!(naming.is_image_of(&shop, &naming.image(&shop, DeployId(7)).0));
+        let image = naming.image(&shop, "00ff", DeployId(7)).0;
+        for own in [image.as_str(), "windlass-0a1b2c/shop:d7"] {
+            assert!(naming.is_image_of(&shop, own), "{own}");
+        }
+        assert_eq!(
+            naming.hidden(&shop, "00ff", "windlass-0a1b2c/shop:d7"),
+            Some(image.clone())
+        );
+        assert_eq!(naming.hidden(&shop, "00ff", &image), None, "once is enough");
         for other in [
             "shop:d7",
             "windlass-0a1b2c/shop:latest",
             "windlass-0a1b2c/shop2:d7",
+            "windlass-0a1b2c/shop/x:y:d7",
+            "windlass-0a1b2c/shop/00ff/1:d7",
             "windlass-ffffff/shop:d7",
             "postgres:16",
         ] {

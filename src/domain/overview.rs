@@ -42,8 +42,8 @@ pub struct DeployBrief {
     pub started_at: Option<i64>,
     /// When it ended.
     pub finished_at: Option<i64>,
-    /// How long it took.
-    pub duration_ms: Option<u64>,
+    /// How long it took from its arrival until it was live, or ended without that, in milliseconds.
+    pub took_ms: Option<u64>,
     /// Its last phase so far.
     pub phase: Option<String>,
 }
@@ -57,7 +57,8 @@ impl DeployBrief {
     /// The instant that counts: its end, or else its beginning.
     pub fn at(&self) -> Timestamp {
         Timestamp::from_millis(
-            self.finished_at
+            self.took_ms
+                .map(|ms| self.queued_at + ms as i64)
                 .or(self.started_at)
                 .unwrap_or(self.queued_at),
         )
@@ -71,8 +72,8 @@ pub struct Outcome {
     pub id: DeployId,
     /// How it stands.
     pub status: DeployStatus,
-    /// How long it took.
-    pub duration_ms: Option<u64>,
+    /// How long it took from its arrival until it was live, or ended without that, in milliseconds.
+    pub took_ms: Option<u64>,
 }
 
 /// How all apps stand, by their names.

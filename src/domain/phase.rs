@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::instant::Timestamp;
 use super::name::{GateName, InvalidName};
@@ -31,6 +33,16 @@ pub enum Phase {
     /// The old container is stopped and removed.
     Retire,
 }
+
+impl PartialSchema for Phase {
+    fn schema() -> RefOr<Schema> {
+        const PATTERN: &str = "^(checkout|build|start|health|swap|verify|drain|retire|gate:[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)$";
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        text.pattern(Some(PATTERN)).into()
+    }
+}
+
+impl ToSchema for Phase {}
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,8 +92,20 @@ impl From<Phase> for String {
 }
 
 /// How a phase stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum PhaseStatus {
     /// Under way.
     Running,
@@ -96,30 +120,12 @@ pub enum PhaseStatus {
 impl PhaseStatus {
     /// The word stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            PhaseStatus::Running => "running",
-            PhaseStatus::Ok => "ok",
-            PhaseStatus::Failed => "failed",
-            PhaseStatus::Skipped => "skipped",
-        }
-    }
-}
-
-impl FromStr for PhaseStatus {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "running" => PhaseStatus::Running,
-            "ok" => PhaseStatus::Ok,
-            "failed" => PhaseStatus::Failed,
-            "skipped" => PhaseStatus::Skipped,
-            _ => return Err(format!("{text:?} is no phase status")),
-        })
+        self.into()
     }
 }
 
 /// A row of the timing table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PhaseTiming {
     /// Which phase.
     pub phase: Phase,

@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::manifest::Manifest;
 use super::name::{AppName, CommitId};
 
-/// The engine's name for an image of ours, as `windlass-<instance>/<app>:d<deploy>`.
+/// The engine's name for an image of ours, as `windlass-<instance>/<app>/<secret>:d<deploy>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRef(pub String);
 

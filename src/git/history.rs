@@ -1,26 +1,36 @@
 //! What lies between two commits, for people: the commits and the files, so many of each and no more,
-//! in so much time and no more. What strangers committed must neither delay nor fail a deploy.
+//! in so much time and no more. What strangers committed must neither delay nor fail a deploy, nor take
+//! the server's memory.
 
-use std::process::Stdio;
-use std::time::Duration;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
-use tokio::process::Command;
+use git2::{Blob, DiffOptions, ObjectType, Oid, Tree};
 
-use super::{GitError, Repositories, beginning, bound, quiet};
+use super::library::{Library, commit_id, oid, told};
+use super::{GitError, Repositories};
 use crate::domain::{AppName, ChangedFile, ChangedFiles, CommitId, CommitLine, Commits, printable};
 
 /// The most commits that are named.
 const COMMITS: usize = 50;
 /// How many more are counted.
-const COUNTED: u64 = 10_000;
+const COUNTED: usize = 10_000;
+/// Some of what is found may turn out to be in both.
+const MOST_FOUND: usize = 2 * (COMMITS + COUNTED);
+/// How many commits older than all that is looked for are looked at, since clocks go wrong.
+const SLOP: usize = 5;
 /// The most files that are named.
 const FILES: usize = 100;
 /// The longest path and the longest text of a commit that are shown, in characters.
 const LONGEST: usize = 200;
-/// A line of git's, of which the rest is not read.
-const LONGEST_LINE: u64 = 64 * 1024;
-/// How long git may take for each of the two.
+/// The longest path that Linux takes; it bounds the depth as well.
+const LONGEST_PATH: usize = 4096;
+/// A file of more bytes, or of more lines, is not compared line by line.
+const MOST_COMPARED: u64 = 1 << 20;
+const MOST_LINES: usize = 100_000;
+/// Git takes a file for text whose first bytes are not zero.
+const LOOKED_AT: usize = 8000;
+/// How long each of the two may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Repositories {
@@ -32,36 +42,19 @@ impl Repositories {
         from: Option<&CommitId>,
         to: &CommitId,
     ) -> Result<Commits, GitError> {
-        let range = from.map_or_else(|| to.to_string(), |from| format!("{from}..{to}"));
-        let most = format!("--max-count={}", COMMITS as u64 + COUNTED);
-        let named = format!("--max-count={COMMITS}");
-        // Git cuts what is long: a message may have megabytes.
-        let format = "--format=%H%x00%<(400,trunc)%s%x00%<(400,trunc)%an%x00";
-        let log = [
-            "log",
-            "-z",
-            &named,
-            "--encoding=UTF-8",
-            "--no-show-signature",
-            format,
-            "--end-of-options",
-        ];
-        let list = self
-            .read(app, &[&log[..], &[&range]].concat(), commits)
-            .await?;
-        let mut more = 0;
-        if list.len() == COMMITS {
-            let count = ["rev-list", "--count", &most, "--end-of-options", &range];
-            let counted = self
-                .read(app, &count, async |git| first_number(git).await)
-                .await?;
-            more = counted.saturating_sub(COMMITS as u64);
-        }
-        Ok(Commits {
-            list,
-            more,
-            unknown: false,
+        let from = from.map(oid).transpose()?;
+        let to = oid(to)?;
+        self.read(app, move |library| {
+            let found = Walk::new(library, from, to)?.run()?;
+            let more = found.len().saturating_sub(COMMITS) as u64;
+            let list = found.iter().take(COMMITS).map(|id| line(library, *id));
+            Ok(Commits {
+                list: list.collect::<Result<_, _>>()?,
+                more,
+                unknown: false,
+            })
         })
+        .await
     }
 
     /// The files in which two commits differ; a moved one is one that went and one that came.
@@ -71,146 +64,377 @@ impl Repositories {
         from: &CommitId,
         to: &CommitId,
     ) -> Result<ChangedFiles, GitError> {
-        let (from, to) = (from.as_str(), to.as_str());
-        // A file of more than a megabyte is not compared line by line.
-        let diff = [
-            "-c",
-            "core.bigFileThreshold=1m",
-            "diff-tree",
-            "-r",
-            "-z",
-            "--numstat",
-            "--no-renames",
-        ];
-        let safely = [
-            "--no-ext-diff",
-            "--no-textconv",
-            "--end-of-options",
-            from,
-            to,
-        ];
-        self.read(app, &[&diff[..], &safely[..]].concat(), files)
-            .await
-    }
-
-    /// Runs git and reads what it prints, in [`PATIENCE`].
-    async fn read<T>(
-        &self,
-        app: &AppName,
-        args: &[&str],
-        read: impl AsyncFnOnce(BufReader<tokio::process::ChildStdout>) -> std::io::Result<T>,
-    ) -> Result<T, GitError> {
-        let failed = |why: String| GitError::Failed("log".into(), why);
-        let mut command = std::process::Command::new("git");
-        command.args(args);
-        quiet(&mut command, &self.path(app));
-        let mut command = Command::from(command);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn()?;
-        bound(child.id());
-        let (Some(stdout), stderr) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(failed("no output".into()));
-        };
-        let work = async {
-            let (done, said) = tokio::try_join!(read(BufReader::new(stdout)), beginning(stderr))?;
-            Ok::<_, GitError>((done, said, child.wait().await?))
-        };
-        let (done, said, ended) = tokio::time::timeout(PATIENCE, work)
-            .await
-            .map_err(|_| failed(format!("it took longer than {} s", PATIENCE.as_secs())))??;
-        match ended.success() {
-            true => Ok(done),
-            false => Err(failed(String::from_utf8_lossy(&said).trim().to_owned())),
-        }
-    }
-}
-
-/// Reads up to the next NUL. `None` at the end, or when there is none for too long.
-async fn field(git: &mut (impl AsyncBufReadExt + Unpin)) -> std::io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    git.take(LONGEST_LINE).read_until(0, &mut bytes).await?;
-    Ok((bytes.pop() == Some(0)).then_some(bytes))
-}
-
-fn shown(bytes: &[u8]) -> String {
-    printable(String::from_utf8_lossy(bytes).trim_end(), LONGEST)
-}
-
-/// Reads `log -z` of `<id>\0<subject>\0<author>\0`, with one more NUL behind each commit.
-async fn commits(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<Vec<CommitLine>> {
-    let mut all = Vec::new();
-    while let Some(id) = field(&mut git).await? {
-        let (Some(subject), Some(author)) = (field(&mut git).await?, field(&mut git).await?) else {
-            break;
-        };
-        let Ok(id) = String::from_utf8_lossy(&id).trim().parse() else {
-            break;
-        };
-        all.push(CommitLine {
-            id,
-            subject: shown(&subject),
-            author: shown(&author),
-        });
-        if all.len() == COMMITS
-            || field(&mut git)
-                .await?
-                .is_none_or(|between| !between.is_empty())
-        {
-            break;
-        }
-    }
-    drain(git).await?;
-    Ok(all)
-}
-
-async fn first_number(git: impl AsyncRead + Unpin) -> std::io::Result<u64> {
-    let text = beginning(Some(git)).await?;
-    Ok(String::from_utf8_lossy(&text).trim().parse().unwrap_or(0))
-}
-
-/// Reads `--numstat -z`: `<added>\t<removed>\t<path>\0`, with `-` for what is not text.
-async fn files(mut git: impl AsyncBufReadExt + Unpin) -> std::io::Result<ChangedFiles> {
-    let mut all = ChangedFiles::default();
-    while let Some(line) = field(&mut git).await? {
-        let mut parts = line.splitn(3, |b| *b == b'\t');
-        let mut count = || std::str::from_utf8(parts.next()?).ok()?.parse::<u64>().ok();
-        let lines = (count(), count());
-        let Some(path) = parts.next() else { break };
-        let lines = lines.0.zip(lines.1);
-        let (added, removed) = lines.unwrap_or_default();
-        (all.added, all.removed) = (
-            all.added.saturating_add(added),
-            all.removed.saturating_add(removed),
-        );
-        if all.first.len() < FILES {
-            all.first.push(ChangedFile {
-                path: shown(path),
-                lines,
-            });
-        } else {
-            all.more += 1;
-        }
-    }
-    drain(git).await?;
-    Ok(all)
-}
-
-/// Git ends only when all it prints is read.
-async fn drain(mut git: impl AsyncRead + Unpin) -> std::io::Result<()> {
-    tokio::io::copy(&mut git, &mut tokio::io::sink())
+        let (from, to) = (oid(from)?, oid(to)?);
+        self.read(app, move |library| {
+            let trees = (
+                library.commit(from)?.tree_id(),
+                library.commit(to)?.tree_id(),
+            );
+            Comparison::new(library).run(trees.0, trees.1)
+        })
         .await
-        .map(drop)
+    }
 }
 
+fn line(library: &Library, id: Oid) -> Result<CommitLine, GitError> {
+    let [subject, author] = told(&library.commit(id)?).map(|text| printable(&text, LONGEST));
+    Ok(CommitLine {
+        id: commit_id(id)?,
+        subject,
+        author,
+    })
+}
+
+/// Refuses to go on after [`PATIENCE`].
+struct Deadline(Instant);
+
+impl Deadline {
+    fn new() -> Self {
+        Self(Instant::now() + PATIENCE)
+    }
+
+    fn check(&self) -> Result<(), GitError> {
+        if Instant::now() < self.0 {
+            return Ok(());
+        }
+        let why = format!("it took longer than {} s", PATIENCE.as_secs());
+        Err(GitError::Failed("log".into(), why))
+    }
+}
+
+/// The way back from `to`, newest commit first, and from `from`, whose commits do not count.
+struct Walk<'a> {
+    library: &'a Library,
+    deadline: Deadline,
+    /// Commits that were seen and whose parents were not: by time, then the first seen first.
+    waiting: BinaryHeap<(i64, std::cmp::Reverse<usize>, Oid)>,
+    /// With their parents.
+    seen: HashMap<Oid, Vec<Oid>>,
+    /// What `from` has.
+    excluded: HashSet<Oid>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(library: &'a Library, from: Option<Oid>, to: Oid) -> Result<Self, GitError> {
+        let mut walk = Self {
+            library,
+            deadline: Deadline::new(),
+            waiting: BinaryHeap::new(),
+            seen: HashMap::new(),
+            excluded: from.into_iter().collect(),
+        };
+        for id in [to].into_iter().chain(from) {
+            walk.wait(id)?;
+        }
+        Ok(walk)
+    }
+
+    fn wait(&mut self, id: Oid) -> Result<(), GitError> {
+        if !self.seen.contains_key(&id) {
+            let commit = self.library.commit(id)?;
+            self.seen.insert(id, commit.parent_ids().collect());
+            let place = std::cmp::Reverse(self.seen.len());
+            self.waiting.push((commit.time().seconds(), place, id));
+        }
+        Ok(())
+    }
+
+    /// At most [`COMMITS`] and [`COUNTED`] together.
+    fn run(mut self) -> Result<Vec<Oid>, GitError> {
+        let mut found: Vec<Oid> = Vec::new();
+        let mut oldest = i64::MAX;
+        let mut slop = SLOP;
+        while let Some((time, _, id)) = self.waiting.pop() {
+            self.deadline.check()?;
+            let excluded = self.excluded.contains(&id);
+            for parent in self.seen.get(&id).cloned().unwrap_or_default() {
+                if excluded {
+                    self.exclude(parent)?;
+                }
+                self.wait(parent)?;
+            }
+            if !excluded {
+                found.push(id);
+                oldest = oldest.min(time);
+                if found.len() == MOST_FOUND {
+                    break;
+                }
+            } else if self.all_excluded() {
+                // A commit with a wrong clock may still lead to one that was found.
+                slop = if time >= oldest { SLOP } else { slop - 1 };
+                if slop == 0 || found.is_empty() {
+                    break;
+                }
+            }
+        }
+        found.retain(|id| !self.excluded.contains(id));
+        found.truncate(COMMITS + COUNTED);
+        Ok(found)
+    }
+
+    fn all_excluded(&self) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.all(|(_, _, id)| self.excluded.contains(id))
+    }
+
+    /// Excludes a commit, and what of its history was seen before it was known to be excluded.
+    fn exclude(&mut self, id: Oid) -> Result<(), GitError> {
+        let mut all = vec![id];
+        while let Some(id) = all.pop() {
+            self.deadline.check()?;
+            if self.excluded.insert(id) {
+                all.extend(self.seen.get(&id).into_iter().flatten());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The most bytes of folders that are open at a time.
+const MOST_OPEN: u64 = 64 << 20;
+const SUBMODULE: Option<ObjectType> = Some(ObjectType::Commit);
+const FOLDER: Option<ObjectType> = Some(ObjectType::Tree);
+
+/// Two trees side by side.
+struct Comparison<'a> {
+    library: &'a Library,
+    deadline: Deadline,
+    /// From the trees themselves to the folder that is being looked at.
+    open: Vec<Folder<'a>>,
+    result: ChangedFiles,
+}
+
+/// A folder as it was and as it is, up to where it was looked at.
+struct Folder<'a> {
+    path: Vec<u8>,
+    sides: [Side<'a>; 2],
+}
+
+/// A folder of one commit; none where that commit does not have it.
+struct Side<'a> {
+    tree: Option<Tree<'a>>,
+    size: u64,
+    next: usize,
+}
+
+/// What one commit has under a name.
+#[derive(Clone, PartialEq)]
+struct Item {
+    name: Vec<u8>,
+    kind: Option<ObjectType>,
+    id: Oid,
+    mode: i32,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(library: &'a Library) -> Self {
+        Self {
+            library,
+            deadline: Deadline::new(),
+            open: Vec::new(),
+            result: ChangedFiles::default(),
+        }
+    }
+
+    fn run(mut self, from: Oid, to: Oid) -> Result<ChangedFiles, GitError> {
+        self.enter(Vec::new(), [Some(from), Some(to)])?;
+        while let Some(folder) = self.open.last_mut() {
+            self.deadline.check()?;
+            let Some(pair) = folder.next() else {
+                self.open.pop();
+                continue;
+            };
+            if pair[0] != pair[1] {
+                let path = folder.path_of(&pair)?;
+                self.differ(path, pair)?;
+            }
+        }
+        Ok(self.result)
+    }
+
+    fn enter(&mut self, path: Vec<u8>, ids: [Option<Oid>; 2]) -> Result<(), GitError> {
+        let open: u64 = self
+            .open
+            .iter()
+            .flat_map(|f| &f.sides)
+            .map(|s| s.size)
+            .sum();
+        let sides = [self.side(ids[0])?, self.side(ids[1])?];
+        if open + sides[0].size + sides[1].size > MOST_OPEN {
+            return Err(too_large("its folders are"));
+        }
+        self.open.push(Folder { path, sides });
+        Ok(())
+    }
+
+    fn side(&self, id: Option<Oid>) -> Result<Side<'a>, GitError> {
+        let library = self.library;
+        Ok(Side {
+            tree: id.map(|id| library.tree(id)).transpose()?,
+            size: id.map_or(Ok(0), |id| library.size(id))?,
+            next: 0,
+        })
+    }
+
+    /// Under this path the two commits have different things, either of which may be nothing.
+    fn differ(&mut self, path: Vec<u8>, pair: [Option<Item>; 2]) -> Result<(), GitError> {
+        if pair.iter().flatten().any(|item| item.kind == FOLDER) {
+            let mut path = path;
+            path.push(b'/');
+            return self.enter(path, pair.map(|item| item.map(|item| item.id)));
+        }
+        let lines = self.lines(&pair)?;
+        let (added, removed) = lines.unwrap_or_default();
+        let result = &mut self.result;
+        (result.added, result.removed) = (
+            result.added.saturating_add(added),
+            result.removed.saturating_add(removed),
+        );
+        if result.first.len() == FILES {
+            result.more += 1;
+        } else {
+            let path = printable(String::from_utf8_lossy(&path).trim_end(), LONGEST);
+            result.first.push(ChangedFile { path, lines });
+        }
+        Ok(())
+    }
+
+    /// How many lines came and went, where both are text of a size that is compared.
+    fn lines(&self, pair: &[Option<Item>; 2]) -> Result<Option<(u64, u64)>, GitError> {
+        if let [Some(old), Some(new)] = pair
+            && old.id == new.id
+        {
+            return Ok(Some((0, 0)));
+        }
+        let mut texts = [None, None];
+        for (item, text) in pair.iter().zip(&mut texts) {
+            match item {
+                // To git, a submodule is one line of text: its commit.
+                Some(item) if item.kind == SUBMODULE => {}
+                Some(item) => match self.text(item.id)? {
+                    None => return Ok(None),
+                    found => *text = found,
+                },
+                None => {}
+            }
+        }
+        let module = |item: &Option<Item>| {
+            u64::from(item.as_ref().is_some_and(|item| item.kind == SUBMODULE))
+        };
+        let (removed, added) = (module(&pair[0]), module(&pair[1]));
+        let (more, fewer) = match &texts {
+            [None, None] => (0, 0),
+            [None, Some(new)] => (count_lines(new.content()), 0),
+            [Some(old), None] => (0, count_lines(old.content())),
+            [Some(old), Some(new)] => self.compare(old, new)?,
+        };
+        Ok(Some((added + more, removed + fewer)))
+    }
+
+    /// A file's content, where it is text that is compared.
+    fn text(&self, id: Oid) -> Result<Option<Blob<'a>>, GitError> {
+        let library = self.library;
+        if library.size(id)? > MOST_COMPARED {
+            return Ok(None);
+        }
+        let blob = library.blob(id)?;
+        let content = blob.content();
+        let binary = content[..content.len().min(LOOKED_AT)].contains(&0);
+        let many = memchr::memchr_iter(b'\n', content).count() > MOST_LINES;
+        Ok((!binary && !many).then_some(blob))
+    }
+
+    fn compare(&self, old: &Blob<'_>, new: &Blob<'_>) -> Result<(u64, u64), GitError> {
+        let (mut added, mut removed) = (0, 0);
+        let mut options = DiffOptions::new();
+        options.context_lines(0).force_text(true);
+        let mut count =
+            |_: git2::DiffDelta<'_>, _: Option<git2::DiffHunk<'_>>, line: git2::DiffLine<'_>| {
+                added += u64::from(line.origin() == '+');
+                removed += u64::from(line.origin() == '-');
+                true
+            };
+        // Without paths: no attribute or driver has a say.
+        self.library.git().diff_blobs(
+            Some(old),
+            None,
+            Some(new),
+            None,
+            Some(&mut options),
+            None,
+            None,
+            None,
+            Some(&mut count),
+        )?;
+        Ok((added, removed))
+    }
+}
+
+impl Folder<'_> {
+    /// The next name that either has, with what each has under it. A file and a folder of one name are
+    /// two names.
+    fn next(&mut self) -> Option<[Option<Item>; 2]> {
+        let [old, new] = [self.sides[0].peek(), self.sides[1].peek()];
+        let order = match (&old, &new) {
+            (None, None) => return None,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(old), Some(new)) => Iterator::cmp(old.sort_key(), new.sort_key()),
+        };
+        let take = [order.is_le(), order.is_ge()];
+        let mut pair = [old, new];
+        for ((item, side), take) in pair.iter_mut().zip(&mut self.sides).zip(take) {
+            match take {
+                true => side.next += 1,
+                false => *item = None,
+            }
+        }
+        Some(pair)
+    }
+
+    fn path_of(&self, pair: &[Option<Item>; 2]) -> Result<Vec<u8>, GitError> {
+        let name = pair.iter().flatten().map(|item| &item.name).next();
+        let path = [&self.path[..], name.map_or(&[], |name| name)].concat();
+        match path.len() <= LONGEST_PATH {
+            true => Ok(path),
+            false => Err(too_large("a path in it is")),
+        }
+    }
+}
+
+impl Side<'_> {
+    fn peek(&self) -> Option<Item> {
+        let entry = self.tree.as_ref()?.get(self.next)?;
+        Some(Item {
+            name: entry.name_bytes().to_vec(),
+            kind: entry.kind(),
+            id: entry.id(),
+            mode: entry.filemode(),
+        })
+    }
+}
+
+impl Item {
+    /// Git sorts folders as if their names ended with a slash.
+    fn sort_key(&self) -> impl Iterator<Item = &u8> + Clone {
+        let end: &[u8] = if self.kind == FOLDER { b"/" } else { b"" };
+        self.name.iter().chain(end)
+    }
+}
+
+fn count_lines(text: &[u8]) -> u64 {
+    let unended = text.last().is_some_and(|last| *last != b'\n');
+    memchr::memchr_iter(b'\n', text).count() as u64 + u64::from(unended)
+}
+
+fn too_large(what: &str) -> GitError {
+    GitError::Failed("diff".into(), format!("{what} too large to compare"))
+}
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::super::run;
+    use super::super::program::run;
     use super::super::tests::{commit, scratch};
     use super::*;
 

@@ -1,23 +1,24 @@
-//! Bare repositories, by the system's git: every argument a word of its own, never a shell string,
-//! and whatever came from outside behind `--end-of-options` or `--`.
+//! Bare repositories: read and written by libgit2 in this process, off the async threads, and by git's
+//! own programs where they serve a push, remove refs, or walk what only the kernel can bound.
 
+mod cost;
 mod history;
+mod library;
+mod program;
 mod service;
-mod survey;
+mod tree_limits;
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
 
+use library::{Library, commit_id, oid};
+pub use program::bound;
+use program::{SPARING, git, quiet, run};
 pub use service::{HttpCall, Report, http_backend, receive_pack, report, upload_pack};
-pub use survey::{Limits, Survey, TooMuch};
+pub use tree_limits::{Limits, TooMuch, TreeSummary};
 
 use crate::domain::{AppName, CommitId, DeployId};
 
@@ -35,24 +36,40 @@ pub enum GitError {
     Failed(String, String),
 }
 
-/// Every repository's hooks: file and whole text. Git runs them in the repository's folder; what they
-/// need to know they read from where they stand.
-const HOOKS: [(&str, &str); 2] = [
+/// Files that are the same in every repository, with whether they can be executed. Git runs the hooks
+/// in the repository's folder; what they need to know they read from where they stand.
+const FILES: [(&str, &str, bool); 4] = [
     (
         "hooks/pre-receive",
-        "#!/bin/sh\nexec ../../run/windlass hook pre-receive\n",
+        include_str!("../../hooks/pre-receive"),
+        true,
     ),
     (
         "hooks/post-receive",
-        "#!/bin/sh\nexec ../../run/windlass hook post-receive\n",
+        include_str!("../../hooks/post-receive"),
+        true,
     ),
+    ("info/attributes", ATTRIBUTES, false),
+    (LIBRARY_SETTINGS, LIBRARY, false),
 ];
+
+/// A build gets a commit's files as they are, whatever its `.gitattributes` says of archives and of
+/// line ends.
+const ATTRIBUTES: &str = "* !export-ignore !export-subst !text !eol !crlf !ident !filter !working-tree-encoding !diff !encoding\n";
+
+/// The file with what libgit2 needs to be told, which is not for git's own programs.
+const LIBRARY_SETTINGS: &str = "windlass.libgit2.config";
+
+/// What libgit2 writes outlives a power cut, and the deploy branch has its log.
+const LIBRARY: &str =
+    "[core]\n\tbare = true\n\tlogAllRefUpdates = true\n\tfsyncObjectFiles = true\n";
 
 /// The file with every repository's settings, which its own `config` includes.
 const SETTINGS: &str = "windlass.config";
 
 /// The text of [`SETTINGS`]. Objects are checked on arrival, and no push is larger than it may be;
-/// what deploys keep alive is nobody's to push or delete; a commit is what its id says, and no ref
+/// no configuration of whoever pushes brings
+/// other hooks; what deploys keep alive is nobody's to push or delete; a commit is what its id says, and no ref
 /// replaces it by another; large files pass through git without being held in memory; `git push -o`
 /// works; what a pusher was told is there outlives a power cut (git by itself leaves small objects to
 /// the kernel).
@@ -61,30 +78,10 @@ fn settings(max_push: u64) -> String {
         "[transfer]\n\tfsckObjects = true\n\thideRefs = refs/deploys\n\thideRefs = refs/replace\n\
          [receive]\n\tmaxInputSize = {max_push}\n\tadvertisePushOptions = true\n\tdenyDeleteCurrent = refuse\n\
          [receive \"fsck\"]\n\tfullPathname = error\n\
-         [core]\n\tlogAllRefUpdates = true\n\tuseReplaceRefs = false\n\tbigFileThreshold = 32m\n\
+         [core]\n\thooksPath = hooks\n\tlogAllRefUpdates = true\n\tuseReplaceRefs = false\n\tbigFileThreshold = 32m\n\
          \tfsync = committed,reference\n\tfsyncMethod = batch\n"
     )
 }
-
-/// What git run by the server may hold in memory, files that it maps aside. A stranger's commit may ask
-/// for any amount; what fails for want of it is that deploy.
-const MOST_MEMORY: u64 = 1 << 30;
-
-/// The most that is kept of what git prints.
-const MOST_PRINTED: u64 = 4 << 20;
-
-/// Objects are copied as they lie, large ones without being held in memory: 400 MB of large files take
-/// 100 MB of it and 18 seconds, where git by itself looks for similar ones with 890 MB and 50 seconds.
-const SPARING: [&str; 6] = [
-    "-c",
-    "core.bigFileThreshold=1m",
-    "-c",
-    "pack.window=0",
-    "-c",
-    "pack.threads=1",
-];
-
-const ZERO: &str = "0000000000000000000000000000000000000000";
 
 /// What people see of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,32 +140,18 @@ impl Repositories {
         if self.is_up_to_date(&path) {
             return Ok(());
         }
-        let branch = self.branch.trim_start_matches("refs/heads/");
-        std::fs::create_dir_all(&self.dir)?;
-        let target = path.display().to_string();
-        run(
-            &self.dir,
-            &[
-                "init",
-                "--quiet",
-                "--bare",
-                "--template=",
-                "--initial-branch",
-                branch,
-                "--",
-                &target,
-            ],
-        )
-        .await?;
-        run(&path, &["config", "include.path", SETTINGS]).await?;
-        std::fs::create_dir_all(path.join("hooks"))?;
-        for (name, text) in HOOKS {
-            let hook = path.join(name);
-            std::fs::write(&hook, text)?;
-            std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        }
-        // Last: it says that all of the above is there.
-        Ok(std::fs::write(path.join(SETTINGS), &self.settings)?)
+        let branch = self.branch.trim_start_matches("refs/heads/").to_owned();
+        let text = self.settings.clone();
+        blocking(move || {
+            Library::create(&path, &branch)?;
+            Library::open(&path)?.include(SETTINGS)?;
+            for (name, text, executable) in FILES {
+                write_file(&path.join(name), text, executable)?;
+            }
+            // Last: it says that all of the above is there.
+            Ok(std::fs::write(path.join(SETTINGS), text)?)
+        })
+        .await
     }
 
     /// Whether [`Repositories::create`] has nothing to do.
@@ -176,7 +159,7 @@ impl Repositories {
         let is = |name: &str, text: &str| {
             std::fs::read(repository.join(name)).is_ok_and(|there| there == text.as_bytes())
         };
-        is(SETTINGS, &self.settings) && HOOKS.iter().all(|(name, text)| is(name, text))
+        is(SETTINGS, &self.settings) && FILES.iter().all(|(name, text, _)| is(name, text))
     }
 
     /// Removes an app's repository.
@@ -187,48 +170,22 @@ impl Repositories {
         }
     }
 
-    /// The commit that `name` (a branch, a tag, an id or part of one) stands for.
+    /// The commit that `name` (a branch, a tag, an id or part of one) stands for, or the one as many
+    /// before it as `~` is followed by say.
     pub async fn resolve(&self, app: &AppName, name: &str) -> Result<CommitId, GitError> {
-        let unknown = || GitError::NoCommit(name.chars().take(80).collect());
-        if name.contains('\0') {
-            return Err(unknown());
-        }
-        let spec = format!("{name}^{{commit}}");
-        let found = run(
-            &self.path(app),
-            &[
-                "rev-parse",
-                "--verify",
-                "--quiet",
-                "--end-of-options",
-                &spec,
-            ],
-        )
-        .await;
-        match found {
-            Ok(id) => id.trim().parse().map_err(|_| unknown()),
-            Err(GitError::Failed(..)) => Err(unknown()),
-            Err(error) => Err(error),
-        }
+        let unknown = GitError::NoCommit(name.chars().take(80).collect());
+        let name = name.to_owned();
+        let found = self
+            .read(app, move |library| library.resolve(&name))
+            .await?;
+        Ok(commit_id(found.ok_or(unknown)?)?)
     }
 
     /// What people see of a commit.
     pub async fn describe(&self, app: &AppName, commit: &CommitId) -> Result<CommitInfo, GitError> {
-        let format = "--format=%s%x00%an";
-        let text = run(
-            &self.path(app),
-            &["log", "-1", format, "--end-of-options", commit.as_str()],
-        )
-        .await?;
-        let (subject, author) = text
-            .trim_end_matches('\n')
-            .split_once('\0')
-            .unwrap_or((&text, ""));
-        let shown = |s: &str| crate::domain::printable(s, 200);
-        Ok(CommitInfo {
-            subject: shown(subject),
-            author: shown(author),
-        })
+        let commit = oid(commit)?;
+        self.read(app, move |library| library.describe(commit))
+            .await
     }
 
     /// What the deploy branch names.
@@ -248,17 +205,18 @@ impl Repositories {
         old: Option<&CommitId>,
         new: Option<&CommitId>,
     ) -> Result<bool, GitError> {
-        let old = old.map_or(ZERO, CommitId::as_str);
-        let path = self.path(app);
-        let moved = match new {
-            Some(new) => run(&path, &["update-ref", &self.branch, new.as_str(), old]).await,
-            None => run(&path, &["update-ref", "-d", &self.branch, old]).await,
+        let Some(new) = new else {
+            let Some(old) = old else { return Ok(true) };
+            let args = ["update-ref", "-d", &self.branch, old.as_str()];
+            return match run(&self.path(app), &args).await {
+                Ok(_) => Ok(true),
+                Err(GitError::Failed(..)) => Ok(false),
+                Err(error) => Err(error),
+            };
         };
-        match moved {
-            Ok(_) => Ok(true),
-            Err(GitError::Failed(..)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let (name, old, new) = (self.branch.clone(), old.map(oid).transpose()?, oid(new)?);
+        self.read(app, move |library| library.swap_ref(&name, old, new))
+            .await
     }
 
     /// Keeps a deploy's commit reachable, whatever becomes of the branch.
@@ -268,13 +226,14 @@ impl Repositories {
         deploy: DeployId,
         commit: &CommitId,
     ) -> Result<(), GitError> {
-        let name = format!("refs/deploys/{deploy}");
-        run(&self.path(app), &["update-ref", &name, commit.as_str()])
+        let (name, commit) = (format!("refs/deploys/{deploy}"), oid(commit)?);
+        self.read(app, move |library| library.set_ref(&name, commit))
             .await
-            .map(drop)
     }
 
     /// Lets go of what [`Repositories::keep`] kept for these deploys: git may then remove their commits.
+    /// By git's own program: libgit2 rewrites `packed-refs` from what it read before it has the lock, and
+    /// would lose what another git packs in between.
     pub async fn forget(&self, app: &AppName, deploys: &[DeployId]) -> Result<(), GitError> {
         let commands: String = deploys
             .iter()
@@ -297,22 +256,11 @@ impl Repositories {
         commit: &CommitId,
         path: &str,
     ) -> Result<Option<TreeEntry>, GitError> {
-        let path = path.trim_end_matches('/');
-        let repo = self.path(app);
-        let listed = run(
-            &repo,
-            &[
-                "--literal-pathspecs",
-                "ls-tree",
-                "-l",
-                "-z",
-                commit.as_str(),
-                "--",
-                path,
-            ],
-        )
-        .await?;
-        Ok(listed.split('\0').find_map(parse_entry))
+        let (commit, path) = (oid(commit)?, path.to_owned());
+        self.read(app, move |library| {
+            Ok(library.entry(commit, &path)?.map(|(entry, _)| entry))
+        })
+        .await
     }
 
     /// A file's content, at most `limit` bytes of it.
@@ -323,16 +271,16 @@ impl Repositories {
         path: &str,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, GitError> {
-        let Some(TreeEntry::File(size)) = self.entry(app, commit, path).await? else {
-            return Ok(None);
-        };
-        if size > limit {
-            let what = format!("{path} has {size} bytes; at most {limit} are read");
-            return Err(GitError::Failed("cat-file".into(), what));
-        }
-        let name = format!("{commit}:{path}");
-        let output = output(&self.path(app), &["cat-file", "blob", &name]).await?;
-        Ok(Some(output))
+        let (commit, path) = (oid(commit)?, path.to_owned());
+        self.read(app, move |library| match library.entry(commit, &path)? {
+            Some((TreeEntry::File(size), _)) if size > limit => Err(GitError::Failed(
+                "cat-file".into(),
+                format!("{path} has {size} bytes; at most {limit} are read"),
+            )),
+            Some((TreeEntry::File(_), id)) => Ok(Some(library.blob(id)?.content().to_vec())),
+            _ => Ok(None),
+        })
+        .await
     }
 
     /// `git archive` of a commit's tree, or of the folder `context` in it, as a tar on its standard
@@ -402,6 +350,32 @@ impl Repositories {
         .await
         .map(drop)
     }
+
+    /// Does this with an app's repository, on a thread that may wait.
+    async fn read<T: Send + 'static>(
+        &self,
+        app: &AppName,
+        work: impl FnOnce(&Library) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let path = self.path(app);
+        blocking(move || work(&Library::open(&path)?)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, GitError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| GitError::NotRun(std::io::Error::other(error)))?
+}
+
+fn write_file(path: &Path, text: &str, executable: bool) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, text)?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
 }
 
 /// What git calls the folder `context` of a commit.
@@ -412,118 +386,9 @@ fn subtree(commit: &CommitId, context: &str) -> String {
     }
 }
 
-fn parse_entry(line: &str) -> Option<TreeEntry> {
-    let mut fields = line.split('\t').next()?.split_whitespace();
-    let (mode, _kind, _id, size) = (
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-    );
-    match mode {
-        "040000" => Some(TreeEntry::Folder),
-        "120000" => Some(TreeEntry::Symlink),
-        "160000" => Some(TreeEntry::Submodule),
-        _ => Some(TreeEntry::File(size.parse().ok()?)),
-    }
-}
-
-async fn run(dir: &Path, args: &[&str]) -> Result<String, GitError> {
-    Ok(String::from_utf8_lossy(&output(dir, args).await?).into_owned())
-}
-
-async fn output(dir: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
-    git(dir, args, &[], Stdio::piped()).await
-}
-
-/// Runs git to its end with `input` on its standard input, and gives what it printed where that is
-/// piped.
-async fn git(dir: &Path, args: &[&str], input: &[u8], stdout: Stdio) -> Result<Vec<u8>, GitError> {
-    let mut command = std::process::Command::new("git");
-    command.args(args);
-    quiet(&mut command, dir);
-    let stdin = if input.is_empty() {
-        Stdio::null()
-    } else {
-        Stdio::piped()
-    };
-    let mut command = Command::from(command);
-    command
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = command.spawn()?;
-    // What moves a whole repository spares by itself, and may need what that is worth.
-    if !args.starts_with(&SPARING) {
-        bound(child.id());
-    }
-    // It prints little before it has read all.
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input).await?;
-    }
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (printed, said, status) =
-        tokio::try_join!(beginning(stdout), beginning(stderr), child.wait())?;
-    if status.success() {
-        return Ok(printed);
-    }
-    let subcommand = args
-        .iter()
-        .find(|arg| !arg.starts_with('-') && !arg.contains('='))
-        .unwrap_or(&"");
-    Err(GitError::Failed(
-        (*subcommand).to_owned(),
-        String::from_utf8_lossy(&said).trim().to_owned(),
-    ))
-}
-
-/// What git prints, [`MOST_PRINTED`] bytes of it; the rest is read and dropped.
-async fn beginning(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut read = Vec::new();
-    if let Some(mut from) = from {
-        (&mut from)
-            .take(MOST_PRINTED)
-            .read_to_end(&mut read)
-            .await?;
-        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
-    }
-    Ok(read)
-}
-
-/// Bounds the memory of a git that was just begun, and of what it begins: a push of 16 KB can ask for
-/// 2 GB of it. Where the kernel will not, it has what there is.
-pub fn bound(pid: Option<u32>) {
-    let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
-    let limit = Rlimit {
-        current: Some(MOST_MEMORY),
-        maximum: Some(MOST_MEMORY),
-    };
-    let _ = pid.map(|pid| prlimit(Some(pid), Resource::Data, limit));
-}
-
-/// Nothing of the caller's git environment or configuration reaches the server's git. It works for
-/// the repository's owner only, so root acts as that one.
-fn quiet(command: &mut std::process::Command, dir: &Path) {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GIT_") {
-            command.env_remove(name);
-        }
-    }
-    if let (true, Ok(folder)) = (rustix::process::geteuid().is_root(), dir.metadata())
-        && folder.uid() != 0
-    {
-        command.uid(folder.uid()).gid(folder.gid());
-    }
-    command
-        .current_dir(dir)
-        .env("LC_ALL", "C")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null");
-}
-
 #[cfg(test)]
 mod tests {
+    use super::program::{MOST_MEMORY, git, run};
     use super::*;
 
     pub(super) async fn scratch() -> (tempfile::TempDir, Repositories, AppName, PathBuf) {
@@ -783,16 +648,16 @@ mod tests {
             entries: 5000,
             bytes: 10,
         };
-        let whole = repos.survey(&app, &id, ".", limits).await.unwrap();
+        let whole = repos.summarise_tree(&app, &id, ".", limits).await.unwrap();
         assert_eq!(whole, Err(TooMuch::Entries(5000)));
         let leaf = repos
-            .survey(&app, &id, "bomb/0/0/0/0/0/0", limits)
+            .summarise_tree(&app, &id, "bomb/0/0/0/0/0/0", limits)
             .await
             .unwrap()
             .unwrap();
         assert_eq!((leaf.entries, leaf.bytes), (10 + 100 + 100, 0));
         assert!(matches!(
-            repos.survey(&app, &id, "gone", limits).await,
+            repos.summarise_tree(&app, &id, "gone", limits).await,
             Err(GitError::Failed(..))
         ));
     }
@@ -974,5 +839,260 @@ mod tests {
         }
         let bundle = File::create_new(dir.path().join("bundle")).unwrap();
         assert!(repos.bundle(&app, bundle).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_build_gets_the_files_as_they_were_committed() {
+        let (_dir, repos, app, work) = scratch().await;
+        let files = [
+            (
+                ".gitattributes",
+                "gone export-ignore\nversion export-subst\n*.sh text eol=crlf\n*.c ident\n",
+            ),
+            ("gone", "here\n"),
+            ("version", "$Format:%H$\n"),
+            ("run.sh", "#!/bin/sh\necho\n"),
+            ("main.c", "$Id$\n"),
+        ];
+        for (name, text) in files {
+            std::fs::write(work.join(name), text).unwrap();
+        }
+        let id = commit(&work, &repos, &app, "Files").await;
+        let mut archive = repos.archive(&app, &id, ".").unwrap();
+        let mut found = std::collections::BTreeMap::new();
+        let mut tar = tar::Archive::new(archive.stdout.take().unwrap());
+        for entry in tar.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+            found.insert(entry.path().unwrap().display().to_string(), text);
+        }
+        archive.wait().unwrap();
+        found.remove("pax_global_header");
+        let expected = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(found, expected.into());
+    }
+
+    #[tokio::test]
+    async fn a_pusher_brings_no_hooks() {
+        let (dir, repos, app, work) = scratch().await;
+        let id = commit(&work, &repos, &app, "First").await;
+        let hook = repos.path(&app).join("hooks/post-receive");
+        write_file(&hook, "#!/bin/sh\ntouch ran\n", true).unwrap();
+        let theirs = dir.path().join("gitconfig");
+        std::fs::write(&theirs, "[core]\n\thooksPath = /nowhere\n").unwrap();
+        let pushed = std::process::Command::new("git")
+            .current_dir(&work)
+            .env("GIT_CONFIG_GLOBAL", theirs)
+            .args(["push", "-q"])
+            .arg(repos.path(&app))
+            .arg(format!("{id}:refs/heads/other"))
+            .status();
+        assert!(pushed.unwrap().success());
+        assert!(repos.path(&app).join("ran").exists());
+    }
+
+    #[tokio::test]
+    async fn the_machines_configuration_does_not_count() {
+        let (_dir, repos, app, _work) = scratch().await;
+        let library = Library::open(&repos.path(&app)).unwrap();
+        let config = library.git().config().unwrap();
+        let mut names = Vec::new();
+        let mut entries = config.entries(None).unwrap();
+        while let Some(entry) = entries.next() {
+            names.push(entry.unwrap().name().unwrap().to_owned());
+        }
+        names.sort();
+        let ours = [
+            "core.bare",
+            "core.fsyncobjectfiles",
+            "core.logallrefupdates",
+        ];
+        assert_eq!(names, ours);
+    }
+
+    /// Of those who believe that the branch is where it is, one moves it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_of_two_gits_moves_the_branch() {
+        let (_dir, repos, app, work) = scratch().await;
+        let mut now = commit(&work, &repos, &app, "First").await;
+        let ours = commit(&work, &repos, &app, "Ours").await;
+        let theirs = commit(&work, &repos, &app, "Theirs").await;
+        let path = repos.path(&app);
+        repos
+            .move_branch(&app, Some(&theirs), Some(&now))
+            .await
+            .unwrap();
+        for _ in 0..20 {
+            let args = [
+                "update-ref",
+                "refs/heads/main",
+                theirs.as_str(),
+                now.as_str(),
+            ];
+            let (by_us, by_them) = tokio::join!(
+                repos.move_branch(&app, Some(&now), Some(&ours)),
+                run(&path, &args)
+            );
+            let at = repos.branch(&app).await.unwrap().unwrap();
+            let (by_us, by_them) = (by_us.unwrap(), by_them.is_ok());
+            assert!(by_us != by_them, "{by_us} {by_them}");
+            assert_eq!(at, if by_us { ours.clone() } else { theirs.clone() });
+            now = repos.resolve(&app, &format!("{theirs}~2")).await.unwrap();
+            assert!(
+                repos
+                    .move_branch(&app, Some(&at), Some(&now))
+                    .await
+                    .unwrap()
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_ref_is_lost_while_another_git_packs_them() {
+        let (_dir, repos, app, work) = scratch().await;
+        let id = commit(&work, &repos, &app, "First").await;
+        let path = repos.path(&app);
+        let packing = async {
+            for _ in 0..20 {
+                run(&path, &["pack-refs", "--all", "--prune"])
+                    .await
+                    .unwrap();
+            }
+        };
+        let keeping = async {
+            for number in 1..=200 {
+                repos.keep(&app, DeployId(number), &id).await.unwrap();
+                if number % 5 == 0 {
+                    repos.forget(&app, &[DeployId(number)]).await.unwrap();
+                }
+            }
+        };
+        tokio::join!(packing, keeping);
+        let kept = run(&path, &["for-each-ref", "refs/deploys"]).await.unwrap();
+        assert_eq!(kept.lines().count(), 160);
+    }
+
+    /// A file of 16 bytes that is stored as a difference to one of 64 MB: git takes it, and so does a
+    /// server that looks at sizes alone.
+    #[tokio::test]
+    async fn a_small_file_that_stands_on_a_huge_one_is_not_read() {
+        let (dir, repos, app, work) = scratch().await;
+        commit(&work, &repos, &app, "First").await;
+        let small = dir.path().join("small");
+        std::fs::write(&small, [0; 16]).unwrap();
+        let small = small.display().to_string();
+        let blob = run(&work, &["hash-object", "--", &small]).await.unwrap();
+
+        let size = 64 << 20;
+        let zipped = |bytes: &[u8]| {
+            let level = flate2::Compression::fast();
+            let mut zip = flate2::write::ZlibEncoder::new(Vec::new(), level);
+            std::io::Write::write_all(&mut zip, bytes).unwrap();
+            zip.finish().unwrap()
+        };
+        // Kind 3 is a file, 6 a difference to what begins so many bytes before.
+        let mut pack = [&b"PACK\0\0\0\x02\0\0\0\x02"[..], &number(3, size)].concat();
+        pack.extend(zipped(&vec![0; size]));
+        let back = pack.len() - 12;
+        // Copies sixteen bytes from the beginning.
+        let difference = [&varint(size)[..], &varint(16), &[0b1001_0000, 16]].concat();
+        pack.extend(number(6, difference.len()));
+        pack.extend(distance(back));
+        pack.extend(zipped(&difference));
+        let path = repos.path(&app);
+        let file = dir.path().join("pack");
+        std::fs::write(&file, &pack).unwrap();
+        let sum = std::process::Command::new("sha1sum").arg(&file).output();
+        let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
+        pack.extend(git2::Oid::from_str(&sum[..40]).unwrap().as_bytes());
+        let index = ["index-pack", "--stdin", "--strict"];
+        git(&path, &index, &pack, Stdio::piped()).await.unwrap();
+
+        let tree = mktree(&path, &format!("100644 blob {}\tmanifest\n", blob.trim())).await;
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        let made = [&who[..], &["commit-tree", "-m", "bomb", &tree]].concat();
+        let id: CommitId = run(&path, &made).await.unwrap().trim().parse().unwrap();
+        let entry = repos.entry(&app, &id, "manifest").await.unwrap();
+        assert_eq!(entry, Some(TreeEntry::File(16)));
+        let read = repos.file(&app, &id, "manifest", 100).await;
+        let said = read.unwrap_err().to_string();
+        assert!(
+            said.contains("an object in it takes 64 MiB to read"),
+            "{said}"
+        );
+    }
+
+    /// The head of an object in a pack.
+    fn number(kind: u8, size: usize) -> Vec<u8> {
+        let mut head = varint(size >> 4);
+        let more = if size >> 4 == 0 { 0 } else { 128 };
+        let first = more | kind << 4 | (size & 15) as u8;
+        if more == 0 {
+            head.clear();
+        }
+        head.insert(0, first);
+        head
+    }
+
+    fn varint(mut size: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while size > 127 {
+            bytes.push((size & 127) as u8 | 128);
+            size >>= 7;
+        }
+        bytes.push(size as u8);
+        bytes
+    }
+
+    fn distance(mut back: usize) -> Vec<u8> {
+        let mut bytes = vec![(back & 127) as u8];
+        while back > 127 {
+            back = (back >> 7) - 1;
+            bytes.insert(0, (back & 127) as u8 | 128);
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_an_object_takes_is_read_from_real_packs() {
+        let (_dir, repos, app, work) = scratch().await;
+        for number in 0..30 {
+            let text: String = (0..2000)
+                .map(|n| format!("{}\n", n * 7919 + u64::from(n == 70 * number)))
+                .collect();
+            std::fs::write(work.join("file"), text).unwrap();
+            commit(&work, &repos, &app, &format!("Number {number}")).await;
+        }
+        let path = repos.path(&app);
+        for repacked in [false, true] {
+            if repacked {
+                run(&path, &["repack", "-adfq"]).await.unwrap();
+            }
+            let all = [
+                "cat-file",
+                "--batch-all-objects",
+                "--batch-check=%(objectname) %(objectsize) %(deltabase)",
+            ];
+            let listed = run(&path, &all).await.unwrap();
+            let mut cost = cost::Cost::new(&path);
+            let mut differences = 0;
+            for line in listed.lines() {
+                let [id, size, base] = line.split(' ').collect::<Vec<_>>()[..] else {
+                    panic!("{line}")
+                };
+                let (id, size) = (git2::Oid::from_str(id).unwrap(), size.parse().unwrap());
+                let takes = cost.of(id).unwrap().unwrap();
+                if base.bytes().all(|b| b == b'0') {
+                    assert_eq!(takes, size, "{line}");
+                } else {
+                    assert!(takes >= size, "{line}");
+                    differences += 1;
+                }
+            }
+            assert_eq!(differences >= 20, repacked, "{differences}");
+            let absent = git2::Oid::from_str(&"1".repeat(40)).unwrap();
+            assert_eq!(cost.of(absent).unwrap(), None);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::quiet;
+use super::program::quiet;
 
 /// By which a hook knows where to say what became of its push.
 const REPORT: &str = "WINDLASS_REPORT";

@@ -26,11 +26,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 pub use app::{AppLine, AppLogWriter};
 pub use clean::LineSplitter;
 pub use pages::{LineAt, Page, PageSize, Place};
-pub use place::AppPlace;
+pub use place::{AppPlace, ClaimedPlace};
 pub use redact::{Redactor, bare};
 pub use search::{Found, Hit, LONGEST_QUERY};
 
@@ -49,6 +51,16 @@ pub struct Cursor {
     /// Bytes read of its file.
     pub offset: u64,
 }
+
+impl PartialSchema for Cursor {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let text = text.pattern(Some("^[0-9]{1,9}[.][0-9]{1,18}$"));
+        text.examples(["0.0"]).into()
+    }
+}
+
+impl ToSchema for Cursor {}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

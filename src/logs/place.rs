@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use super::Logs;
 use super::app::{AppLine, open, parse};
-use crate::domain::DeployId;
+use crate::domain::{DeployId, OwnedDeploys};
 
 /// So much is read at once, in bytes.
 const WINDOW: u64 = 256 * 1024;
@@ -33,7 +33,24 @@ impl fmt::Display for AppPlace {
     }
 }
 
-impl FromStr for AppPlace {
+/// A place as a client sent it: it may name any deploy there is. [`ClaimedPlace::of`] makes a place of
+/// it, once the store has said which deploys are the app's.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimedPlace(AppPlace);
+
+impl ClaimedPlace {
+    /// The deploy that it names.
+    pub fn deploy(self) -> DeployId {
+        self.0.deploy
+    }
+
+    /// The place, if it is in the log of one of these deploys.
+    pub fn of(self, owned: &OwnedDeploys) -> Option<AppPlace> {
+        owned.contains(self.0.deploy).then_some(self.0)
+    }
+}
+
+impl FromStr for ClaimedPlace {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split('.');
@@ -46,11 +63,11 @@ impl FromStr for AppPlace {
         let deploy = next()?
             .parse()
             .map_err(|_| format!("{text:?} is no place in a log"))?;
-        Ok(Self {
+        Ok(Self(AppPlace {
             deploy,
             file: next()?.parse().map_err(bad)?,
             offset: next()?.parse().map_err(bad)?,
-        })
+        }))
     }
 }
 
@@ -272,7 +289,7 @@ mod tests {
         // Ten megabytes are full after some 870 lines: the end is in the second file.
         let mut place = logs.app_end(ID).unwrap();
         write(&logs, 900..950, 12_000);
-        let resumed: AppPlace = place.to_string().parse().unwrap();
+        let resumed = place.to_string().parse::<ClaimedPlace>().unwrap().0;
         assert_eq!(resumed, place);
         assert_eq!(rest(&logs, &mut place), (900..950).collect::<Vec<_>>());
         let mut before = resumed;
@@ -324,8 +341,8 @@ mod tests {
 
         #[test]
         fn no_text_is_taken_for_a_place_that_it_is_not(text in "[0-9.]{0,50}|\\PC{0,30}") {
-            if let Ok(place) = text.parse::<AppPlace>() {
-                prop_assert_eq!(place.to_string().parse::<AppPlace>().unwrap(), place);
+            if let Ok(ClaimedPlace(place)) = text.parse() {
+                prop_assert_eq!(place.to_string().parse::<ClaimedPlace>().unwrap().0, place);
             }
         }
     }

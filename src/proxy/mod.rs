@@ -4,6 +4,8 @@
 //! rendered whole from the routes and loaded only when it differs, because loading one closes every
 //! client's idle connection; a swap needs no load.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
 mod render;
 
 use std::fs;
@@ -113,10 +115,20 @@ pub enum Upstream {
     },
 }
 
+/// Who answers for Caddy.
+#[derive(Debug, Clone)]
+enum Admin {
+    /// Caddy, over its admin socket.
+    Socket(reqwest::Client),
+    /// One in memory, for tests.
+    #[cfg(any(test, feature = "testing"))]
+    Fake(fake::FakeCaddy),
+}
+
 /// A connection to Caddy's admin socket. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    admin: reqwest::Client,
+    admin: Admin,
     dir: PathBuf,
     loaded: Arc<Mutex<Option<Value>>>,
 }
@@ -141,7 +153,18 @@ impl Proxy {
             .build()
             .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
         Ok(Self {
-            admin,
+            admin: Admin::Socket(admin),
+            dir,
+            loaded: Arc::default(),
+        })
+    }
+
+    /// A Caddy in memory, whose files lie in `dir`.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn fake(dir: PathBuf, caddy: fake::FakeCaddy) -> Result<Self, ProxyError> {
+        fs::create_dir_all(dir.join("run"))?;
+        Ok(Self {
+            admin: Admin::Fake(caddy),
             dir,
             loaded: Arc::default(),
         })
@@ -155,6 +178,10 @@ impl Proxy {
     /// Writes the configuration that Caddy starts with, without asking it to load.
     pub async fn prepare(&self, settings: &Settings, routes: &[Route]) -> Result<(), ProxyError> {
         let config = render::render(settings, routes);
+        #[cfg(any(test, feature = "testing"))]
+        if let Admin::Fake(caddy) = &self.admin {
+            caddy.prepare(routes);
+        }
         store(&self.dir.join("config/windlass.json"), &config)?;
         *self.loaded.lock().await = None;
         Ok(())
@@ -220,17 +247,10 @@ impl Proxy {
         }
         // Until it answers, nobody knows which one it has.
         *loaded = None;
-        let request = self
-            .admin
-            .post("http://127.0.0.1/load")
-            .header("content-type", "application/json");
-        let answer = request
-            .body(config.to_string())
-            .send()
-            .await
-            .map_err(unreachable)?;
-        if !answer.status().is_success() {
-            return Err(ProxyError::Refused(answer.text().await.unwrap_or_default()));
+        match &self.admin {
+            Admin::Socket(admin) => post(admin, &config).await?,
+            #[cfg(any(test, feature = "testing"))]
+            Admin::Fake(caddy) => caddy.load(routes).await?,
         }
         store(&self.dir.join("config/windlass.json"), &config)?;
         *loaded = Some(config);
@@ -258,13 +278,36 @@ impl Proxy {
     }
 
     async fn upstreams(&self) -> Result<Vec<UpstreamRow>, ProxyError> {
-        let url = "http://127.0.0.1/reverse_proxy/upstreams";
-        let answer = self.admin.get(url).send().await.map_err(unreachable)?;
-        let body = answer.bytes().await.map_err(unreachable)?;
-        let rows: Option<Vec<UpstreamRow>> = serde_json::from_slice(&body)
-            .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
-        Ok(rows.unwrap_or_default())
+        match &self.admin {
+            Admin::Socket(admin) => get_upstreams(admin).await,
+            #[cfg(any(test, feature = "testing"))]
+            Admin::Fake(caddy) => caddy.upstreams().await,
+        }
     }
+}
+
+async fn post(admin: &reqwest::Client, config: &Value) -> Result<(), ProxyError> {
+    let request = admin
+        .post("http://127.0.0.1/load")
+        .header("content-type", "application/json");
+    let answer = request
+        .body(config.to_string())
+        .send()
+        .await
+        .map_err(unreachable)?;
+    match answer.status().is_success() {
+        true => Ok(()),
+        false => Err(ProxyError::Refused(answer.text().await.unwrap_or_default())),
+    }
+}
+
+async fn get_upstreams(admin: &reqwest::Client) -> Result<Vec<UpstreamRow>, ProxyError> {
+    let url = "http://127.0.0.1/reverse_proxy/upstreams";
+    let answer = admin.get(url).send().await.map_err(unreachable)?;
+    let body = answer.bytes().await.map_err(unreachable)?;
+    let rows: Option<Vec<UpstreamRow>> = serde_json::from_slice(&body)
+        .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
+    Ok(rows.unwrap_or_default())
 }
 
 /// The public address of a domain on this machine: what a browser would ask, sent to Caddy's own
@@ -277,6 +320,19 @@ pub struct PublicDoor {
     pub port: u16,
     /// The root of Caddy's own authority, where it signs.
     pub authority: Option<PathBuf>,
+    /// Who is asked.
+    pub caddy: Public,
+}
+
+/// Who answers visitors.
+#[derive(Debug, Clone, Default)]
+pub enum Public {
+    /// Caddy's own ports on this machine.
+    #[default]
+    Ports,
+    /// One in memory, for tests.
+    #[cfg(any(test, feature = "testing"))]
+    Fake(fake::FakeCaddy),
 }
 
 impl PublicDoor {
@@ -296,6 +352,19 @@ impl PublicDoor {
     /// # Errors
     /// In words, for the log: refused, not in time, a bad certificate.
     pub async fn ask(
+        &self,
+        domain: &DomainName,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<u16, String> {
+        match &self.caddy {
+            Public::Ports => self.ask_ports(domain, path, timeout).await,
+            #[cfg(any(test, feature = "testing"))]
+            Public::Fake(caddy) => caddy.ask(domain, timeout).await,
+        }
+    }
+
+    async fn ask_ports(
         &self,
         domain: &DomainName,
         path: &str,
@@ -466,6 +535,7 @@ mod tests {
                 scheme,
                 port,
                 authority: None,
+                caddy: Public::Ports,
             }
             .url(&"a.example.com".parse().unwrap())
         };

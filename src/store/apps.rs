@@ -28,19 +28,44 @@ pub struct AppRow {
     pub allowed: Allowance,
 }
 
+/// What a secret name of an app is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretName {
+    /// Part of its images' names: whoever knows one can build from it.
+    Image,
+    /// What its builds' cache is kept under.
+    BuildCache,
+}
+
 macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, subnet, port, (SELECT json_group_array(domain ORDER BY ordinal) \
-             FROM domains WHERE app_id = apps.id), leaving, public, \
+             FROM domains WHERE app_id = apps.id) AS domains, leaving, public, \
              (SELECT json_array(memory, pids, cpus, json(capabilities)) FROM allowances \
-             WHERE app_id = apps.id) FROM apps ",
+             WHERE app_id = apps.id) AS allowed FROM apps ",
             $tail
         )
     };
 }
 
 impl Store {
+    /// What an app is called where other apps must not find it: stable as long as the app is there, of
+    /// its own for each purpose, and not to be guessed.
+    pub async fn secret_name(
+        &self,
+        app: &AppName,
+        purpose: SecretName,
+    ) -> Result<String, StoreError> {
+        // Numbers are never given again: an app that is made anew is another one.
+        let id = self.app(app).await?.id;
+        let purpose = match purpose {
+            SecretName::Image => "image",
+            SecretName::BuildCache => "build cache",
+        };
+        Ok(self.sealer.secret_name(&format!("{purpose}/{id}/{app}")))
+    }
+
     /// Creates an app.
     ///
     /// # Errors
@@ -201,21 +226,21 @@ async fn add_domains(
 
 fn read(row: &SqliteRow) -> Result<AppRow, StoreError> {
     let unreadable = StoreError::Unreadable;
-    let domains: String = row.try_get(4)?;
+    let domains: String = row.try_get("domains")?;
     Ok(AppRow {
-        id: row.try_get(0)?,
+        id: row.try_get("id")?,
         name: row
-            .try_get::<String, _>(1)?
+            .try_get::<String, _>("name")?
             .parse()
             .map_err(|_| unreadable("apps.name"))?,
         subnet: row
-            .try_get::<String, _>(2)?
+            .try_get::<String, _>("subnet")?
             .parse()
             .map_err(|_| unreadable("apps.subnet"))?,
-        port: row.try_get(3)?,
-        leaving: row.try_get(5)?,
-        public: row.try_get(6)?,
-        allowed: allowance(row.try_get(7)?)?,
+        port: row.try_get("port")?,
+        leaving: row.try_get("leaving")?,
+        public: row.try_get("public")?,
+        allowed: allowance(row.try_get("allowed")?)?,
         domains: serde_json::from_str(&domains).map_err(|_| unreadable("domains"))?,
     })
 }

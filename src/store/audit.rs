@@ -1,9 +1,10 @@
-//! Who did what. The database itself refuses to change or remove a row.
+//! Who did what, and what came of it. The database itself refuses to change or remove a row, but for
+//! its outcome, which is written once.
 
 use sqlx::FromRow;
 
 use super::{Store, StoreError};
-use crate::domain::{AppName, AuditEntry, Principal, Timestamp};
+use crate::domain::{AppName, AuditEntry, AuditOutcome, Principal, Timestamp};
 
 #[derive(FromRow)]
 struct Row {
@@ -16,12 +17,19 @@ struct Row {
     app: Option<String>,
     detail: String,
     denied: bool,
+    outcome: Option<String>,
 }
 
 impl TryFrom<Row> for AuditEntry {
     type Error = StoreError;
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let app = row.app.map(|app| app.parse()).transpose();
+        let outcome = row.outcome.map(|word| {
+            let known = AuditOutcome::ALL
+                .into_iter()
+                .find(|outcome| outcome.as_str() == word);
+            known.ok_or(StoreError::Unreadable("audit.outcome"))
+        });
         Ok(Self {
             id: row.id,
             at: Timestamp::from_millis(row.at),
@@ -32,22 +40,24 @@ impl TryFrom<Row> for AuditEntry {
             app: app.map_err(|_| StoreError::Unreadable("audit.app"))?,
             detail: row.detail,
             denied: row.denied,
+            outcome: outcome.transpose()?,
         })
     }
 }
 
 impl Store {
-    /// Writes down what somebody did, or was refused.
+    /// Writes down what somebody is about to do, or did, or may not do. Gives the row's number, for
+    /// [`Store::audit_came_to`] where no outcome is known yet.
     pub async fn audit(
         &self,
         who: &Principal,
         action: &str,
         app: Option<&AppName>,
         detail: &str,
-        denied: bool,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO audit (at, actor, via, address, action, app, detail, denied) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        outcome: Option<AuditOutcome>,
+    ) -> Result<i64, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO audit (at, actor, via, address, action, app, detail, denied, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(Timestamp::now().millis())
         .bind(&who.name)
@@ -56,9 +66,28 @@ impl Store {
         .bind(action)
         .bind(app.map(AppName::as_str))
         .bind(detail)
-        .bind(denied)
+        .bind(outcome == Some(AuditOutcome::Refused))
+        .bind(outcome.map(AuditOutcome::as_str))
         .execute(&self.writer)
         .await?;
+        Ok(done.last_insert_rowid())
+    }
+
+    /// Writes down what came of an action, and what is known of it only now, behind its detail.
+    pub async fn audit_came_to(
+        &self,
+        id: i64,
+        outcome: AuditOutcome,
+        more: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE audit SET outcome = ?1, detail = detail \
+             || iif(detail <> '' AND ?2 <> '', ' ', '') || ?2 WHERE id = ?3";
+        sqlx::query(SQL)
+            .bind(outcome.as_str())
+            .bind(more)
+            .bind(id)
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 
@@ -102,14 +131,36 @@ mod tests {
         let (_dir, store) = scratch().await;
         let who = Principal::local("root".into());
         let shop: AppName = "shop".parse().unwrap();
-        store
-            .audit(&who, "env_set", Some(&shop), "TOKEN", false)
+        let id = store
+            .audit(&who, "env_set", Some(&shop), "TOKEN", None)
             .await
             .unwrap();
+        let refused = Some(AuditOutcome::Refused);
         store
-            .audit(&who, "app_create", None, "blog", true)
+            .audit(&who, "app_create", None, "blog", refused)
             .await
             .unwrap();
+        let outcomes = async || {
+            let entries = store.audit_entries(None, 10, None).await.unwrap();
+            entries
+                .into_iter()
+                .map(|entry| (entry.detail, entry.denied, entry.outcome))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(outcomes().await[1], ("TOKEN".into(), false, None));
+        store
+            .audit_came_to(id, AuditOutcome::Done, "and more")
+            .await
+            .unwrap();
+        assert_eq!(
+            outcomes().await,
+            [
+                ("blog".into(), true, refused),
+                ("TOKEN and more".into(), false, Some(AuditOutcome::Done))
+            ]
+        );
+        let twice = store.audit_came_to(id, AuditOutcome::Failed, "").await;
+        assert!(twice.unwrap_err().to_string().contains("append-only"));
         for sql in ["DELETE FROM audit", "UPDATE audit SET actor = 'ann'"] {
             let refused = sqlx::query(sql).execute(&store.writer).await.unwrap_err();
             assert!(refused.to_string().contains("append-only"), "{refused}");

@@ -6,8 +6,8 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError};
 use crate::domain::{
-    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure, Phase,
-    PhaseStatus, PhaseTiming, Release, Timestamp, Trigger,
+    AppName, BuildStep, CommitId, Deploy, DeployEvent, DeployId, DeployStatus, Failure,
+    OwnedDeploys, Phase, PhaseStatus, PhaseTiming, Release, Timestamp, Trigger,
 };
 
 /// What is asked for.
@@ -35,7 +35,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT json_group_array(json_array(id, name, commit_id, subject, author, trigger, actor, status, \
-             queued_at, started_at, finished_at, duration_ms, failure_phase, failure_message, attempts, \
+             queued_at, started_at, finished_at, duration_ms, failure_phase, failure_message, attempts, live_ms, \
              json(phases)) ORDER BY id DESC) FROM (SELECT d.*, a.name, \
              (SELECT json_group_array(json_array(phase, status, started_at, duration_ms) ORDER BY ordinal) \
               FROM phases WHERE deploy_id = d.id) AS phases \
@@ -64,6 +64,7 @@ struct Row {
     failure_phase: Option<String>,
     failure_message: Option<String>,
     attempts: u32,
+    live_ms: Option<u64>,
     phases: Vec<(Phase, PhaseStatus, i64, Option<u64>)>,
 }
 
@@ -178,6 +179,12 @@ impl Store {
             change(&mut tx, before, DeployEvent::Retire, None, None).await?;
         }
         change(&mut tx, release.deploy, DeployEvent::GoLive, None, None).await?;
+        // By the wall clock; the end of verify, a moment later, writes what was measured.
+        sqlx::query("UPDATE deploys SET live_ms = max(0, ? - queued_at) WHERE id = ?")
+            .bind(Timestamp::now().millis())
+            .bind(release.deploy.0)
+            .execute(&mut *tx)
+            .await?;
         sqlx::query(
             "INSERT INTO releases (deploy_id, app_id, commit_id, image, image_kept, manifest, port, sealed_env, created_at) \
              VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)",
@@ -209,6 +216,25 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
+    /// Closes the timing row of the phase that verified a live release, and writes how long it took
+    /// from its arrival to here: at once, so that whoever is told of the one knows the other.
+    pub async fn end_verify(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        duration_ms: u64,
+        live_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        end_phase(&mut *tx, id, ordinal, PhaseStatus::Ok, duration_ms).await?;
+        sqlx::query("UPDATE deploys SET live_ms = ? WHERE id = ?")
+            .bind(live_ms as i64)
+            .bind(id.0)
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Opens a phase's timing row.
     pub async fn begin_phase(
         &self,
@@ -216,7 +242,19 @@ impl Store {
         ordinal: usize,
         phase: &Phase,
     ) -> Result<(), StoreError> {
-        self.insert_phase(id, ordinal, phase, PhaseStatus::Running, None)
+        self.begin_phase_at(id, ordinal, phase, Timestamp::now())
+            .await
+    }
+
+    /// Opens the timing row of a phase that began at `at`.
+    pub async fn begin_phase_at(
+        &self,
+        id: DeployId,
+        ordinal: usize,
+        phase: &Phase,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.insert_phase(id, ordinal, phase, PhaseStatus::Running, (at, None))
             .await
     }
 
@@ -227,7 +265,8 @@ impl Store {
         ordinal: usize,
         phase: &Phase,
     ) -> Result<(), StoreError> {
-        self.insert_phase(id, ordinal, phase, PhaseStatus::Skipped, Some(0))
+        let now = (Timestamp::now(), Some(0));
+        self.insert_phase(id, ordinal, phase, PhaseStatus::Skipped, now)
             .await
     }
 
@@ -237,7 +276,7 @@ impl Store {
         ordinal: usize,
         phase: &Phase,
         status: PhaseStatus,
-        duration_ms: Option<i64>,
+        (at, duration_ms): (Timestamp, Option<i64>),
     ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO phases (deploy_id, ordinal, phase, status, started_at, duration_ms) VALUES (?, ?, ?, ?, ?, ?)",
@@ -246,7 +285,7 @@ impl Store {
         .bind(ordinal as i64)
         .bind(phase.to_string())
         .bind(status.as_str())
-        .bind(Timestamp::now().millis())
+        .bind(at.millis())
         .bind(duration_ms)
         .execute(&self.writer)
         .await?;
@@ -261,16 +300,7 @@ impl Store {
         status: PhaseStatus,
         duration_ms: u64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE phases SET status = ?, duration_ms = ? WHERE deploy_id = ? AND ordinal = ?",
-        )
-        .bind(status.as_str())
-        .bind(duration_ms as i64)
-        .bind(id.0)
-        .bind(ordinal as i64)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
+        Ok(end_phase(&self.writer, id, ordinal, status, duration_ms).await?)
     }
 
     /// Records the steps of a build, in the order in which they began.
@@ -355,6 +385,28 @@ impl Store {
         Ok(ids.into_iter().map(DeployId).collect())
     }
 
+    /// Which of these deploys are the app's: whatever a client names is asked for here first.
+    pub async fn owned_deploys(
+        &self,
+        app: &AppName,
+        claimed: &[DeployId],
+    ) -> Result<OwnedDeploys, StoreError> {
+        let claimed: Vec<i64> = claimed.iter().map(|id| id.0).collect();
+        let claimed =
+            serde_json::to_string(&claimed).map_err(|_| StoreError::Unreadable("deploys.id"))?;
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM deploys WHERE id IN (SELECT value FROM json_each(?)) \
+             AND app_id = (SELECT id FROM apps WHERE name = ?)",
+        )
+        .bind(claimed)
+        .bind(app.as_str())
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(OwnedDeploys::found_by_store(
+            ids.into_iter().map(DeployId).collect(),
+        ))
+    }
+
     /// An app's deploys of one status, newest first, those numbered below `before` where given.
     pub async fn deploys_that_are(
         &self,
@@ -392,6 +444,21 @@ impl Store {
             .fetch_one(&self.reader)
             .await?;
         Ok(read(found)?.pop())
+    }
+
+    /// An app's deploys that are or were live and have not ended: behind them an old container drains.
+    /// Oldest first.
+    pub async fn draining_deploys(&self, app: &AppName) -> Result<Vec<Deploy>, StoreError> {
+        let found = sqlx::query_scalar(select!(
+            "WHERE d.app_id = (SELECT id FROM apps WHERE name = ?) AND d.finished_at IS NULL \
+             AND d.status IN ('live', 'retired')"
+        ))
+        .bind(app.as_str())
+        .fetch_one(&self.reader)
+        .await?;
+        let mut deploys = read(found)?;
+        deploys.reverse();
+        Ok(deploys)
     }
 
     /// Deploys queued or running, oldest first; of one app where given.
@@ -488,6 +555,23 @@ async fn change(
     Ok(next)
 }
 
+async fn end_phase(
+    database: impl sqlx::SqliteExecutor<'_>,
+    id: DeployId,
+    ordinal: usize,
+    status: PhaseStatus,
+    duration_ms: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE phases SET status = ?, duration_ms = ? WHERE deploy_id = ? AND ordinal = ?")
+        .bind(status.as_str())
+        .bind(duration_ms as i64)
+        .bind(id.0)
+        .bind(ordinal as i64)
+        .execute(database)
+        .await
+        .map(drop)
+}
+
 /// Nothing of a deploy that has ended runs: the end of its last phase may not have been written.
 async fn close_phases(
     database: impl sqlx::SqliteExecutor<'_>,
@@ -534,6 +618,7 @@ impl From<Row> for Deploy {
             attempts: row.attempts,
             started_at: row.started_at.map(at),
             finished_at: row.finished_at.map(at),
+            live_ms: row.live_ms,
             duration_ms: row.duration_ms,
             phases: row.phases.into_iter().map(timing).collect(),
             failure: row.failure_phase.map(|phase| Failure { phase, message }),
@@ -650,6 +735,45 @@ pub(crate) mod tests {
             [waits],
             "and a push no restart's"
         );
+    }
+
+    #[tokio::test]
+    async fn what_went_live_drains_until_it_is_finished_though_a_later_one_is_live() {
+        let (_dir, store) = scratch().await;
+        let new = push("shop");
+        store
+            .create_app(&new.app, &[], "10.213.0.64/26".parse().unwrap())
+            .await
+            .unwrap();
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let (id, _) = store.queue_deploy(&new).await.unwrap();
+            store
+                .change_deploy(id, DeployEvent::Start, None, None)
+                .await
+                .unwrap();
+            store.begin_phase(id, 0, &Phase::Verify).await.unwrap();
+            assert_eq!(store.deploy(id).await.unwrap().live_ms, None);
+            store.go_live(&release(id, &new)).await.unwrap();
+            let provisional = store.deploy(id).await.unwrap();
+            assert!(provisional.live_ms.is_some() && !provisional.is_decided());
+            store.end_verify(id, 0, 30, 4711).await.unwrap();
+            ids.push(id);
+        }
+        let draining = store.draining_deploys(&new.app).await.unwrap();
+        let told: Vec<_> = draining
+            .iter()
+            .map(|d| (d.id, d.status, d.live_ms))
+            .collect();
+        let expected = [DeployStatus::Retired, DeployStatus::Live];
+        let expected = ids.iter().zip(expected);
+        let expected: Vec<_> = expected.map(|(id, s)| (*id, s, Some(4711))).collect();
+        assert_eq!(told, expected);
+        assert!(draining.iter().all(Deploy::is_decided));
+        store.finish_deploy(ids[0], 5000).await.unwrap();
+        let draining = store.draining_deploys(&new.app).await.unwrap();
+        assert_eq!(draining.len(), 1);
+        assert_eq!(draining[0].id, ids[1]);
     }
 
     #[tokio::test]

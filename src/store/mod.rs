@@ -13,11 +13,12 @@ mod audit;
 mod changes;
 mod deploys;
 mod env;
-mod house;
 mod keys;
 mod migrations;
 mod overview;
+mod pool;
 mod releases;
+mod retention;
 mod schema;
 mod seal;
 mod sessions;
@@ -28,10 +29,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
 
-pub use apps::AppRow;
+pub use apps::{AppRow, SecretName};
 pub use deploys::NewDeploy;
 pub use keys::NewToken;
 pub use releases::ReleaseLine;
@@ -39,6 +40,8 @@ pub use seal::{SealError, Sealer};
 pub use sessions::NewSession;
 pub use snapshot::Contents;
 pub use users::Proof;
+
+use pool::Pool;
 
 use crate::domain::deploy::InvalidTransition;
 use crate::domain::{AppName, DeployId, DomainName, UserName};
@@ -144,11 +147,70 @@ fn explain(error: &sqlx::Error) -> String {
     }
 }
 
+/// How the database is opened.
+#[derive(Debug)]
+struct Tuning {
+    synchronous: SqliteSynchronous,
+    readers: u32,
+    #[cfg(any(test, feature = "testing"))]
+    chaos: Option<crate::chaos::Chaos>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            // What was acknowledged outlives a power cut.
+            synchronous: SqliteSynchronous::Full,
+            readers: 3,
+            #[cfg(any(test, feature = "testing"))]
+            chaos: None,
+        }
+    }
+}
+
+impl Tuning {
+    /// Whether the connection that reads is opened at once: a simulation's clock is held meanwhile.
+    fn eager(&self) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        return self.chaos.is_some();
+        #[cfg(not(any(test, feature = "testing")))]
+        false
+    }
+
+    /// A simulation's pool is watched.
+    fn watch(&self, pool: SqlitePoolOptions) -> SqlitePoolOptions {
+        #[cfg(any(test, feature = "testing"))]
+        if self.chaos.is_some() {
+            return simulated(pool);
+        }
+        pool
+    }
+}
+
+/// Holds a simulation's clock while a connection is in use, as by a transaction.
+#[cfg(any(test, feature = "testing"))]
+fn simulated(pool: SqlitePoolOptions) -> SqlitePoolOptions {
+    let pool = pool
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|_, _| {
+            crate::clock::take();
+            Box::pin(std::future::ready(Ok(true)))
+        });
+    pool.after_release(|connection, _| {
+        Box::pin(async move {
+            let usable = usable(connection).await;
+            crate::clock::let_go();
+            usable
+        })
+    })
+}
+
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    writer: SqlitePool,
-    reader: SqlitePool,
+    writer: Pool,
+    reader: Pool,
     sealer: Sealer,
 }
 
@@ -158,13 +220,40 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, and [`StoreError::Newer`] before anything is changed.
     pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
+        Self::open_with(path, sealer, &Tuning::default()).await
+    }
+
+    /// Opens a database for a simulation: it does not wait for the disk, it reads by one connection that
+    /// stays open, and each use of one is a step of the server's and holds the clock.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn open_simulated(
+        path: &Path,
+        sealer: Sealer,
+        chaos: crate::chaos::Chaos,
+    ) -> Result<Self, StoreError> {
+        let _held = crate::clock::Held::new();
+        let tuning = Tuning {
+            synchronous: SqliteSynchronous::Off,
+            readers: 1,
+            chaos: Some(chaos),
+        };
+        Self::open_with(path, sealer, &tuning).await
+    }
+
+    /// Closes all connections, and with them the database's files.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    async fn open_with(path: &Path, sealer: Sealer, tuning: &Tuning) -> Result<Self, StoreError> {
         let schema = schema::examine(path).await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // What was acknowledged outlives a power cut.
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(tuning.synchronous)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             // The page cache of each connection, in KiB: the server is at home on 1 GB.
@@ -173,15 +262,28 @@ impl Store {
             .max_connections(1)
             // A file does not go away between two queries as a server may.
             .test_before_acquire(false)
-            .after_release(|connection, _| Box::pin(usable(connection)))
-            .connect_with(options.clone())
-            .await?;
+            .after_release(|connection, _| Box::pin(usable(connection)));
+        let writer = tuning.watch(writer).connect_with(options.clone()).await?;
         schema::bring_up(path, schema, &writer).await?;
         let reader = SqlitePoolOptions::new()
-            .max_connections(3)
+            .max_connections(tuning.readers)
             .test_before_acquire(false)
-            .idle_timeout(Duration::from_secs(60))
-            .connect_lazy_with(options.read_only(true));
+            .idle_timeout(Duration::from_secs(60));
+        let reader = tuning.watch(reader);
+        let options = options.read_only(true);
+        let reader = match tuning.eager() {
+            true => reader.connect_with(options).await?,
+            false => reader.connect_lazy_with(options),
+        };
+        let (writer, reader) = (Pool::new(writer), Pool::new(reader));
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(chaos) = &tuning.chaos {
+            return Ok(Self {
+                writer: writer.with_chaos(chaos.clone()),
+                reader: reader.with_chaos(chaos.clone()),
+                sealer,
+            });
+        }
         Ok(Self {
             writer,
             reader,
@@ -204,7 +306,7 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin().await?)
     }
 }
 

@@ -10,30 +10,33 @@ use crate::domain::{AppBrief, AppName, DeployBrief, Outcome, Standing};
 const HISTORY: usize = 20;
 
 const PAGE: &str = "SELECT a.name, \
-     (SELECT json_group_array(domain ORDER BY ordinal) FROM domains WHERE app_id = a.id), \
+     (SELECT json_group_array(domain ORDER BY ordinal) FROM domains WHERE app_id = a.id) AS domains, \
      (SELECT json_group_array(json_object('id', id, 'commit', commit_id, 'subject', subject, \
        'author', author, 'status', status, 'queued_at', queued_at, 'started_at', started_at, \
-       'finished_at', finished_at, 'duration_ms', duration_ms, \
+       'finished_at', finished_at, \
+       'took_ms', coalesce(live_ms, duration_ms + max(0, started_at - queued_at)), \
        'phase', (SELECT phase FROM phases WHERE deploy_id = d.id ORDER BY ordinal DESC LIMIT 1)) ORDER BY id) \
       FROM deploys d WHERE id IN ( \
        SELECT id FROM deploys WHERE app_id = a.id AND status IN ('queued', 'running', 'live') \
        UNION SELECT * FROM (SELECT id FROM deploys WHERE app_id = a.id \
-        AND status NOT IN ('queued', 'running') ORDER BY id DESC LIMIT 1))), \
-     (SELECT json_group_array(json_object('id', id, 'status', status, 'duration_ms', duration_ms) ORDER BY id) \
-      FROM (SELECT id, status, duration_ms FROM deploys WHERE app_id = a.id ORDER BY id DESC LIMIT ?2 + 0)) \
+        AND status NOT IN ('queued', 'running') ORDER BY id DESC LIMIT 1))) AS deploys, \
+     (SELECT json_group_array(json_object('id', id, 'status', status, 'took_ms', took_ms) ORDER BY id) \
+      FROM (SELECT id, status, coalesce(live_ms, duration_ms + max(0, started_at - queued_at)) AS took_ms \
+       FROM deploys WHERE app_id = a.id ORDER BY id DESC LIMIT ?2 + 0)) AS history \
      FROM apps a WHERE a.name IN (SELECT value FROM json_each(?1)) ORDER BY a.name";
 
-const STANDING: &str = "SELECT (SELECT json_group_array(name ORDER BY name) FROM apps), \
-     (SELECT json_group_array(name) FROM apps a WHERE EXISTS ( \
-      SELECT 1 FROM deploys WHERE app_id = a.id AND status = 'live')), \
-     (SELECT json_group_array(name) FROM apps WHERE id IN ( \
-       SELECT app_id FROM deploys WHERE status IN ('queued', 'running'))), \
-     (SELECT json_group_array(name) FROM apps a WHERE ( \
+const STANDING: &str = "SELECT json_object( \
+     'all', json((SELECT json_group_array(name ORDER BY name) FROM apps)), \
+     'live', json((SELECT json_group_array(name) FROM apps a WHERE EXISTS ( \
+       SELECT 1 FROM deploys WHERE app_id = a.id AND status = 'live'))), \
+     'deploying', json((SELECT json_group_array(name) FROM apps WHERE id IN ( \
+       SELECT app_id FROM deploys WHERE status IN ('queued', 'running')))), \
+     'failed', json((SELECT json_group_array(name) FROM apps a WHERE ( \
        SELECT status FROM deploys WHERE app_id = a.id AND status NOT IN ('queued', 'running') \
-       ORDER BY id DESC LIMIT 1) IN ('failed', 'interrupted')), \
-     (SELECT json_group_array(name) FROM apps WHERE id IN ( \
+       ORDER BY id DESC LIMIT 1) IN ('failed', 'interrupted'))), \
+     'swapping', json((SELECT json_group_array(name) FROM apps WHERE id IN ( \
        SELECT app_id FROM deploys d WHERE status IN ('queued', 'running') AND EXISTS ( \
-        SELECT 1 FROM phases WHERE deploy_id = d.id AND phase = 'swap' AND status = 'running')))";
+        SELECT 1 FROM phases WHERE deploy_id = d.id AND phase = 'swap' AND status = 'running')))))";
 
 impl Store {
     /// These apps, by name, each with what a list shows of it. Those that are no more are left out.
@@ -50,26 +53,18 @@ impl Store {
 
     /// How all apps stand. It looks at each app, by indexes alone.
     pub async fn standing(&self) -> Result<Standing, StoreError> {
-        let (all, live, deploying, failed, swapping): (String, String, String, String, String) =
-            sqlx::query_as(STANDING).fetch_one(&self.reader).await?;
-        let names = |json: &str| {
-            serde_json::from_str(json).map_err(|_| StoreError::Unreadable("apps.name"))
-        };
-        Ok(Standing {
-            all: names(&all)?,
-            live: names(&live)?,
-            deploying: names(&deploying)?,
-            failed: names(&failed)?,
-            swapping: names(&swapping)?,
-        })
+        let standing: String = sqlx::query_scalar(STANDING).fetch_one(&self.reader).await?;
+        serde_json::from_str(&standing).map_err(|_| StoreError::Unreadable("apps.name"))
     }
 }
 
 fn read(row: &SqliteRow) -> Result<AppBrief, StoreError> {
-    let column = |column: usize| row.try_get::<String, _>(column);
+    let column = |name: &str| row.try_get::<String, _>(name);
     let bad = |what| move |_| StoreError::Unreadable(what);
-    let deploys: Vec<DeployBrief> = serde_json::from_str(&column(2)?).map_err(bad("deploys"))?;
-    let history: Vec<Outcome> = serde_json::from_str(&column(3)?).map_err(bad("deploys"))?;
+    let deploys: Vec<DeployBrief> =
+        serde_json::from_str(&column("deploys")?).map_err(bad("deploys"))?;
+    let history: Vec<Outcome> =
+        serde_json::from_str(&column("history")?).map_err(bad("deploys"))?;
     let open = deploys
         .iter()
         .filter(|deploy| deploy.status.is_open())
@@ -80,10 +75,10 @@ fn read(row: &SqliteRow) -> Result<AppBrief, StoreError> {
         .find(|deploy| deploy.status == crate::domain::DeployStatus::Live)
         .cloned();
     Ok(AppBrief {
-        name: column(0)?
+        name: column("name")?
             .parse()
             .map_err(|_| StoreError::Unreadable("apps.name"))?,
-        domains: serde_json::from_str(&column(1)?).map_err(bad("domains"))?,
+        domains: serde_json::from_str(&column("domains")?).map_err(bad("domains"))?,
         live,
         open,
         last: deploys.into_iter().rfind(|deploy| !deploy.status.is_open()),

@@ -37,7 +37,7 @@ impl Store {
         from: DeployId,
         to: DeployId,
     ) -> Result<Vec<ReleaseLine>, StoreError> {
-        let lines: Vec<(i64, String, bool, Option<i64>)> = sqlx::query_as(
+        let lines = sqlx::query(
             "SELECT deploy_id, commit_id, image_kept, image_size FROM releases \
              WHERE app_id = (SELECT id FROM apps WHERE name = ?) AND deploy_id BETWEEN ? AND ?",
         )
@@ -46,19 +46,19 @@ impl Store {
         .bind(to.0)
         .fetch_all(&self.reader)
         .await?;
-        let read = |(deploy, commit, image_kept, size): (i64, String, bool, Option<i64>)| {
-            let commit = commit
-                .parse()
-                .map_err(|_| StoreError::Unreadable("releases.commit_id"))?;
-            let image_size = size.map(|size| size.max(0) as u64);
+        let read = |row: &SqliteRow| {
+            let commit: String = row.try_get("commit_id")?;
+            let size: Option<i64> = row.try_get("image_size")?;
             Ok(ReleaseLine {
-                deploy: DeployId(deploy),
-                commit,
-                image_kept,
-                image_size,
+                deploy: DeployId(row.try_get("deploy_id")?),
+                commit: commit
+                    .parse()
+                    .map_err(|_| StoreError::Unreadable("releases.commit_id"))?,
+                image_kept: row.try_get("image_kept")?,
+                image_size: size.map(|size| size.max(0) as u64),
             })
         };
-        lines.into_iter().map(read).collect()
+        lines.iter().map(read).collect()
     }
 
     /// The release that `deploy` made, if it went live.
@@ -114,6 +114,16 @@ impl Store {
             .collect())
     }
 
+    /// Records that an image is called otherwise now.
+    pub async fn rename_image(&self, old: &str, new: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE releases SET image = ?2 WHERE image = ?1")
+            .bind(old)
+            .bind(new)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// Records that a release's image is gone: a revert to it has to build.
     pub async fn forget_image(&self, deploy: DeployId) -> Result<(), StoreError> {
         sqlx::query("UPDATE releases SET image_kept = 0 WHERE deploy_id = ?")
@@ -161,23 +171,25 @@ impl Store {
 
     fn read_release(&self, row: &SqliteRow) -> Result<Release, StoreError> {
         let bad = StoreError::Unreadable;
-        let deploy = DeployId(row.try_get(0)?);
+        let deploy = DeployId(row.try_get("deploy_id")?);
         let app: AppName = row
-            .try_get::<String, _>(1)?
+            .try_get::<String, _>("name")?
             .parse()
             .map_err(|_| bad("apps.name"))?;
-        let env = self.sealer.unseal(&place(&app, deploy), row.try_get(7)?)?;
+        let env = self
+            .sealer
+            .unseal(&place(&app, deploy), row.try_get("sealed_env")?)?;
         Ok(Release {
             deploy,
             commit: row
-                .try_get::<String, _>(2)?
+                .try_get::<String, _>("commit_id")?
                 .parse()
                 .map_err(|_| bad("releases.commit_id"))?,
-            image: ImageRef(row.try_get(3)?),
-            image_kept: row.try_get(4)?,
-            manifest: serde_json::from_str(row.try_get(5)?)
+            image: ImageRef(row.try_get("image")?),
+            image_kept: row.try_get("image_kept")?,
+            manifest: serde_json::from_str(row.try_get("manifest")?)
                 .map_err(|_| bad("releases.manifest"))?,
-            port: row.try_get(6)?,
+            port: row.try_get("port")?,
             env: serde_json::from_slice(&env).map_err(|_| bad("releases.sealed_env"))?,
             app,
         })

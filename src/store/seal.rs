@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use chacha20poly1305::aead::{Aead, Generate, Key, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use thiserror::Error;
 
 const NONCE: usize = 24;
@@ -31,7 +33,11 @@ pub enum SealError {
 
 /// Seals and opens values with this installation's key.
 #[derive(Clone)]
-pub struct Sealer(Arc<XChaCha20Poly1305>);
+pub struct Sealer {
+    cipher: Arc<XChaCha20Poly1305>,
+    /// Of which names are derived that nobody outside can guess.
+    names: Hmac<Sha256>,
+}
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,7 +58,12 @@ impl Sealer {
         };
         let key = Key::<XChaCha20Poly1305>::try_from(&bytes[..])
             .map_err(|_| SealError::Damaged(path.to_owned()))?;
-        Ok(Self(Arc::new(XChaCha20Poly1305::new(&key))))
+        let names =
+            Hmac::new_from_slice(&bytes).map_err(|_| SealError::Damaged(path.to_owned()))?;
+        Ok(Self {
+            cipher: Arc::new(XChaCha20Poly1305::new(&key)),
+            names,
+        })
     }
 
     /// Nonce and ciphertext of `plain`, bound to `place`.
@@ -63,10 +74,22 @@ impl Sealer {
             aad: place.as_bytes(),
         };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&nonce, payload)
             .map_err(|_| SealError::DoesNotOpen)?;
         Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// A name for `purpose` that stays the same and cannot be guessed without the key: 32 hex digits.
+    pub fn secret_name(&self, purpose: &str) -> String {
+        let mut hmac = self.names.clone();
+        hmac.update(b"name/");
+        hmac.update(purpose.as_bytes());
+        let bytes = hmac.finalize().into_bytes();
+        bytes[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// What was sealed for `place`.
@@ -79,7 +102,7 @@ impl Sealer {
             msg,
             aad: place.as_bytes(),
         };
-        self.0
+        self.cipher
             .decrypt(&nonce, payload)
             .map_err(|_| SealError::DoesNotOpen)
     }

@@ -7,13 +7,17 @@ use axum::http::HeaderMap;
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use super::doors::{From, Who};
+use super::doors::Who;
 use super::error::Error;
 use super::session;
 use super::view::When;
 use super::{Layout, Web, html};
-use crate::access::{Enrolment, MadeToken};
-use crate::domain::{Key, Scope, Session, Timestamp, Token, User};
+use crate::access::Enrolment;
+use crate::api::{
+    ChangePassword, ConfirmSecondFactor, EndSession, KeyAdd, KeyRemove, RemoveSecondFactor,
+    TokenCreate, TokenMade, TokenRevoke,
+};
+use crate::domain::{Key, Scope, Session, Token, User};
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -24,7 +28,7 @@ struct AccountPage {
     keys: Vec<KeyRow>,
     tokens: Vec<TokenRow>,
     /// A token that was made just now: shown this once.
-    made: Option<MadeToken>,
+    made: Option<TokenMade>,
     /// Recovery codes that were made just now: shown this once.
     codes: Vec<String>,
     admin: bool,
@@ -71,10 +75,10 @@ async fn show(
     web: &Web,
     who: &Who,
     headers: &HeaderMap,
-    made: Option<MadeToken>,
+    made: Option<TokenMade>,
     codes: Vec<String>,
 ) -> Result<Html<String>, Error> {
-    let (access, name) = (&web.windlass.access, who.user()?);
+    let (access, name) = (&web.platform().access, who.user()?);
     let sessions = access
         .sessions(&name, session::token(headers).unwrap_or_default())
         .await;
@@ -142,17 +146,11 @@ pub(super) struct NewPassword {
 pub(super) async fn password(
     State(web): State<Web>,
     who: Who,
-    From(address): From,
     headers: HeaderMap,
     Form(NewPassword { now, new }): Form<NewPassword>,
 ) -> Result<Redirect, Error> {
-    let token = session::token(&headers).unwrap_or_default();
-    let changed = web
-        .windlass
-        .access
-        .change_password(&who.user()?, now, new, token, &address)
-        .await;
-    changed.map_err(Error::of)?;
+    let session = session::token(&headers).unwrap_or_default().to_owned();
+    web.ask(&who, ChangePassword { now, new, session }).await?;
     Ok(Redirect::to("/account"))
 }
 
@@ -164,7 +162,7 @@ pub(super) struct Named {
 
 impl Named {
     fn number(&self) -> Result<i64, Error> {
-        self.id.parse().map_err(|_| Error::NotFound)
+        self.id.parse().map_err(|_| Error::not_found())
     }
 }
 
@@ -174,11 +172,7 @@ pub(super) async fn end_session(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    web.windlass
-        .access
-        .revoke_session(&who.user()?, &named.id)
-        .await
-        .map_err(Error::of)?;
+    web.ask(&who, EndSession { id: named.id }).await?;
     Ok(Redirect::to("/account"))
 }
 
@@ -188,7 +182,7 @@ pub(super) async fn begin_second_factor(
     who: Who,
 ) -> Result<Html<String>, Error> {
     let enrolment = web
-        .windlass
+        .platform()
         .access
         .begin_second_factor(&who.user()?)
         .map_err(Error::of)?;
@@ -214,13 +208,15 @@ pub(super) async fn confirm_second_factor(
     headers: HeaderMap,
     Form(Proof { secret, code }): Form<Proof>,
 ) -> Result<Html<String>, Error> {
-    let access = &web.windlass.access;
-    match access
-        .confirm_second_factor(&who.user()?, &secret, &code)
-        .await
-    {
+    let confirm = ConfirmSecondFactor {
+        secret: secret.clone(),
+        code,
+    };
+    match web.ask(&who, confirm).await {
         Ok(codes) => show(&web, &who, &headers, None, codes).await,
-        Err(crate::access::AccessError::Refused(_)) => {
+        Err(error) => {
+            error.refused()?;
+            let access = &web.platform().access;
             let enrolment = access
                 .same_second_factor(&who.user()?, &secret)
                 .map_err(Error::of)?;
@@ -231,7 +227,6 @@ pub(super) async fn confirm_second_factor(
                 wrong: true,
             })
         }
-        Err(error) => Err(Error::of(error)),
     }
 }
 
@@ -245,18 +240,9 @@ pub(super) struct Password {
 pub(super) async fn remove_second_factor(
     State(web): State<Web>,
     who: Who,
-    From(address): From,
     Form(Password { password }): Form<Password>,
 ) -> Result<Redirect, Error> {
-    let access = &web.windlass.access;
-    access
-        .prove(&who.user()?, password, &address)
-        .await
-        .map_err(Error::of)?;
-    access
-        .remove_second_factor(&who.user()?)
-        .await
-        .map_err(Error::of)?;
+    web.ask(&who, RemoveSecondFactor { password }).await?;
     Ok(Redirect::to("/account"))
 }
 
@@ -274,12 +260,8 @@ pub(super) async fn add_key(
     who: Who,
     Form(NewKey { key, name }): Form<NewKey>,
 ) -> Result<Redirect, Error> {
-    let name = Some(name.as_str()).filter(|name| !name.trim().is_empty());
-    web.windlass
-        .access
-        .add_key(&who.user()?, &key, name)
-        .await
-        .map_err(Error::of)?;
+    let (user, name) = (Some(who.user()?), Some(name));
+    web.ask(&who, KeyAdd { user, key, name }).await?;
     Ok(Redirect::to("/account"))
 }
 
@@ -289,10 +271,12 @@ pub(super) async fn remove_key(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    let (access, id) = (&web.windlass.access, named.number()?);
+    let (access, id) = (&web.platform().access, named.number()?);
     let own = access.keys(Some(&who.user()?)).await.map_err(Error::of)?;
-    own.iter().find(|key| key.id == id).ok_or(Error::NotFound)?;
-    access.remove_key(id).await.map_err(Error::of)?;
+    own.iter()
+        .find(|key| key.id == id)
+        .ok_or_else(Error::not_found)?;
+    web.ask(&who, KeyRemove { id }).await?;
     Ok(Redirect::to("/account"))
 }
 
@@ -317,20 +301,15 @@ pub(super) async fn make_token(
     let apps = words.map(str::parse).collect::<Result<Vec<_>, _>>();
     let apps = apps.map_err(|error: crate::domain::InvalidName| Error::bad(error.to_string()))?;
     let apps = (!apps.is_empty()).then_some(apps);
-    let end = Timestamp::now().millis() + i64::from(new.days) * 24 * 3600 * 1000;
-    let expires = (new.days > 0).then(|| Timestamp::from_millis(end));
-    let access = &web.windlass.access;
-    let made = access
-        .make_token(&who.user()?, &new.name, new.scope, apps.as_deref(), expires)
-        .await;
-    show(
-        &web,
-        &who,
-        &headers,
-        Some(made.map_err(Error::of)?),
-        Vec::new(),
-    )
-    .await
+    let create = TokenCreate {
+        user: Some(who.user()?),
+        name: new.name,
+        scope: new.scope,
+        apps,
+        lasts_ms: (new.days > 0).then(|| u64::from(new.days) * 24 * 3600 * 1000),
+    };
+    let made = web.ask(&who, create).await?;
+    show(&web, &who, &headers, Some(made), Vec::new()).await
 }
 
 /// Lets one of the user's own tokens in no more.
@@ -339,11 +318,11 @@ pub(super) async fn revoke_token(
     who: Who,
     Form(named): Form<Named>,
 ) -> Result<Redirect, Error> {
-    let (access, id) = (&web.windlass.access, named.number()?);
+    let (access, id) = (&web.platform().access, named.number()?);
     let own = access.tokens(Some(&who.user()?)).await.map_err(Error::of)?;
     own.iter()
         .find(|token| token.id == id)
-        .ok_or(Error::NotFound)?;
-    access.revoke_token(id).await.map_err(Error::of)?;
+        .ok_or_else(Error::not_found)?;
+    web.ask(&who, TokenRevoke { id }).await?;
     Ok(Redirect::to("/account"))
 }

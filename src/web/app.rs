@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
+use crate::api::{AppDestroy, AppPublic, Redeploy, Restart};
 use crate::domain::{
     App, AppName, CommitId, Deploy, DeployId, DeployStatus, Key, Phase, PhaseStatus, size,
 };
@@ -74,11 +75,7 @@ struct Live {
 impl Live {
     fn new(live: &Deploy, releases: &Releases) -> Self {
         Self {
-            when: live
-                .finished_at
-                .or(live.started_at)
-                .unwrap_or(live.queued_at)
-                .into(),
+            when: live.live_at().unwrap_or(live.queued_at).into(),
             path: deploy_path(live),
             size: releases
                 .get(&live.id)
@@ -149,7 +146,7 @@ impl List {
             .filter(|word| !word.is_empty())
             .map(|word| word.parse().map_err(unknown));
         let (chosen, from) = (chosen.transpose()?, before.map(DeployId));
-        let store = &web.windlass.store;
+        let store = &web.platform().store;
         let mut deploys = match chosen {
             Some(status) => store.deploys_that_are(status, app, PAGE + 1, from).await?,
             None => store.deploys(app, PAGE + 1, from).await?,
@@ -198,11 +195,11 @@ pub(super) async fn page(
     let Query(which) = which
         .map_err(|_| Error::bad("before= takes a deploy's number, and still= true or false"))?;
     let still = which.still;
-    let (windlass, store) = (&web.windlass, &web.windlass.store);
-    let edition = windlass.news.edition(|app| *app == name);
+    let (platform, store) = (web.platform(), &web.platform().store);
+    let edition = platform.change_feed.edition(|app| *app == name);
     let row = store.app(&name).await?;
     let public = row.public;
-    let app = windlass.known_app(row).await?;
+    let app = web.services.overview.known_app(row).await?;
     let list = List::find(&web, &name, which).await?;
     let first = list.is_first();
     let history = if first {
@@ -228,7 +225,7 @@ pub(super) async fn page(
         sites: app
             .domains
             .iter()
-            .map(|d| (windlass.address(d), d.to_string()))
+            .map(|d| (platform.address(d), d.to_string()))
             .collect(),
         live: app.live.as_ref().map(|live| Live::new(live, &releases)),
         outcomes: OUTCOMES.map(outcome).into(),
@@ -272,7 +269,7 @@ async fn history(web: &Web, app: &App, listed: &[Deploy]) -> Result<Vec<Deploy>,
     let done = |deploy: &&Deploy| deploy.status.went_live() && !going(deploy);
     let mut history: Vec<Deploy> = listed.iter().chain(older).filter(done).cloned().collect();
     let room = WINDOW.saturating_sub(history.len() as u32);
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     history.extend(
         store
             .deploys_that_are(DeployStatus::Retired, &app.name, room, Some(oldest))
@@ -286,7 +283,7 @@ type Releases = HashMap<DeployId, ReleaseLine>;
 
 /// The releases that these deploys made, and the live one.
 async fn releases(web: &Web, app: &App, deploys: &[Deploy]) -> Result<Releases, Error> {
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let mut lines = Vec::new();
     // A list of what never went live has none, however far apart its deploys are.
     if let (Some(newest), Some(oldest)) = (deploys.first(), deploys.last())
@@ -326,7 +323,7 @@ async fn step_to_blame(web: &Web, history: &[Deploy]) -> Result<Option<String>, 
     let (Some(now), Some(before)) = (builds.next(), builds.next()) else {
         return Ok(None);
     };
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let (Some((_, now)), Some((_, before))) =
         (store.steps(now.id).await?, store.steps(before.id).await?)
     else {
@@ -343,23 +340,21 @@ pub(super) fn revertible(release: &ReleaseLine, live: Option<&CommitId>) -> bool
 /// Builds a commit again.
 pub(super) async fn redeploy(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     AppPath(app): AppPath,
     Form(target): Form<Target>,
 ) -> Result<Redirect, Error> {
-    Ok(to(&web
-        .windlass
-        .redeploy(&app, target.commit(), &who.name)
-        .await?))
+    let commit = target.commit().map(str::to_owned);
+    Ok(to(&web.ask(&who, Redeploy { app, commit }).await?))
 }
 
 /// Brings the live image up again.
 pub(super) async fn restart(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     AppPath(app): AppPath,
 ) -> Result<Redirect, Error> {
-    Ok(to(&web.windlass.restart(&app, &who.name).await?))
+    Ok(to(&web.ask(&who, Restart { app }).await?))
 }
 
 /// What makes an app's end meant.
@@ -372,6 +367,7 @@ pub(super) struct Meant {
 /// Removes an app with everything of it, once its name was typed.
 pub(super) async fn destroy(
     State(web): State<Web>,
+    who: Who,
     AppPath(app): AppPath,
     Form(meant): Form<Meant>,
 ) -> Result<Redirect, Error> {
@@ -380,7 +376,7 @@ pub(super) async fn destroy(
             "Nothing was removed: type {app} to say that this app is meant."
         )));
     }
-    web.windlass.destroy_app(&app).await?;
+    web.ask(&who, AppDestroy { name: app }).await?;
     Ok(Redirect::to("/"))
 }
 
@@ -394,10 +390,12 @@ pub(super) struct Public {
 /// Switches the badge and the status on or off.
 pub(super) async fn public(
     State(web): State<Web>,
+    who: Who,
     AppPath(app): AppPath,
     Form(Public { public }): Form<Public>,
 ) -> Result<Redirect, Error> {
-    web.windlass.store.set_public(&app, public).await?;
+    let name = app.clone();
+    web.ask(&who, AppPublic { name, public }).await?;
     Ok(Redirect::to(&format!("/apps/{app}#picture")))
 }
 

@@ -7,8 +7,9 @@ use axum::extract::{Query, State};
 use axum::response::Html;
 use serde::Deserialize;
 
-use crate::deploy::{Board, Edition, Windlass};
+use crate::app::Board;
 use crate::domain::{AppBrief, AppName, DeployBrief, DeployStatus};
+use crate::platform::{Edition, Platform};
 
 use super::doors::Who;
 use super::error::Error;
@@ -143,10 +144,10 @@ struct Brief {
 
 impl From<DeployBrief> for Brief {
     fn from(deploy: DeployBrief) -> Self {
-        let took = match (deploy.duration_ms, deploy.started_at) {
+        let took = match (deploy.took_ms, deploy.started_at) {
             (Some(ms), _) => Took::fixed(ms),
-            (None, Some(at)) if deploy.goes_on() => {
-                Took::growing(crate::domain::Timestamp::from_millis(at))
+            (None, Some(_)) if deploy.goes_on() => {
+                Took::growing(crate::domain::Timestamp::from_millis(deploy.queued_at))
             }
             _ => Took::default(),
         };
@@ -160,7 +161,7 @@ impl From<DeployBrief> for Brief {
 }
 
 impl Row {
-    fn new(windlass: &Windlass, board: &Board, app: AppBrief) -> Self {
+    fn new(platform: &Platform, board: &Board, app: AppBrief) -> Self {
         let live = app.live.as_ref().map(|live| live.id);
         let newest = app
             .open
@@ -172,7 +173,7 @@ impl Row {
             sites: app
                 .domains
                 .iter()
-                .map(|d| (windlass.address(d), d.to_string()))
+                .map(|d| (platform.address(d), d.to_string()))
                 .collect(),
             says: newest
                 .map(|d| format!("{}: deploy {} is {}", app.name, d.id, d.status))
@@ -197,13 +198,13 @@ pub(super) async fn page(
 ) -> Result<Html<String>, Error> {
     let asked = asked
         .map_err(|_| Error::bad("show= takes deploying, down or failed, and page= a number"))?;
-    let edition = web.windlass.news.edition(|app| who.0.sees(app));
-    let board = web.windlass.board().await?;
-    show(&web.windlass, who, &board, asked.0, edition).await
+    let edition = web.platform().change_feed.edition(|app| who.0.sees(app));
+    let board = web.services.overview.board().await?;
+    show(web.platform(), who, &board, asked.0, edition).await
 }
 
 async fn show(
-    windlass: &Windlass,
+    platform: &Platform,
     who: Who,
     board: &Board,
     asked: Asked,
@@ -224,7 +225,7 @@ async fn show(
         .copied()
         .cloned()
         .collect();
-    let apps = windlass.overview(&names).await?;
+    let apps = platform.store.overview(&names).await?;
     let count = |show: Show| (show, seen.iter().filter(|app| show.has(board, app)).count());
     let parts = [Show::Deploying, Show::Down, Show::Failed].map(count);
     let any_live = apps.iter().any(|app| app.live.is_some());
@@ -241,7 +242,7 @@ async fn show(
         going: !asked.still && (parts[0].1 > 0 || apps.iter().any(drains)),
         apps: apps
             .into_iter()
-            .map(|app| Row::new(windlass, board, app))
+            .map(|app| Row::new(platform, board, app))
             .collect(),
         all: seen.len(),
         found: found.len(),
@@ -251,6 +252,6 @@ async fn show(
         kept: format!("{}&", asked.page(page).trim_start_matches("/?")),
         asked,
         admin: who.is_admin(),
-        typed: Typed::new(windlass),
+        typed: Typed::new(platform),
     })
 }

@@ -90,7 +90,7 @@ pub(super) async fn serve(Path(file): Path<String>) -> Result<impl IntoResponse,
     let asset = ASSETS
         .iter()
         .find(|asset| asset.name == file)
-        .ok_or(Error::NotFound)?;
+        .ok_or_else(Error::not_found)?;
     let headers = [
         (CONTENT_TYPE, asset.kind),
         (CACHE_CONTROL, "public, max-age=31536000, immutable"),

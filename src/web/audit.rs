@@ -43,7 +43,7 @@ pub(super) async fn page(
     let Query(Older { before }) =
         older.map_err(|_| Error::bad("before= takes an entry's number"))?;
     let mut entries = web
-        .windlass
+        .platform()
         .store
         .audit_entries(None, PAGE + 1, before)
         .await?;

@@ -33,13 +33,19 @@ pub(super) async fn json(
     Path(file): Path<String>,
 ) -> Result<Response, Error> {
     let app = public(&web, file.strip_suffix(".json")).await?;
-    let last = web.windlass.store.deploys(&app.name, 1, None).await?.pop();
+    let last = web
+        .platform()
+        .store
+        .deploys(&app.name, 1, None)
+        .await?
+        .pop();
     let live = app.live.as_ref();
     let body = json!({
         "name": app.name,
         "status": app.status,
         "commit": live.map(|live| live.commit.short()),
-        "since": live.map(|live| live.finished_at.or(live.started_at).unwrap_or(live.queued_at)),
+        "since": live.map(|live| live.live_at().unwrap_or(live.queued_at)),
+        "live_ms": live.and_then(|live| live.live_ms),
         "last_deploy": last.map(|last| last.status),
     });
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, KEPT)];
@@ -49,11 +55,11 @@ pub(super) async fn json(
 async fn public(web: &Web, name: Option<&str>) -> Result<App, Error> {
     let name: AppName = name
         .and_then(|name| name.parse().ok())
-        .ok_or(Error::NotFound)?;
+        .ok_or_else(Error::not_found)?;
     // Nobody is told whether there is one that is not.
-    match web.windlass.store.app(&name).await {
-        Ok(row) if row.public => Ok(web.windlass.known_app(row).await?),
-        Ok(_) | Err(StoreError::NoApp(_)) => Err(Error::NotFound),
+    match web.platform().store.app(&name).await {
+        Ok(row) if row.public => Ok(web.services.overview.known_app(row).await?),
+        Ok(_) | Err(StoreError::NoApp(_)) => Err(Error::not_found()),
         Err(error) => Err(error.into()),
     }
 }
@@ -131,7 +137,7 @@ mod tests {
         assert_eq!(ask("/status/shop.json").await.0, StatusCode::NOT_FOUND);
 
         world
-            .windlass
+            .platform
             .store
             .set_public(&"shop".parse().unwrap(), true)
             .await
@@ -149,7 +155,17 @@ mod tests {
         let (_, _, told) = ask("/status/shop.json").await;
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["commit", "last_deploy", "name", "since", "status"]);
+        assert_eq!(
+            keys,
+            [
+                "commit",
+                "last_deploy",
+                "live_ms",
+                "name",
+                "since",
+                "status"
+            ]
+        );
         assert_eq!(
             (&told["name"], &told["last_deploy"]),
             (&"shop".into(), &"live".into())

@@ -2,9 +2,9 @@
 
 use askama::Template;
 
-use crate::deploy::Windlass;
 use crate::domain::limits::USUAL;
 use crate::domain::{self, ChangedFile, ChangedFiles, Commits, Deploy, DeployId, size};
+use crate::platform::Platform;
 use crate::store::Store;
 
 use super::error::Error;
@@ -151,12 +151,12 @@ pub(super) struct Ran {
 
 impl Ran {
     /// Of a deploy that went live.
-    pub(super) async fn new(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Self>, Error> {
-        let Some(release) = windlass.store.release(deploy.id).await? else {
+    pub(super) async fn new(platform: &Platform, deploy: &Deploy) -> Result<Option<Self>, Error> {
+        let Some(release) = platform.store.release(deploy.id).await? else {
             return Ok(None);
         };
-        let facts = windlass.store.image_facts(deploy.id).await?;
-        let limits = release.manifest.limits.or(windlass.config.apps.limits());
+        let facts = platform.store.image_facts(deploy.id).await?;
+        let limits = release.manifest.limits.or(platform.config.apps.limits());
         let none = || "no limit".to_owned();
         let more = release
             .manifest

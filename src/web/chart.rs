@@ -49,10 +49,10 @@ impl Chart {
     pub(super) fn of(deploys: &[Deploy]) -> Option<Self> {
         let longest = deploys
             .iter()
-            .map(length)
+            .map(took)
             .max()
             .filter(|longest| *longest > 0 && deploys.len() > 1)?;
-        let middle = median(deploys.iter().map(length).collect())?;
+        let middle = median(deploys.iter().map(took).collect())?;
         // A few columns are not spread over all the width.
         let width = SIZE.0 / deploys.len().max(12) as u64;
         let column =
@@ -66,6 +66,14 @@ impl Chart {
     }
 }
 
+/// The group of what goes on behind a live release, and is no part of what it took.
+const BEHIND: &str = "p5";
+
+/// What a deploy took, as everywhere; or its phases so far.
+fn took(deploy: &Deploy) -> u64 {
+    deploy.took_ms().unwrap_or_else(|| length(deploy))
+}
+
 fn height(ms: u64, longest: u64) -> u64 {
     ms.saturating_mul(SIZE.1) / longest.max(1)
 }
@@ -76,14 +84,14 @@ fn shown(ms: u64) -> String {
 
 impl Column {
     fn of(deploy: &Deploy, x: u64, width: u64, longest: u64) -> Self {
-        let took = |class: &str| {
+        let group = |class: &str| {
             let rows = deploy
                 .phases
                 .iter()
                 .filter(|row| phase_group(&row.phase) == class);
             rows.map(|row| row.duration_ms.unwrap_or(0)).sum::<u64>()
         };
-        let groups = GROUPS.map(|(class, _)| (class, took(class)));
+        let groups = GROUPS.map(|(class, _)| (class, group(class)));
         let mut sum = 0;
         let piece = |(class, ms): (&'static str, u64)| {
             let below = height(sum, longest);
@@ -102,10 +110,10 @@ impl Column {
             deploy: deploy.id,
             pieces: groups
                 .into_iter()
-                .filter(|(_, ms)| *ms > 0)
+                .filter(|(class, ms)| *ms > 0 && *class != BEHIND)
                 .map(piece)
                 .collect(),
-            total: shown(length(deploy)),
+            total: shown(took(deploy)),
             cells: groups
                 .into_iter()
                 .map(|(_, ms)| if ms == 0 { String::new() } else { shown(ms) })
@@ -226,6 +234,7 @@ mod tests {
             attempts: 1,
             started_at: Some(at),
             finished_at: Some(at),
+            live_ms: None,
             duration_ms: None,
             phases: phases.iter().map(row).collect(),
             failure: None,

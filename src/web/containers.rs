@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::Html;
 use serde::Deserialize;
 
-use crate::deploy::Running;
+use crate::app::ContainerUsage;
 use crate::domain::{AppName, size};
 
 use super::doors::Who;
@@ -16,7 +16,7 @@ use super::{AppPath, Layout, Web, html};
 #[template(path = "app_containers.html")]
 struct Containers {
     app: AppName,
-    rows: Vec<Running>,
+    rows: Vec<ContainerUsage>,
     /// Why nothing is known of them.
     trouble: Option<String>,
 }
@@ -29,12 +29,12 @@ impl Containers {
             .any(|row| row.part == "live" && row.restarts > 0)
     }
 
-    fn cpu(&self, row: &Running) -> String {
+    fn cpu(&self, row: &ContainerUsage) -> String {
         row.load
             .map_or_else(|| "–".to_owned(), |load| format!("{:.1} %", load.cpu))
     }
 
-    fn memory(&self, row: &Running) -> String {
+    fn memory(&self, row: &ContainerUsage) -> String {
         match row.load {
             Some(load) => match load.memory_limit {
                 Some(limit) => format!("{} of {}", size::show(load.memory), size::show(limit)),
@@ -67,8 +67,8 @@ pub(super) async fn page(
     part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
     let Query(Part { part }) = part.map_err(|_| Error::bad("part= takes true or false"))?;
-    web.windlass.store.app(&app).await?;
-    let (rows, trouble) = match web.windlass.loads(&app).await {
+    web.platform().store.app(&app).await?;
+    let (rows, trouble) = match crate::app::usage(web.platform(), &app).await {
         Ok(rows) => (rows, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };

@@ -9,9 +9,10 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{Html, Redirect};
 
-use crate::deploy::Windlass;
+use crate::api::DeployCancel;
 use crate::domain::{Deploy, DeployStatus, Phase, PhaseStatus};
 use crate::logs::{Cursor, LONGEST_QUERY, LineAt, PageSize, Place};
+use crate::platform::Platform;
 use crate::store::Store;
 
 use super::app::revertible;
@@ -92,19 +93,19 @@ pub(super) struct Actions {
 
 impl Head {
     /// Of a deploy as it stands now.
-    pub(super) async fn new(windlass: &Windlass, deploy: &Deploy) -> Result<Self, Error> {
+    pub(super) async fn new(platform: &Platform, deploy: &Deploy) -> Result<Self, Error> {
         Ok(Self {
             badge: deploy.status.into(),
             queued: deploy.queued_at.into(),
             took: Took::deploy(deploy),
-            trouble: trouble(windlass, deploy).await?,
+            trouble: trouble(platform, deploy).await?,
             deploy: deploy.clone(),
         })
     }
 }
 
 /// Why it did not go live, what serves instead, and what to do: none while all is well.
-async fn trouble(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Trouble>, Error> {
+async fn trouble(platform: &Platform, deploy: &Deploy) -> Result<Option<Trouble>, Error> {
     let failure = deploy.failure.as_ref();
     let title = match (deploy.status, failure) {
         (DeployStatus::Failed, Some(failure)) => format!("It failed in {}", failure.phase),
@@ -114,11 +115,11 @@ async fn trouble(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Trouble>
         (DeployStatus::Superseded, _) => "A newer deploy took its place".to_owned(),
         _ => return Ok(None),
     };
-    let lines = Excerpt::of(windlass, deploy).await?;
+    let lines = Excerpt::of(platform, deploy).await?;
     let message = failure
         .map(|failure| failure.message.as_str())
         .unwrap_or_default();
-    let serving = windlass.store.live_deploy(&deploy.app).await?;
+    let serving = platform.store.live_deploy(&deploy.app).await?;
     Ok(Some(Trouble {
         title,
         message: match &lines {
@@ -168,7 +169,7 @@ fn next_step(deploy: &Deploy) -> &'static str {
 
 impl Excerpt {
     /// The end of the failed phase's log.
-    async fn of(windlass: &Windlass, deploy: &Deploy) -> Result<Option<Self>, Error> {
+    async fn of(platform: &Platform, deploy: &Deploy) -> Result<Option<Self>, Error> {
         let failed = deploy
             .phases
             .iter()
@@ -176,7 +177,7 @@ impl Excerpt {
         let (Some(ordinal), DeployStatus::Failed) = (failed, deploy.status) else {
             return Ok(None);
         };
-        let (logs, id) = (windlass.logs.clone(), deploy.id);
+        let (logs, id) = (platform.logs.clone(), deploy.id);
         let read =
             tokio::task::spawn_blocking(move || logs.page(id, ordinal, Place::Last, EXCERPT));
         let page = read.await.map_err(Error::defect)??;
@@ -204,7 +205,7 @@ impl Actions {
             path: deploy_path(deploy),
             cancel: may && deploy.status.is_open(),
             revert: may && release.is_some_and(|release| revertible(&release, live)),
-            redeploy: may && !going(deploy),
+            redeploy: may && !deploy.status.is_open(),
             deploy: deploy.clone(),
         })
     }
@@ -219,19 +220,19 @@ pub(super) async fn page(
 ) -> Result<Html<String>, Error> {
     let asked = Asked::of(asked)?;
     let deploy = path.deploy(&web).await?;
-    let (windlass, store) = (&web.windlass, &web.windlass.store);
-    let (sections, cursor) = sections(windlass, &deploy, &asked).await?;
+    let (platform, store) = (web.platform(), &web.platform().store);
+    let (sections, cursor) = sections(platform, &deploy, &asked).await?;
     html(&DeployPage {
         layout: Layout::new(
             &format!("{} · deploy {}", deploy.app, deploy.id),
             Some(&who),
         )
         .in_state(super::State::of(deploy.status)),
-        head: Head::new(windlass, &deploy).await?,
+        head: Head::new(platform, &deploy).await?,
         timings: Timings::new(store, &deploy).await?,
         changes: Changes::new(store, &deploy).await?,
-        ran: Ran::new(windlass, &deploy).await?,
-        results: results(windlass, &deploy, &asked).await?,
+        ran: Ran::new(platform, &deploy).await?,
+        results: results(platform, &deploy, &asked).await?,
         q: asked.text().to_owned(),
         longest: LONGEST_QUERY,
         sections,
@@ -247,10 +248,10 @@ pub(super) async fn page(
 /// Stops a deploy.
 pub(super) async fn cancel(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     path: DeployPath,
 ) -> Result<Redirect, Error> {
     let deploy = path.deploy(&web).await?;
-    web.windlass.cancel(deploy.id, &who.name).await?;
+    web.ask(&who, DeployCancel { id: deploy.id }).await?;
     Ok(Redirect::to(&deploy_path(&deploy)))
 }

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::deploy::ErrorKind;
+use crate::api::AppDomains;
 use crate::domain::{App, AppName, DomainName, InvalidName};
 
 use super::doors::Who;
-use super::error::{Error, sentence};
+use super::error::Error;
 use super::{AppPath, Layout, Web, html};
 
 #[derive(Template)]
@@ -72,8 +72,9 @@ async fn show(
     not_removed: Option<String>,
 ) -> Result<Html<String>, Error> {
     let app = web
-        .windlass
-        .known_app(web.windlass.store.app(app).await?)
+        .services
+        .overview
+        .known_app(web.platform().store.app(app).await?)
         .await?;
     let layout = Layout::new(&format!("Domains of {}", app.name), Some(who));
     html(&DomainsPage {
@@ -93,13 +94,13 @@ pub(super) async fn change(
     Form(Change { add, remove }): Form<Change>,
 ) -> Result<Response, Error> {
     let (status, why) = match (domains(&add), domains(&remove)) {
-        (Ok(add), Ok(remove)) => match web.windlass.change_domains(&app, &add, &remove).await {
-            Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
-            Err(error) if error.kind() == ErrorKind::Refused => {
-                (StatusCode::CONFLICT, sentence(&error))
+        (Ok(add), Ok(remove)) => {
+            let name = app.clone();
+            match web.ask(&who, AppDomains { name, add, remove }).await {
+                Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
+                Err(error) => (StatusCode::CONFLICT, error.refused()?),
             }
-            Err(error) => return Err(error.into()),
-        },
+        }
         (Err(why), _) | (_, Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, why),
     };
     let (refused, not_removed) = if add.is_empty() {

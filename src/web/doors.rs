@@ -1,8 +1,8 @@
 //! The one way a route gets into the dashboard: with the rule that it is guarded by.
 //!
-//! [`Doors`] is all that the table of routes has to add one with. A page takes a rule, a form takes a
-//! rule and the word that the audit log has for it; neither can be left out. What asks for an app has
-//! to have one in its path, or the server does not start.
+//! [`Doors`] is all that the table of routes has to add one with, and takes a rule for each. A form's is
+//! that of its page: what it changes is a verb's to say, which [`crate::api::dispatch`] asks. What asks
+//! for an app has to have one in its path, or the server does not start.
 
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
@@ -12,17 +12,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodRouter, on};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use super::api::{self, Endpoint};
 use super::error::{Error, Plain};
 use super::{Web, git, session};
-use crate::access::{AccessError, Action};
+use crate::access::AccessError;
+use crate::api::{self, Place, Route};
 use crate::domain::{AppName, Denied, Needs, Principal, Right};
 
 /// How long a client may leave a piece of a form unsent.
@@ -43,21 +43,19 @@ pub enum Rule {
     Service,
     /// To be an administrator.
     Admin,
-    /// A user, and then what the request of the control socket that it stands for needs.
-    Request,
+    /// A user, and then what the verb that it stands for needs.
+    Verb,
 }
 
 /// A route as it stands in the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Door {
     /// Its method.
     pub method: &'static str,
     /// Its path, with `{app}` and the like.
-    pub path: &'static str,
+    pub path: String,
     /// What it asks for.
     pub rule: Rule,
-    /// What the audit log calls it; nothing for what only shows.
-    pub action: Option<&'static str>,
 }
 
 impl Door {
@@ -99,105 +97,67 @@ impl Doors {
     }
 
     /// Something to look at.
-    pub(super) fn page<H, T>(self, rule: Rule, path: &'static str, handler: H) -> Self
+    pub(super) fn page<H, T>(self, rule: Rule, path: &str, handler: H) -> Self
     where
         H: Handler<T, Web>,
         T: 'static,
     {
-        self.open(
-            Door {
-                method: "GET",
-                path,
-                rule,
-                action: None,
-            },
-            MethodFilter::GET,
-            handler,
-        )
+        self.add("GET", rule, path.to_owned(), handler)
     }
 
-    /// Something that changes what there is. `action` is its word in the audit log.
-    pub(super) fn form<H, T>(
-        self,
-        rule: Rule,
-        action: &'static str,
-        path: &'static str,
-        handler: H,
-    ) -> Self
+    /// Something that has a verb done.
+    pub(super) fn form<H, T>(self, rule: Rule, path: &str, handler: H) -> Self
     where
         H: Handler<T, Web>,
         T: 'static,
     {
-        self.open(
-            Door {
-                method: "POST",
-                path,
-                rule,
-                action: Some(action),
-            },
-            MethodFilter::POST,
-            handler,
-        )
+        self.add("POST", rule, path.to_owned(), handler)
     }
 
-    /// What stands for a request of the control socket.
-    pub(super) fn endpoint(self, endpoint: Endpoint) -> Self {
-        let method = match endpoint.method {
-            "POST" => MethodFilter::POST,
-            "DELETE" => MethodFilter::DELETE,
-            _ => MethodFilter::GET,
-        };
+    /// A verb.
+    pub(super) fn verb(self, route: Route) -> Self {
         let door = Door {
-            method: endpoint.method,
-            path: endpoint.path,
-            rule: Rule::Request,
-            action: None,
+            method: route.method,
+            path: route.full_path(),
+            rule: Rule::Verb,
         };
-        self.open(
-            door,
-            method,
-            move |web, who, params, query, headers, body| {
-                api::ask(endpoint, web, who, params, query, headers, body)
-            },
-        )
+        let serve = route.serve(self.web.server(), Place::Dashboard);
+        self.open(door, serve.with_state(()))
     }
 
     /// What git sends to. It changes nothing by itself: a push is in the audit log once its hook tells.
-    pub(super) fn service<H, T>(self, rule: Rule, path: &'static str, handler: H) -> Self
+    pub(super) fn service<H, T>(self, rule: Rule, path: &str, handler: H) -> Self
     where
         H: Handler<T, Web>,
         T: 'static,
     {
-        self.open(
-            Door {
-                method: "POST",
-                path,
-                rule,
-                action: None,
-            },
-            MethodFilter::POST,
-            handler,
-        )
+        self.add("POST", rule, path.to_owned(), handler)
     }
 
-    fn open<H, T>(mut self, door: Door, method: MethodFilter, handler: H) -> Self
+    fn add<H, T>(self, method: &'static str, rule: Rule, path: String, handler: H) -> Self
     where
         H: Handler<T, Web>,
         T: 'static,
     {
+        let serve = on(api::method(method), handler);
+        let door = Door { method, path, rule };
+        self.open(door, serve)
+    }
+
+    fn open(mut self, door: Door, serve: MethodRouter<Web>) -> Self {
         let of_app = matches!(door.rule, Rule::View | Rule::Deploy | Rule::Service);
         assert!(
             !of_app || door.path.contains("{app}"),
             "{door:?} has no app in its path"
         );
-        let guarded =
-            on(method, handler).route_layer(from_fn_with_state((self.web.clone(), door), guard));
+        let state = (self.web.clone(), door.clone());
+        let guarded = serve.route_layer(from_fn_with_state(state, guard));
         // What git sends may take its time, and has limits of its own.
         let guarded = match door.is_gits() {
             true => guarded,
             false => guarded.route_layer(RequestBodyTimeoutLayer::new(UNSENT)),
         };
-        self.router = self.router.route(door.path, guarded);
+        self.router = self.router.route(&door.path, guarded);
         self.table.push(door);
         self
     }
@@ -243,27 +203,27 @@ impl Who {
 
 /// Where a request comes from: an address, or nothing.
 #[derive(Debug, Clone, Default)]
-pub(super) struct From(pub(super) String);
+pub(super) struct ClientAddress(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for From {
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         Ok(origin(&parts.headers, &parts.extensions))
     }
 }
 
-fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
+fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> ClientAddress {
     match extensions.get::<Behind>() {
         // Caddy adds the address that it sees at the end, and drops what a client claims before it.
         Some(Behind::Caddy) => {
             let claimed = headers.get_all("x-forwarded-for").iter().next_back();
             let last = claimed.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-            From(
+            ClientAddress(
                 last.map(|address| address.trim().chars().take(45).collect())
                     .unwrap_or_default(),
             )
         }
-        _ => From(
+        _ => ClientAddress(
             extensions
                 .get::<ConnectInfo<SocketAddr>>()
                 .map(|from| from.0.ip().to_string())
@@ -274,15 +234,8 @@ fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> From {
 
 /// Stands before every route.
 async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: Next) -> Response {
-    match pass(&web, door, request).await {
-        Ok(request) => {
-            let about = request.extensions().get::<About>().cloned();
-            let done = next.run(request).await;
-            if door.action.is_some() {
-                about.inspect(|about| about.tell(&web));
-            }
-            done
-        }
+    match pass(&web, &door, request).await {
+        Ok(request) => next.run(request).await,
         Err(mut refusal) => {
             refusal.extensions_mut().insert(AtTheDoor);
             refusal
@@ -290,30 +243,16 @@ async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: N
     }
 }
 
-/// Whom it concerns when something is done.
-#[derive(Debug, Clone)]
-struct About(Needs);
-
-impl About {
-    fn tell(&self, web: &Web) {
-        match &self.0 {
-            Needs::App(_, app) => web.windlass.news.of(app),
-            Needs::Admin => web.windlass.news.for_everybody(),
-            _ => {}
-        }
-    }
-}
-
-/// Marks what was refused here, before anything of the route ran.
+/// Marks what the gate refused, before anything of it was done.
 #[derive(Debug, Clone)]
 pub(super) struct AtTheDoor;
 
-async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Response> {
+async fn pass(web: &Web, door: &Door, request: Request) -> Result<Request, Response> {
     if door.rule == Rule::Public {
         return Ok(request);
     }
     let (mut parts, body) = request.into_parts();
-    let From(address) = origin(&parts.headers, &parts.extensions);
+    let ClientAddress(address) = origin(&parts.headers, &parts.extensions);
     let path = parts.uri.path().to_owned();
     let refused = |error: Error| match door.is_gits() {
         true => Plain(error).into_response(),
@@ -325,10 +264,10 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     ) {
         (Some(header), _) if door.takes_tokens() => {
             let secret = token(header).unwrap_or_default();
-            known(web.windlass.access.token(&secret, &address).await)
+            known(web.platform().access.token(&secret, &address).await)
         }
         // Git has no cookies, and what has is not git.
-        (_, Some(token)) if !door.is_gits() => web.windlass.access.session(token, &address).await,
+        (_, Some(token)) if !door.is_gits() => web.platform().access.session(token, &address).await,
         _ => Ok(None),
     };
     let who = found.map_err(|error| refused(Error::of(error)))?;
@@ -337,7 +276,7 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
     };
     let needs = match door.rule {
         Rule::Public => Needs::Nothing,
-        Rule::User | Rule::Request => Needs::User,
+        Rule::User | Rule::Verb => Needs::User,
         Rule::Admin => Needs::Admin,
         Rule::View => Needs::App(Right::View, app(&mut parts).await.map_err(refused)?),
         Rule::Deploy => Needs::App(Right::Deploy, app(&mut parts).await.map_err(refused)?),
@@ -346,16 +285,11 @@ async fn pass(web: &Web, door: Door, request: Request) -> Result<Request, Respon
             app(&mut parts).await.map_err(refused)?,
         ),
     };
-    let detail = parts.uri.path().to_owned();
-    let action = door.action.map(|name| Action { name, detail });
-    let allowed = web
-        .windlass
-        .access
-        .authorise(&who, &needs, action.as_ref())
-        .await;
+    let allowed = web.platform().access.authorise(&who, &needs, None).await;
     allowed.map_err(|error| refused(Error::of(error)))?;
+    // For verbs, and for pages.
+    parts.extensions.insert(who.clone());
     parts.extensions.insert(Who(who));
-    parts.extensions.insert(About(needs));
     Ok(Request::from_parts(parts, body))
 }
 
@@ -382,15 +316,15 @@ fn known(found: Result<Principal, AccessError>) -> Result<Option<Principal>, Acc
 async fn app(parts: &mut Parts) -> Result<AppName, Error> {
     let params = RawPathParams::from_request_parts(parts, &())
         .await
-        .map_err(|_| Error::NotFound)?;
+        .map_err(|_| Error::not_found())?;
     let (_, name) = params
         .iter()
         .find(|(name, _)| *name == "app")
-        .ok_or(Error::NotFound)?;
+        .ok_or(Error::not_found())?;
     if parts.uri.path().starts_with("/git/") {
         return git::app(name);
     }
-    name.parse().map_err(|_| Error::NotFound)
+    name.parse().map_err(|_| Error::not_found())
 }
 
 /// Whoever is nobody: git and other programs are asked for a token, a browser goes
@@ -405,7 +339,7 @@ fn not_known(parts: &Parts) -> Response {
         return (StatusCode::UNAUTHORIZED, ask, text).into_response();
     }
     if parts.uri.path().starts_with("/api/") {
-        return Error::of(Denied::NobodyKnown.into()).problem();
+        return Error::of(Denied::NobodyKnown.into()).at(parts.uri.path());
     }
     session::to_login(parts.method == Method::GET, &parts.uri).into_response()
 }

@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::deploy::differing;
+use crate::api::{EnvSet, EnvUnset};
+use crate::app::differing;
 use crate::domain::{AppName, Environment};
 
 use super::doors::Who;
@@ -76,7 +77,7 @@ pub(super) async fn page(
 }
 
 async fn show(web: &Web, who: &Who, app: AppName, typed: Typed) -> Result<EnvPage, Error> {
-    let store = &web.windlass.store;
+    let store = &web.platform().store;
     let env = store.env(&app).await?;
     let live = match store.live_deploy(&app).await? {
         Some(live) => store.release(live.id).await?,
@@ -115,7 +116,6 @@ pub(super) async fn set(
     AppPath(app): AppPath,
     form: Result<Form<Setting>, FormRejection>,
 ) -> Result<Response, Error> {
-    web.windlass.store.app(&app).await?;
     let Ok(Form(setting)) = form else {
         let wrong = format!("A form takes 16 KiB. More at once: windlass env set {app} - < FILE");
         return refuse(
@@ -130,8 +130,12 @@ pub(super) async fn set(
         .await;
     };
     match setting.read() {
-        Ok(env) => {
-            web.windlass.store.set_env(&app, &env).await?;
+        Ok(vars) => {
+            let set = EnvSet {
+                app: app.clone(),
+                vars,
+            };
+            web.ask(&who, set).await?;
             Ok(back(&app))
         }
         Err(wrong) => {
@@ -148,10 +152,15 @@ pub(super) async fn set(
 /// Removes a variable.
 pub(super) async fn remove(
     State(web): State<Web>,
+    who: Who,
     AppPath(app): AppPath,
     Form(Removing { name }): Form<Removing>,
 ) -> Result<Response, Error> {
-    web.windlass.store.unset_env(&app, &[name]).await?;
+    let unset = EnvUnset {
+        app: app.clone(),
+        names: vec![name],
+    };
+    web.ask(&who, unset).await?;
     Ok(back(&app))
 }
 
@@ -230,7 +239,7 @@ mod tests {
             303
         );
         assert_eq!(set("name=C&value=s3cret%0D%0Athree").await.0, 303);
-        let env = world.windlass.store.env(&app).await.unwrap();
+        let env = world.platform.store.env(&app).await.unwrap();
         assert_eq!(
             env.assignments(),
             ["A=s3cret-one", "B=s3cret-two", "C=s3cret\nthree"]
@@ -266,7 +275,7 @@ mod tests {
                 .0,
             303
         );
-        assert_eq!(world.windlass.store.env(&app).await.unwrap().get("A"), None);
+        assert_eq!(world.platform.store.env(&app).await.unwrap().get("A"), None);
         let large = format!("lines=A%3D{}", "x".repeat(20_000));
         let (status, page) = ask(&world, "POST", "/apps/shop/env", &large).await;
         assert!(status == 422 && page.contains("16 KiB"), "{page}");

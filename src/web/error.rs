@@ -1,36 +1,24 @@
-//! The one place that turns an error into a status and a page.
-//!
-//! What broke is logged and never shown: it may name paths, addresses or what a user typed.
+//! An error as a page. What it says and its status are the API's ([`api::Error`]); what broke is logged
+//! and never shown: it may name paths, addresses or what a user typed.
 
 use askama::Template;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
-use crate::access::AccessError;
-use crate::deploy::{self, ErrorKind};
-
+use super::doors::AtTheDoor;
 use super::{Layout, html};
+use crate::access::AccessError;
+use crate::api::{self, Place};
+use crate::platform::{self, ErrorKind};
+use crate::store::StoreError;
 
 /// What ends a request early.
 #[derive(Debug)]
-pub(super) enum Error {
-    /// Something that Windlass was asked for.
-    Windlass(deploy::Error),
-    /// No such page.
-    NotFound,
-    /// The request makes no sense; the text says why.
-    Bad(String),
-    /// A state-changing request that another site sent.
-    CrossSite,
-    /// A defect of ours.
-    Defect(String),
-}
+pub(super) struct Error(pub(super) api::Error);
 
-impl<E: Into<deploy::Error>> From<E> for Error {
+impl<E: Into<api::Error>> From<E> for Error {
     fn from(error: E) -> Self {
-        Error::Windlass(error.into())
+        Error(error.into())
     }
 }
 
@@ -46,90 +34,46 @@ struct ErrorPage {
 impl Error {
     /// What the gate says.
     pub(super) fn of(error: AccessError) -> Self {
-        Error::Windlass(error.into())
+        Error(error.into())
+    }
+
+    /// No such page.
+    pub(super) fn not_found() -> Self {
+        Error(api::Error::NotFound)
     }
 
     /// Something that only a defect can bring about.
     pub(super) fn defect(what: impl std::fmt::Display) -> Self {
-        Error::Defect(what.to_string())
+        Error(api::Error::defect(what))
     }
 
     /// A request that makes no sense, and why.
     pub(super) fn bad(why: impl Into<String>) -> Self {
-        Error::Bad(why.into())
+        Error(api::Error::bad(why))
+    }
+
+    /// Why it cannot be done as things stand, where that is so: it stands beside what was typed.
+    pub(super) fn refused(self) -> Result<String, Self> {
+        match &self.0 {
+            api::Error::Windlass(error) if error.kind() == ErrorKind::Refused => {
+                Ok(sentence(error))
+            }
+            _ => Err(self),
+        }
+    }
+
+    /// Whether an app's name is taken.
+    pub(super) fn is_of_a_name(&self) -> bool {
+        let taken = |error: &StoreError| matches!(error, StoreError::AppExists(_));
+        matches!(&self.0, api::Error::Windlass(platform::Error::Store(error)) if taken(error))
     }
 
     /// As whoever asks at this path reads it.
     pub(super) fn at(self, path: &str) -> Response {
         if path.starts_with("/api/") {
-            self.problem()
+            self.0.problem(Place::Dashboard)
         } else {
             self.into_response()
-        }
-    }
-
-    /// For programs: problem details (RFC 9457).
-    pub(super) fn problem(self) -> Response {
-        self.log();
-        let (status, title, detail) = self.parts();
-        let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-        (
-            status,
-            [(CONTENT_TYPE, "application/problem+json")],
-            body.to_string(),
-        )
-            .into_response()
-    }
-
-    fn parts(&self) -> (StatusCode, &'static str, String) {
-        const NOT_HERE: (StatusCode, &str) = (StatusCode::NOT_FOUND, "Not here");
-        let broken = || {
-            let message =
-                "Nothing was changed by this page. The server's own log says what happened.";
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Something on this server failed",
-                message.to_owned(),
-            )
-        };
-        match self {
-            Error::Windlass(error) => match error.kind() {
-                ErrorKind::NobodyKnown => {
-                    (StatusCode::UNAUTHORIZED, "Nobody is known", sentence(error))
-                }
-                ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "Not allowed", sentence(error)),
-                ErrorKind::Busy => (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "Too many at once",
-                    sentence(error),
-                ),
-                ErrorKind::NotFound => (NOT_HERE.0, NOT_HERE.1, sentence(error)),
-                ErrorKind::Refused => (StatusCode::CONFLICT, "Not possible now", sentence(error)),
-                ErrorKind::Broken => broken(),
-            },
-            Error::NotFound => (
-                NOT_HERE.0,
-                NOT_HERE.1,
-                "There is no page at this address.".to_owned(),
-            ),
-            Error::Bad(why) => (StatusCode::BAD_REQUEST, "Not understood", why.clone()),
-            Error::CrossSite => (
-                StatusCode::FORBIDDEN,
-                "Refused",
-                "This request came from another site. Open the dashboard and ask again there."
-                    .to_owned(),
-            ),
-            Error::Defect(_) => broken(),
-        }
-    }
-
-    fn log(&self) {
-        match self {
-            Error::Windlass(error) if error.kind() == ErrorKind::Broken => {
-                tracing::error!(%error, "a page failed: {error}");
-            }
-            Error::Defect(error) => tracing::error!(error, "a page failed: {error}"),
-            _ => {}
         }
     }
 }
@@ -140,72 +84,51 @@ pub(super) struct Plain(pub(super) Error);
 
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
-        self.0.log();
-        let (status, _, message) = self.0.parts();
-        (status, message + "\n").into_response()
+        self.0.0.log();
+        let (status, _, message) = self.0.0.parts();
+        (status, sentenced(&message) + "\n").into_response()
     }
 }
 
 /// The error's text as a sentence.
-pub(super) fn sentence(error: &deploy::Error) -> String {
-    let text = error.to_string();
+pub(super) fn sentence(error: &platform::Error) -> String {
+    sentenced(&error.to_string())
+}
+
+fn sentenced(text: &str) -> String {
     let mut chars = text.chars();
-    let first: String = chars
-        .next()
-        .into_iter()
-        .flat_map(char::to_uppercase)
-        .collect();
-    let stop = if text.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    let first: String = first.collect();
+    let stop = match text.ends_with(['.', '!', '?']) {
+        true => "",
+        false => ".",
     };
     format!("{first}{}{stop}", chars.as_str())
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        self.log();
-        let (status, title, message) = self.parts();
+        self.0.log();
+        let (status, title, message) = self.0.parts();
         let page = ErrorPage {
             layout: Layout::new(title, None),
             code: status.as_u16(),
             title,
-            message,
+            message: sentenced(&message),
         };
-        match html(&page) {
+        let mut response = match html(&page) {
             Ok(page) => (status, page).into_response(),
             // Not by way of this page again.
             Err(_) => status.into_response(),
+        };
+        if self.0.is_denied() {
+            response.extensions_mut().insert(AtTheDoor);
         }
+        response
     }
 }
 
 /// Everything that no route leads to.
 pub(super) async fn not_found(uri: Uri) -> Response {
-    Error::NotFound.at(uri.path())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::StoreError;
-
-    #[test]
-    fn internals_are_not_shown_and_refusals_are() {
-        let broken = Error::from(StoreError::Unreadable("users")).parts();
-        assert_eq!(broken.0, StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(!broken.2.contains("users"));
-        let refused = Error::from(deploy::Error::Refused("deploy 3 has ended".into())).parts();
-        assert_eq!(
-            (refused.0, refused.2.as_str()),
-            (StatusCode::CONFLICT, "Deploy 3 has ended.")
-        );
-        assert_eq!(
-            Error::from(StoreError::NoDeploy(crate::domain::DeployId(9)))
-                .parts()
-                .0,
-            StatusCode::NOT_FOUND
-        );
-    }
+    Error::not_found().at(uri.path())
 }

@@ -16,9 +16,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::{Progress, Windlass};
+use crate::app::Progress;
 use crate::domain::{Deploy, DeployId, PhaseStatus, PhaseTiming};
 use crate::logs::Cursor;
+use crate::platform::Platform;
 
 use super::changes::Changes;
 use super::deploy::{Actions, Head};
@@ -32,7 +33,7 @@ use super::{DeployPath, Web, ansi};
 
 /// Where to begin.
 #[derive(Debug, Deserialize)]
-pub(super) struct From {
+pub(super) struct ResumeFrom {
     from: Option<Cursor>,
 }
 
@@ -76,18 +77,18 @@ pub(super) async fn stream(
     State(web): State<Web>,
     who: Who,
     path: DeployPath,
-    from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
+    from: Result<Query<ResumeFrom>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let deploy = path.deploy(&web).await?;
-    let Query(From { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
+    let Query(ResumeFrom { from }) = from.map_err(|_| Error::bad("from= takes a log position"))?;
     let last: Option<Cursor> = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());
-    let at = within(&web.windlass, &deploy, last.or(from).unwrap_or_default())?.into();
+    let at = within(web.platform(), &deploy, last.or(from).unwrap_or_default())?.into();
     let viewer = web
         .feeds
-        .watch(&web.windlass, deploy.id, who.may_deploy(&deploy.app), at);
+        .watch(web.platform(), deploy.id, who.may_deploy(&deploy.app), at);
     let events =
         stream::unfold(viewer, move |viewer| next(viewer, deploy.id)).take_until(web.stream_end());
     let kind = HeaderValue::from_static("text/event-stream");
@@ -99,7 +100,7 @@ pub(super) async fn stream(
 }
 
 /// A place that the log has: others take up the feed where the first who watches begins it.
-fn within(windlass: &Windlass, deploy: &Deploy, cursor: Cursor) -> Result<Cursor, Error> {
+fn within(platform: &Platform, deploy: &Deploy, cursor: Cursor) -> Result<Cursor, Error> {
     let last = deploy.phases.len();
     if cursor.ordinal >= last {
         return Ok(Cursor {
@@ -107,7 +108,7 @@ fn within(windlass: &Windlass, deploy: &Deploy, cursor: Cursor) -> Result<Cursor
             offset: 0,
         });
     }
-    let size = windlass.logs.size(deploy.id, cursor.ordinal)?;
+    let size = platform.logs.size(deploy.id, cursor.ordinal)?;
     Ok(Cursor {
         offset: cursor.offset.min(size),
         ..cursor
@@ -135,13 +136,13 @@ pub(super) struct Rendered(pub(super) Bytes);
 /// Makes an event of what happened, for somebody who may deploy the app or may not; of lines, the first
 /// has the number `first`.
 pub(super) async fn render(
-    windlass: &Windlass,
+    platform: &Platform,
     id: DeployId,
     may: bool,
     progress: Progress,
     first: u64,
 ) -> Result<Rendered, Error> {
-    let store = &windlass.store;
+    let store = &platform.store;
     let bytes = match progress {
         Progress::Lines { next, text } => wire(
             "lines",
@@ -168,15 +169,15 @@ pub(super) async fn render(
             wire(
                 "phase",
                 None,
-                &phase(windlass, &deploy, ordinal, timing, section).await?,
+                &phase(platform, &deploy, ordinal, timing, section).await?,
             )?
         }
         Progress::Ended { ordinal, timing } => {
             let deploy = store.deploy(id).await?;
-            let mut ended = phase(windlass, &deploy, ordinal, &timing, None).await?;
+            let mut ended = phase(platform, &deploy, ordinal, &timing, None).await?;
             // Git has had a phase's time by then.
             if ordinal < 2 {
-                ended.changes = Some(changes(windlass, &deploy).await?);
+                ended.changes = Some(changes(platform, &deploy).await?);
             }
             wire(
                 "phase",
@@ -188,7 +189,7 @@ pub(super) async fn render(
             )?
         }
         Progress::Finished(deploy) => {
-            let head = Head::new(windlass, &deploy).await?;
+            let head = Head::new(platform, &deploy).await?;
             let (timings, actions) = (
                 Timings::new(store, &deploy).await?,
                 Actions::new(store, &deploy, may).await?,
@@ -198,7 +199,7 @@ pub(super) async fn render(
                 head: head.render().map_err(Error::defect)?,
                 timings: timings.render().map_err(Error::defect)?,
                 actions: actions.render().map_err(Error::defect)?,
-                changes: changes(windlass, &deploy).await?,
+                changes: changes(platform, &deploy).await?,
             };
             wire("finished", None, &finished)?
         }
@@ -206,15 +207,15 @@ pub(super) async fn render(
     Ok(Rendered(bytes))
 }
 
-async fn changes(windlass: &Windlass, deploy: &Deploy) -> Result<String, Error> {
-    Changes::new(&windlass.store, deploy)
+async fn changes(platform: &Platform, deploy: &Deploy) -> Result<String, Error> {
+    Changes::new(&platform.store, deploy)
         .await?
         .render()
         .map_err(Error::defect)
 }
 
 async fn phase(
-    windlass: &Windlass,
+    platform: &Platform,
     deploy: &Deploy,
     ordinal: usize,
     timing: &PhaseTiming,
@@ -225,11 +226,11 @@ async fn phase(
         name: timing.phase.to_string(),
         status: timing.status.as_str(),
         duration: timing.duration_ms.map(|ms| Took::fixed(ms).text),
-        head: Head::new(windlass, deploy)
+        head: Head::new(platform, deploy)
             .await?
             .render()
             .map_err(Error::defect)?,
-        timings: Timings::new(&windlass.store, deploy)
+        timings: Timings::new(&platform.store, deploy)
             .await?
             .render()
             .map_err(Error::defect)?,

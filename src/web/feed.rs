@@ -17,9 +17,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::deploy::{Follower, Progress, Reached, Windlass};
+use crate::app::{Follower, Progress, Reached};
 use crate::domain::DeployId;
 use crate::logs::Cursor;
+use crate::platform::Platform;
 
 use super::error::Error;
 use super::events::{Rendered, render};
@@ -81,7 +82,7 @@ pub(super) fn wire(name: &str, id: Option<Cursor>, data: &impl Serialize) -> Res
 
 /// Reads a deploy from some place on and makes events of it.
 struct Reader {
-    windlass: Windlass,
+    platform: Arc<Platform>,
     id: DeployId,
     may: bool,
     follower: Follower,
@@ -93,15 +94,20 @@ struct Reader {
 }
 
 impl Reader {
-    async fn new(windlass: Windlass, id: DeployId, may: bool, at: Reached) -> Result<Self, Error> {
-        let logs = windlass.logs.clone();
+    async fn new(
+        platform: Arc<Platform>,
+        id: DeployId,
+        may: bool,
+        at: Reached,
+    ) -> Result<Self, Error> {
+        let logs = platform.logs.clone();
         let count = move || logs.lines_before(id, at.cursor());
         let lines = tokio::task::spawn_blocking(count)
             .await
             .map_err(Error::defect)??;
-        let follower = windlass.follow_after(id, at);
+        let follower = Follower::after(&platform, id, at);
         Ok(Self {
-            windlass,
+            platform,
             id,
             may,
             follower,
@@ -137,7 +143,7 @@ impl Reader {
         if !self.far {
             return Ok(None);
         }
-        let logs = &self.windlass.logs;
+        let logs = &self.platform.logs;
         let Some(to) = logs.short_cut(self.id, self.at.cursor(), FAR_BEHIND, LAST_ONES)? else {
             return Ok(None);
         };
@@ -189,7 +195,7 @@ impl Reader {
             Progress::Finished(_) => self.at = Reached::END,
         }
         let Rendered(bytes) =
-            render(&self.windlass, self.id, self.may, progress, lines + 1).await?;
+            render(&self.platform, self.id, self.may, progress, lines + 1).await?;
         Ok(Told {
             from,
             lines,
@@ -242,7 +248,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Feed {
-    fn begin(windlass: Windlass, id: DeployId, may: bool, at: Reached) -> Arc<Self> {
+    fn begin(platform: Arc<Platform>, id: DeployId, may: bool, at: Reached) -> Arc<Self> {
         let ring = Ring {
             told: VecDeque::new(),
             size: 0,
@@ -254,7 +260,7 @@ impl Feed {
             tick: watch::Sender::new(()),
             task: Mutex::default(),
         });
-        let task = tokio::spawn(feed_on(windlass, id, may, at, Arc::downgrade(&feed)));
+        let task = tokio::spawn(feed_on(platform, id, may, at, Arc::downgrade(&feed)));
         *lock(&feed.task) = Some(task.abort_handle());
         feed
     }
@@ -298,9 +304,9 @@ impl Drop for Feed {
 }
 
 /// Follows a deploy for a feed, while it has viewers.
-async fn feed_on(windlass: Windlass, id: DeployId, may: bool, at: Reached, feed: Weak<Feed>) {
+async fn feed_on(platform: Arc<Platform>, id: DeployId, may: bool, at: Reached, feed: Weak<Feed>) {
     let ended = async {
-        let mut reader = Reader::new(windlass, id, may, at).await?;
+        let mut reader = Reader::new(platform, id, may, at).await?;
         while let Some(told) = reader.next().await? {
             let Some(feed) = feed.upgrade() else {
                 return Ok(());
@@ -326,7 +332,7 @@ async fn feed_on(windlass: Windlass, id: DeployId, may: bool, at: Reached, feed:
 
 /// Somebody who watches a deploy.
 pub(super) struct Viewer {
-    windlass: Windlass,
+    platform: Arc<Platform>,
     id: DeployId,
     may: bool,
     feed: Arc<Feed>,
@@ -342,7 +348,7 @@ impl Feeds {
     /// Lets somebody watch a deploy from `at` on; `may` says whether they may deploy it.
     pub(super) fn watch(
         &self,
-        windlass: &Windlass,
+        platform: &Arc<Platform>,
         id: DeployId,
         may: bool,
         at: Reached,
@@ -353,13 +359,13 @@ impl Feeds {
         let feed = known
             .filter(|feed| !lock(&feed.ring).ended)
             .unwrap_or_else(|| {
-                let feed = Feed::begin(windlass.clone(), id, may, at);
+                let feed = Feed::begin(platform.clone(), id, may, at);
                 feeds.insert((id, may), Arc::downgrade(&feed));
                 feed
             });
         let tick = feed.tick.subscribe();
         Viewer {
-            windlass: windlass.clone(),
+            platform: platform.clone(),
             id,
             may,
             feed,
@@ -421,7 +427,7 @@ impl Viewer {
         let own = self.own.take().filter(|own| own.at == self.at);
         let mut own = match own {
             Some(own) => own,
-            None => Reader::new(self.windlass.clone(), self.id, self.may, self.at).await?,
+            None => Reader::new(self.platform.clone(), self.id, self.may, self.at).await?,
         };
         own.follower.stop_at(place);
         let told = own.now().await?;
@@ -484,7 +490,7 @@ mod tests {
         let feeds = Feeds::default();
         let mut viewers = Vec::new();
         let mut join = |from: Cursor, pause| {
-            let viewer = feeds.watch(&world.windlass, id, true, from.into());
+            let viewer = feeds.watch(&world.platform, id, true, from.into());
             viewers.push((
                 from,
                 tokio::spawn(all(viewer, Duration::from_millis(pause))),
@@ -500,7 +506,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(15)).await;
                 places.push(Cursor {
                     ordinal: 0,
-                    offset: world.windlass.logs.size(id, 0).unwrap(),
+                    offset: world.platform.logs.size(id, 0).unwrap(),
                 });
             }
         }
@@ -513,13 +519,13 @@ mod tests {
                 .await
                 .unwrap()
                 .unwrap();
-            let first = world.windlass.logs.lines_before(id, from).unwrap() + 1;
+            let first = world.platform.logs.lines_before(id, from).unwrap() + 1;
             assert_eq!(lines, (first..=4000).collect::<Vec<_>>(), "from {from}");
             assert_eq!(names.last().map(String::as_str), Some("finished"));
             assert_eq!(names.iter().filter(|name| *name == "skip").count(), 0);
         }
         drop(feeds.watch(
-            &world.windlass,
+            &world.platform,
             DeployId(99),
             true,
             Cursor::default().into(),
@@ -536,7 +542,7 @@ mod tests {
         let many: String = (1..=100_000).map(|n| format!("line {n}\n")).collect();
         log.output(many.as_bytes());
         let feeds = Feeds::default();
-        let viewer = feeds.watch(&world.windlass, id, false, Cursor::default().into());
+        let viewer = feeds.watch(&world.platform, id, false, Cursor::default().into());
         let watching = tokio::spawn(all(viewer, Duration::ZERO));
         world.end(id, 0, PhaseStatus::Ok, 10).await;
         world.fail(id, "build", "no", 10).await;
@@ -559,9 +565,9 @@ mod tests {
         let log = world.begin(id, 0, "build").await;
         log.say("line 1");
         let feeds = Feeds::default();
-        let mut slow = feeds.watch(&world.windlass, id, true, Cursor::default().into());
+        let mut slow = feeds.watch(&world.platform, id, true, Cursor::default().into());
         while parse(&slow.next().await.unwrap().unwrap()).1.is_empty() {}
-        let quick = feeds.watch(&world.windlass, id, true, slow.at);
+        let quick = feeds.watch(&world.platform, id, true, slow.at);
         let quick = tokio::spawn(all(quick, Duration::ZERO));
         for step in 0..60u64 {
             let some: String = (1..=1000)

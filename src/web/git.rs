@@ -24,11 +24,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Web;
-use super::doors::{From, Who};
+use super::doors::{ClientAddress, Who};
 use super::error::{Error, Plain};
-use crate::access::Action;
-use crate::deploy::{HttpCall, Report};
-use crate::domain::{AppName, Needs, Right, Via};
+use crate::api::{self, Enter};
+use crate::domain::{AppName, Right, Via};
+use crate::git::{HttpCall, Report};
 
 /// The query with which a push begins.
 const PUSH: &str = "service=git-receive-pack";
@@ -50,7 +50,7 @@ pub(super) fn app(name: &str) -> Result<AppName, Error> {
     name.strip_suffix(".git")
         .unwrap_or(name)
         .parse()
-        .map_err(|_| Error::NotFound)
+        .map_err(|_| Error::not_found())
 }
 
 /// What a request for the list of branches is about to do.
@@ -66,26 +66,20 @@ pub(super) fn right(query: Option<&str>) -> Right {
 pub(super) async fn serve(
     State(web): State<Web>,
     who: Who,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     path: Path<String>,
     request: Request,
 ) -> Result<Response, Plain> {
     let app = app(&path).map_err(Plain)?;
     let service = Service::of(&request).map_err(Plain)?;
     if service == Service::List(FETCH) {
-        let fetch = Action {
-            name: "fetch",
-            detail: String::new(),
+        let enter = Enter {
+            app: app.clone(),
+            service: api::Service::Fetch,
         };
-        let needs = Needs::App(Right::View, app.clone());
-        let noted = web
-            .windlass
-            .access
-            .authorise(&who.0, &needs, Some(&fetch))
-            .await;
-        noted.map_err(|error| Plain(Error::of(error)))?;
+        web.ask(&who, enter).await.map_err(Plain)?;
     }
-    web.windlass
+    web.platform()
         .store
         .app(&app)
         .await
@@ -172,7 +166,11 @@ async fn answer(
         user: &who.0.name,
     };
     let report = Report::new()?;
-    let mut git = Command::from(web.windlass.git_by_http(&app, &call, &report));
+    let mut git = Command::from(crate::git::http_backend(
+        &web.platform().git.path(&app),
+        &call,
+        &report,
+    ));
     if let Via::Token(id) = who.0.via {
         git.env("WINDLASS_TOKEN", id.to_string());
     }
@@ -180,12 +178,12 @@ async fn answer(
     git.stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped());
     let mut child = git.stderr(std::process::Stdio::null()).spawn()?;
-    crate::deploy::bound_git(child.id());
+    crate::git::bound(child.id());
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("git has no pipes"));
     };
 
-    let most = web.windlass.config.git.max_push.0 + BESIDE_PACK;
+    let most = web.platform().config.git.max_push.0 + BESIDE_PACK;
     let fed = tokio::spawn(feed(body, stdin, most));
     let mut from_git = BufReader::new(stdout);
     let (status, headers) = head(&mut from_git).await?;
@@ -200,7 +198,7 @@ async fn answer(
         to_client: Some(to_client),
         held: Held::of(service),
     };
-    let limit = web.windlass.config.deploy_timeout.0 + SLACK;
+    let limit = web.platform().config.deploy_timeout.0 + SLACK;
     let shutdown = web.shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {

@@ -1,6 +1,8 @@
 //! A deploy's log in its page, phase by phase: a window of lines around any one of them, whatever the
 //! length, and a search through all.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Json;
 use axum::body::Body;
@@ -12,9 +14,9 @@ use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::deploy::Windlass;
 use crate::domain::{Deploy, DeployStatus, PhaseStatus, PhaseTiming};
 use crate::logs::{Cursor, Hit, LONGEST_QUERY, LineAt, Page, PageSize, Place};
+use crate::platform::Platform;
 
 use super::deploy::EXCERPT;
 use super::error::Error;
@@ -189,11 +191,11 @@ fn by_interest(opened: &[bool]) -> Vec<usize> {
 
 /// The log of each phase so far, and the place from which the event stream goes on.
 pub(super) async fn sections(
-    windlass: &Windlass,
+    platform: &Platform,
     deploy: &Deploy,
     asked: &Asked,
 ) -> Result<(Vec<Section>, Cursor), Error> {
-    let (logs, id, place) = (windlass.logs.clone(), deploy.id, asked.place());
+    let (logs, id, place) = (platform.logs.clone(), deploy.id, asked.place());
     let is_asked = move |ordinal| {
         place
             .filter(|(of, _)| *of == ordinal)
@@ -263,7 +265,7 @@ pub(super) async fn sections(
 
 /// What a search finds; nothing where none was asked for.
 pub(super) async fn results(
-    windlass: &Windlass,
+    platform: &Platform,
     deploy: &Deploy,
     asked: &Asked,
 ) -> Result<Option<Results>, Error> {
@@ -272,7 +274,7 @@ pub(super) async fn results(
     }
     let q: String = asked.q.chars().take(LONGEST_QUERY).collect();
     let (logs, id, count, after) = (
-        windlass.logs.clone(),
+        platform.logs.clone(),
         deploy.id,
         deploy.phases.len(),
         asked.after,
@@ -319,7 +321,7 @@ pub(super) async fn lines(
     let asked = Asked::of(asked)?;
     let deploy = path.deploy(&web).await?;
     let (ordinal, place) = asked.place().unwrap_or((0, Place::Last));
-    let (logs, id) = (web.windlass.logs.clone(), deploy.id);
+    let (logs, id) = (web.platform().logs.clone(), deploy.id);
     let read = tokio::task::spawn_blocking(move || logs.page(id, ordinal, place, WINDOW));
     let Page {
         text,
@@ -358,7 +360,7 @@ pub(super) async fn log(
     let phase = match wanted.phase {
         None => String::new(),
         Some(ordinal) => {
-            let timing = deploy.phases.get(ordinal).ok_or(Error::NotFound)?;
+            let timing = deploy.phases.get(ordinal).ok_or_else(Error::not_found)?;
             format!("-{}", timing.phase.to_string().replace(':', "-"))
         }
     };
@@ -377,14 +379,14 @@ pub(super) async fn log(
     ];
     Ok((
         headers,
-        Body::from_stream(log_text(web.windlass, deploy, wanted.phase)),
+        Body::from_stream(log_text(web.services.platform, deploy, wanted.phase)),
     )
         .into_response())
 }
 
 /// The whole log, each phase under its name; or one phase's lines and nothing else.
 fn log_text(
-    windlass: Windlass,
+    platform: Arc<Platform>,
     deploy: Deploy,
     only: Option<usize>,
 ) -> impl Stream<Item = std::io::Result<String>> {
@@ -393,7 +395,7 @@ fn log_text(
         offset: 0,
     };
     stream::try_unfold((begin, only.is_none()), move |(cursor, title)| {
-        let (windlass, deploy) = (windlass.clone(), deploy.clone());
+        let (platform, deploy) = (platform.clone(), deploy.clone());
         async move {
             let Some(timing) = deploy.phases.get(cursor.ordinal) else {
                 return Ok(None);
@@ -403,7 +405,7 @@ fn log_text(
                 return Ok(Some((head, (cursor, false))));
             }
             let id = deploy.id;
-            let read = tokio::task::spawn_blocking(move || windlass.logs.read(id, cursor));
+            let read = tokio::task::spawn_blocking(move || platform.logs.read(id, cursor));
             let (text, next) = read.await.map_err(std::io::Error::other)??;
             if !text.is_empty() {
                 return Ok(Some((ansi::plain(&text), (next, false))));

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use crate::access::{LogIn, Opened};
+use crate::api::LogOut;
 
-use super::doors::From;
+use super::doors::{ClientAddress, Who};
 use super::error::Error;
 use super::{Layout, Web, html, session};
 
@@ -45,12 +46,12 @@ pub(super) struct Credentials {
 pub(super) async fn page(
     State(web): State<Web>,
     Query(Next { next }): Query<Next>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     if let Some(token) = session::token(&headers)
         && web
-            .windlass
+            .platform()
             .access
             .session(token, &address)
             .await
@@ -66,7 +67,7 @@ pub(super) async fn page(
 /// nothing.
 pub(super) async fn submit(
     State(web): State<Web>,
-    From(address): From,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     Form(Credentials {
         name,
@@ -75,7 +76,7 @@ pub(super) async fn submit(
         next,
     }): Form<Credentials>,
 ) -> Result<Response, Error> {
-    let access = &web.windlass.access;
+    let access = &web.platform().access;
     let agent = headers
         .get(USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
@@ -102,13 +103,13 @@ pub(super) async fn submit(
 }
 
 /// Logs out.
-pub(super) async fn logout(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Error> {
-    if let Some(token) = session::token(&headers) {
-        web.windlass
-            .access
-            .log_out(token)
-            .await
-            .map_err(Error::of)?;
+pub(super) async fn logout(
+    State(web): State<Web>,
+    who: Who,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    if let Some(session) = session::token(&headers).map(str::to_owned) {
+        web.ask(&who, LogOut { session }).await?;
     }
     Ok((
         [(session::SET, session::closing(&headers)?)],

@@ -3,11 +3,11 @@
 //! One file per page; [`error`] is the one place that maps errors to status codes. Three layers
 //! stand around every route, so that none can be forgotten on a new one: headers that forbid
 //! inline script and style, the refusal of state changes that another site sends, and the guard
-//! ([`doors`]) that lets in who may. Nothing here changes anything but by way of [`Windlass`].
+//! ([`doors`]) that lets in who may. Nothing here changes anything but by way of a verb: a form makes one,
+//! and has it done by [`crate::api::dispatch`], as the command line does.
 
 mod account;
 mod ansi;
-mod api;
 mod app;
 mod apps;
 mod assets;
@@ -37,6 +37,7 @@ mod ticks;
 mod view;
 mod waterfall;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
@@ -46,23 +47,26 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Response as HttpResponse};
-use axum::middleware::map_response;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{Html, IntoResponse, Response};
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use doors::{Behind, Door, Rule};
 
-use crate::deploy::{Edition, Windlass};
+use crate::api::{self, Place};
+use crate::app::Services;
 use crate::domain::{AppName, Deploy, DeployId, DeployStatus, Timestamp};
+use crate::platform::{Edition, Platform};
 use doors::{Doors, Who};
 use error::Error;
 
 /// What every handler may need. Cheap to clone.
 #[derive(Debug, Clone)]
 struct Web {
-    windlass: Windlass,
+    services: Services,
     /// Event streams end on it: a server that waited for them would never stop.
     shutdown: CancellationToken,
     /// What those who watch one deploy have in common.
@@ -74,6 +78,23 @@ struct Web {
 const STREAM_LASTS: Duration = Duration::from_secs(600);
 
 impl Web {
+    fn platform(&self) -> &Arc<Platform> {
+        &self.services.platform
+    }
+
+    /// What verbs work on.
+    fn server(&self) -> api::Server {
+        api::Server {
+            services: self.services.clone(),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    /// Has a verb done for whoever asks.
+    async fn ask<V: api::Verb>(&self, who: &Who, verb: V) -> Result<V::Answer, Error> {
+        Ok(api::dispatch(&self.server(), &who.0, verb).await?)
+    }
+
     /// Ends when a stream of events has to: once the server stops, or when it has lasted long enough.
     fn stream_end(&self) -> impl Future<Output = ()> + Send + use<> {
         let shutdown = self.shutdown.clone();
@@ -83,124 +104,107 @@ impl Web {
 
 /// All pages of the dashboard, as they are met `behind` Caddy or not. Event streams end when `shutdown`
 /// is cancelled.
-pub fn router(windlass: Windlass, shutdown: CancellationToken, behind: Behind) -> Router {
+pub fn router(services: Services, shutdown: CancellationToken, behind: Behind) -> Router {
     let web = Web {
-        windlass,
+        services,
         shutdown,
         feeds: feed::Feeds::default(),
     };
     table(web.clone())
         .router()
         .fallback(error::not_found)
+        .layer(CatchPanicLayer::new())
         .layer(CsrfLayer::new().with_rejection_response(cross_site))
         .layer(DefaultBodyLimit::max(16 * 1024))
-        .layer(map_response(safe_headers))
+        .layer(always(CONTENT_SECURITY_POLICY, POLICY))
+        .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
+        .layer(always(REFERRER_POLICY, "same-origin"))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
         .layer(axum::Extension(behind))
         .with_state(web)
+}
+
+fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
 }
 
 /// Every route, with what it asks for.
 fn table(web: Web) -> Doors {
     use Rule::{Admin, Deploy, Public, Service, User, View};
-    let api = api::ENDPOINTS
-        .iter()
-        .fold(Doors::new(web), |doors, endpoint| doors.endpoint(*endpoint));
-    api.page(Public, "/api/v1/openapi.json", api::openapi)
+    let verbs = api::routes().into_iter().filter(|route| !route.only_socket);
+    let doors = verbs.fold(Doors::new(web), Doors::verb);
+    doors
+        .page(Public, "/api/v1/openapi.json", openapi)
         .page(Public, "/login", login::page)
-        .form(Public, "log_in", "/login", login::submit)
-        .form(User, "log_out", "/logout", login::logout)
+        .form(Public, "/login", login::submit)
+        .form(User, "/logout", login::logout)
         .page(Public, "/static/{file}", assets::serve)
         .page(Public, "/badge/{file}", badge::svg)
         .page(Public, "/status/{file}", badge::json)
         .page(User, "/", apps::page)
         .page(User, "/events", ticks::of_all)
         .page(Admin, "/new", new_app::page)
-        .form(Admin, "app_create", "/new", new_app::create)
+        .form(User, "/new", new_app::create)
         .page(View, "/apps/{app}", app::page)
         .page(View, "/apps/{app}/events", ticks::of_app)
         .page(View, "/apps/{app}/domains", domains::page)
-        .form(Admin, "app_domains", "/apps/{app}/domains", domains::change)
+        .form(View, "/apps/{app}/domains", domains::change)
         .page(View, "/apps/{app}/containers", containers::page)
         .page(View, "/apps/{app}/logs", output::page)
         .page(View, "/apps/{app}/logs/events", output::stream)
         .page(View, "/apps/{app}/env", env::page)
-        .form(Deploy, "env_set", "/apps/{app}/env", env::set)
-        .form(Deploy, "env_unset", "/apps/{app}/env/remove", env::remove)
+        .form(View, "/apps/{app}/env", env::set)
+        .form(View, "/apps/{app}/env/remove", env::remove)
         .page(Deploy, "/apps/{app}/revert", revert::page)
-        .form(Deploy, "revert", "/apps/{app}/revert", revert::submit)
-        .form(Deploy, "app_public", "/apps/{app}/public", app::public)
-        .form(Admin, "app_destroy", "/apps/{app}/destroy", app::destroy)
-        .form(Deploy, "redeploy", "/apps/{app}/redeploy", app::redeploy)
-        .form(Deploy, "restart", "/apps/{app}/restart", app::restart)
+        .form(View, "/apps/{app}/revert", revert::submit)
+        .form(View, "/apps/{app}/public", app::public)
+        .form(View, "/apps/{app}/destroy", app::destroy)
+        .form(View, "/apps/{app}/redeploy", app::redeploy)
+        .form(View, "/apps/{app}/restart", app::restart)
         .page(View, "/apps/{app}/deploys/{id}", deploy::page)
         .page(View, "/apps/{app}/deploys/{id}/events", events::stream)
         .page(View, "/apps/{app}/deploys/{id}/lines", log::lines)
         .page(View, "/apps/{app}/deploys/{id}/log", log::log)
         .page(User, "/account", account::page)
-        .form(User, "password", "/account/password", account::password)
-        .form(
-            User,
-            "session_end",
-            "/account/sessions/end",
-            account::end_session,
-        )
+        .form(User, "/account/password", account::password)
+        .form(User, "/account/sessions/end", account::end_session)
         .page(User, "/account/second-factor", account::begin_second_factor)
         .form(
             User,
-            "second_factor_on",
             "/account/second-factor",
             account::confirm_second_factor,
         )
         .form(
             User,
-            "second_factor_off",
             "/account/second-factor/remove",
             account::remove_second_factor,
         )
-        .form(User, "key_add", "/account/keys", account::add_key)
-        .form(
-            User,
-            "key_remove",
-            "/account/keys/remove",
-            account::remove_key,
-        )
-        .form(User, "token_create", "/account/tokens", account::make_token)
-        .form(
-            User,
-            "token_revoke",
-            "/account/tokens/revoke",
-            account::revoke_token,
-        )
+        .form(User, "/account/keys", account::add_key)
+        .form(User, "/account/keys/remove", account::remove_key)
+        .form(User, "/account/tokens", account::make_token)
+        .form(User, "/account/tokens/revoke", account::revoke_token)
         .page(Admin, "/audit", audit::page)
-        .form(
-            Deploy,
-            "cancel",
-            "/apps/{app}/deploys/{id}/cancel",
-            deploy::cancel,
-        )
+        .form(View, "/apps/{app}/deploys/{id}/cancel", deploy::cancel)
         .page(Service, "/git/{app}/info/refs", git::serve)
         .service(View, "/git/{app}/git-upload-pack", git::serve)
         .service(Deploy, "/git/{app}/git-receive-pack", git::serve)
 }
 
+/// What may be asked over HTTP, for programs.
+async fn openapi() -> impl IntoResponse {
+    axum::Json(api::document(Place::Dashboard))
+}
+
 fn cross_site(_: ProtectionError) -> Response {
-    Error::CrossSite.into_response()
+    Error(api::Error::CrossSite).into_response()
 }
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-async fn safe_headers<B>(mut response: HttpResponse<B>) -> HttpResponse<B> {
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    response
-}
 
 /// What every page shows around its own part.
 #[derive(Debug)]
@@ -335,7 +339,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AppPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let Path(app) = Path::from_request_parts(parts, state)
             .await
-            .map_err(|_| Error::NotFound)?;
+            .map_err(|_| Error::not_found())?;
         Ok(Self(app))
     }
 }
@@ -351,7 +355,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeployPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let Path((app, id)) = Path::from_request_parts(parts, state)
             .await
-            .map_err(|_| Error::NotFound)?;
+            .map_err(|_| Error::not_found())?;
         Ok(Self { app, id })
     }
 }
@@ -359,11 +363,11 @@ impl<S: Send + Sync> FromRequestParts<S> for DeployPath {
 impl DeployPath {
     /// The deploy at this path: one that is another app's is not here.
     async fn deploy(&self, web: &Web) -> Result<Deploy, Error> {
-        let deploy = web.windlass.store.deploy(self.id).await?;
+        let deploy = web.platform().store.deploy(self.id).await?;
         if deploy.app == self.app {
             Ok(deploy)
         } else {
-            Err(Error::NotFound)
+            Err(Error::not_found())
         }
     }
 }

@@ -7,12 +7,13 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::deploy::{self, ErrorKind, Windlass};
+use crate::api::AppCreate;
 use crate::domain::{AppName, DomainName};
+use crate::platform::Platform;
 
 use super::domains::domains;
 use super::doors::Who;
-use super::error::{Error, sentence};
+use super::error::Error;
 use super::{Layout, Web, html};
 
 #[derive(Template)]
@@ -50,9 +51,9 @@ pub(super) struct NewApp {
 
 impl Typed {
     /// Nothing yet.
-    pub(super) fn new(windlass: &Windlass) -> Self {
+    pub(super) fn new(platform: &Platform) -> Self {
         Self::with(
-            windlass,
+            platform,
             NewApp {
                 name: String::new(),
                 domains: String::new(),
@@ -60,11 +61,11 @@ impl Typed {
         )
     }
 
-    fn with(windlass: &Windlass, NewApp { name, domains }: NewApp) -> Self {
-        let remote = windlass.remote_of("shop");
+    fn with(platform: &Platform, NewApp { name, domains }: NewApp) -> Self {
+        let remote = platform.git_remote("shop");
         let (before, after) = remote.rsplit_once("shop").unwrap_or((&remote, ""));
         let remote = (before.to_owned(), after.to_owned());
-        let local = windlass.config.ssh_host.is_none();
+        let local = platform.config.ssh_host.is_none();
         Self {
             name,
             domains,
@@ -97,7 +98,7 @@ impl Typed {
 
 /// The page.
 pub(super) async fn page(State(web): State<Web>, who: Who) -> Result<Html<String>, Error> {
-    show(&who, Typed::new(&web.windlass))
+    show(&who, Typed::new(web.platform()))
 }
 
 fn show(who: &Who, typed: Typed) -> Result<Html<String>, Error> {
@@ -113,22 +114,20 @@ pub(super) async fn create(
     who: Who,
     Form(form): Form<NewApp>,
 ) -> Result<Response, Error> {
-    let mut typed = Typed::with(&web.windlass, form);
+    let mut typed = Typed::with(web.platform(), form);
     let Some((name, domains)) = typed.read() else {
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, show(&who, typed)?).into_response());
     };
-    match web.windlass.create_app(&name, &domains).await {
+    match web.ask(&who, AppCreate { name, domains }).await {
         Ok(app) => Ok(Redirect::to(&format!("/apps/{}", app.name)).into_response()),
-        Err(error) if error.kind() == ErrorKind::Refused => {
-            let said = Some(sentence(&error));
-            match error {
-                deploy::Error::Store(crate::store::StoreError::AppExists(_)) => {
-                    typed.name_refused = said
-                }
-                _ => typed.domains_refused = said,
+        Err(error) => {
+            let taken = error.is_of_a_name();
+            let said = Some(error.refused()?);
+            match taken {
+                true => typed.name_refused = said,
+                false => typed.domains_refused = said,
             }
             Ok((StatusCode::CONFLICT, show(&who, typed)?).into_response())
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -13,17 +13,20 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{Html, Sse};
 use futures_util::{Stream, StreamExt, stream};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::deploy::{AppLogFollower, AppLogQuery, AppPlaces, nanos_ago};
+use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, ClaimedPlaces, nanos_ago};
 use crate::domain::{AppName, DeployId, HumanDuration, printable};
-use crate::logs::{AppLine, AppPlace, bare};
+use crate::logs::{AppLine, ClaimedPlace, bare};
 
 use super::doors::Who;
 use super::error::Error;
 use super::{AppPath, Layout, Web, ansi, html};
 
 /// Lines on a page, and bytes of them: a page is to be light also where they hardly compress.
+/// What need not be encoded in a query's value stays readable.
+const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 const PAGE: (usize, usize) = (200, 36 * 1024);
 /// The longest text to look for.
 const LONGEST: usize = 200;
@@ -65,7 +68,7 @@ pub(super) struct Which {
 
 /// Where to go on, and with which lines.
 #[derive(Debug, Deserialize)]
-pub(super) struct From {
+pub(super) struct ResumeFrom {
     from: Option<String>,
     #[serde(default)]
     q: String,
@@ -80,12 +83,19 @@ pub(super) async fn page(
 ) -> Result<Html<String>, Error> {
     let Query(which) = which.map_err(|_| Error::bad("this page takes q=, since= and before="))?;
     let q = wanted(&which.q);
-    let before: Option<AppPlace> = which
+    let before: Option<ClaimedPlace> = which
         .before
         .as_deref()
         .map(str::parse)
         .transpose()
         .map_err(|_| Error::bad("before= takes a place in the log"))?;
+    let before = match before {
+        Some(place) => match crate::app::place_of(web.platform(), &app, place).await? {
+            Some(place) => Some(place),
+            None => return Err(Error::bad("before= takes a place in the log of this app")),
+        },
+        None => None,
+    };
     let since = match which.since.as_str() {
         "" => None,
         age => {
@@ -102,7 +112,7 @@ pub(super) async fn page(
         count: PAGE.0,
         bytes: PAGE.1,
     };
-    let log = web.windlass.app_log(&app, query).await?;
+    let log = crate::app::read_log(web.platform(), &app, query).await?;
     let link = |more: &str| {
         let mut link = format!(
             "/apps/{app}/logs?q={}&since={}",
@@ -138,17 +148,9 @@ fn wanted(q: &str) -> String {
     printable(q.trim(), LONGEST)
 }
 
-fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                out.push(char::from(byte))
-            }
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-    out
+/// A text as the value in a query.
+fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, QUERY_VALUE)
 }
 
 /// Lines as rows, with a mark where another release's begin.
@@ -209,12 +211,13 @@ fn marked(line: &str, q: &str) -> String {
 pub(super) async fn stream(
     State(web): State<Web>,
     AppPath(app): AppPath,
-    from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
+    from: Result<Query<ResumeFrom>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
-    let Query(From { from, q }) = from.map_err(|_| Error::bad("this stream takes from= and q="))?;
-    web.windlass.store.app(&app).await?;
-    let from: Option<AppPlaces> = from
+    let Query(ResumeFrom { from, q }) =
+        from.map_err(|_| Error::bad("this stream takes from= and q="))?;
+    web.platform().store.app(&app).await?;
+    let from: Option<ClaimedPlaces> = from
         .as_deref()
         .map(str::parse)
         .transpose()
@@ -223,17 +226,20 @@ pub(super) async fn stream(
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());
     let q = wanted(&q);
-    let at = match last.or(from) {
+    let claimed = match last.or(from) {
+        Some(claimed) => claimed.of(web.platform(), &app).await?,
+        None => None,
+    };
+    let at = match claimed {
         Some(at) => at,
         None => {
-            web.windlass
-                .app_log(&app, AppLogQuery::default())
+            crate::app::read_log(web.platform(), &app, AppLogQuery::default())
                 .await?
                 .end
         }
     };
     let release = at.last;
-    let follower = web.windlass.follow_app_log(&app, at, &q);
+    let follower = crate::app::follow_log(web.platform(), &app, at, &q);
     let end = web.stream_end();
     let events = stream::unfold(Some((follower, release)), move |state| {
         let (app, q) = (app.clone(), q.clone());
@@ -298,7 +304,7 @@ mod tests {
             html.contains("<span class=\"f1\">no such table</span>") && !html.contains("<b>"),
             "{html}"
         );
-        assert_eq!(encoded("a b&c<ü"), "a%20b%26c%3C%C3%BC");
+        assert_eq!(encoded("a b&c<ü").to_string(), "a%20b%26c%3C%C3%BC");
         // Letters that grow when they are made small do not move the mark off its word.
         for odd in ["İİİ no such", "ſ no such x", "no suc"] {
             let _ = marked(odd, "no such");

@@ -6,7 +6,8 @@ use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::domain::{Commits, DeployId, Outlook, OutlookEnvironment};
+use crate::api::Revert;
+use crate::domain::{Commits, DeployId, RevertEnvironment, RevertPreview};
 
 use super::doors::Who;
 use super::error::Error;
@@ -76,17 +77,17 @@ pub(super) async fn page(
     to: Result<Query<To>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
     let Query(To { to, moved }) = to.map_err(|_| Error::bad("to= takes the number of a deploy"))?;
-    let outlook = web.windlass.outlook_to(&app, DeployId(to)).await?;
+    let preview = crate::app::preview_revert_to(web.platform(), &app, DeployId(to)).await?;
     html(&RevertPage {
         moved,
-        ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), outlook)
+        ..RevertPage::new(Layout::new(&format!("Revert {app}"), Some(&who)), preview)
     })
 }
 
 impl RevertPage {
-    fn new(layout: Layout, outlook: Outlook) -> Self {
+    fn new(layout: Layout, preview: RevertPreview) -> Self {
         let mut migrations: Vec<Applied> = Vec::new();
-        for migration in outlook.migrations.applied {
+        for migration in preview.migrations.applied {
             match migrations
                 .last_mut()
                 .filter(|last| last.deploy == migration.deploy)
@@ -104,21 +105,21 @@ impl RevertPage {
             short: deploy.commit.short().to_owned(),
             subject: deploy.subject.clone(),
             author: deploy.author.clone(),
-            when: deploy.finished_at.unwrap_or(deploy.queued_at).into(),
+            when: deploy.live_at().unwrap_or(deploy.queued_at).into(),
         };
         Self {
             layout,
-            app: outlook.to.app.to_string(),
-            to: version(&outlook.to),
-            live: version(&outlook.live),
-            leaving: outlook.leaving,
-            coming: outlook.coming,
-            image_kept: outlook.image_kept,
-            usual: outlook.usual_ms.map(|ms| Took::fixed(ms).text),
-            own_environment: outlook.environment == OutlookEnvironment::Release,
-            variables: outlook.variables,
+            app: preview.to.app.to_string(),
+            to: version(&preview.to),
+            live: version(&preview.live),
+            leaving: preview.leaving,
+            coming: preview.coming,
+            image_kept: preview.image_kept,
+            usual: preview.usual_ms.map(|ms| Took::fixed(ms).text),
+            own_environment: preview.environment == RevertEnvironment::Release,
+            variables: preview.variables,
             migrations,
-            unknown: outlook.migrations.unknown,
+            unknown: preview.migrations.unknown,
             moved: false,
         }
     }
@@ -127,18 +128,27 @@ impl RevertPage {
 /// Goes back to a release: what was confirmed, or nothing.
 pub(super) async fn submit(
     State(web): State<Web>,
-    Who(who): Who,
+    who: Who,
     AppPath(app): AppPath,
     Form(wanted): Form<Wanted>,
 ) -> Result<Response, Error> {
-    let windlass = &web.windlass;
+    let platform = web.platform();
     let Some(to) = wanted.to else {
-        let commit = Some(wanted.commit.as_str()).filter(|commit| !commit.is_empty());
-        let deploy = windlass.revert(&app, commit, &who.name).await?;
+        let commit = Some(wanted.commit).filter(|commit| !commit.is_empty());
+        let deploy = web
+            .ask(
+                &who,
+                Revert {
+                    app,
+                    commit,
+                    to: None,
+                },
+            )
+            .await?;
         return Ok(Redirect::to(&deploy_path(&deploy)).into_response());
     };
     // Whoever confirmed had something else before them.
-    let live = windlass
+    let live = platform
         .store
         .live_deploy(&app)
         .await?
@@ -146,7 +156,12 @@ pub(super) async fn submit(
     if wanted.from.is_some() && wanted.from != live && live != Some(to) {
         return Ok(Redirect::to(&format!("/apps/{app}/revert?to={to}&moved=true")).into_response());
     }
-    let deploy = windlass.revert_to(&app, DeployId(to), &who.name).await?;
+    let revert = Revert {
+        app,
+        commit: None,
+        to: Some(DeployId(to)),
+    };
+    let deploy = web.ask(&who, revert).await?;
     Ok(Redirect::to(&deploy_path(&deploy)).into_response())
 }
 
@@ -158,13 +173,13 @@ mod tests {
 
     const HOSTILE: &str = "<script>alert('x')</script>";
 
-    async fn outlook(world: &World) -> Outlook {
+    async fn preview(world: &World) -> RevertPreview {
         for subject in ["first", HOSTILE] {
             let id = world.start("shop", subject, "Ada").await;
             world.go_live(id).await;
             world.finish(id, 1000).await;
         }
-        let store = &world.windlass.store;
+        let store = &world.platform.store;
         let (to, live) = (
             store.deploy(DeployId(1)).await.unwrap(),
             store.deploy(DeployId(2)).await.unwrap(),
@@ -174,7 +189,7 @@ mod tests {
             subject: HOSTILE.into(),
             author: HOSTILE.into(),
         };
-        Outlook {
+        RevertPreview {
             live,
             to,
             leaving: Commits {
@@ -185,14 +200,14 @@ mod tests {
             coming: Commits::default(),
             image_kept: true,
             usual_ms: Some(4200),
-            environment: OutlookEnvironment::Release,
+            environment: RevertEnvironment::Release,
             variables: vec!["TOKEN".into()],
             migrations: MigrationsSince::default(),
         }
     }
 
-    fn page(outlook: Outlook) -> String {
-        RevertPage::new(Layout::new("x", Some(&known("admin"))), outlook)
+    fn page(preview: RevertPreview) -> String {
+        RevertPage::new(Layout::new("x", Some(&known("admin"))), preview)
             .render()
             .unwrap()
     }
@@ -201,7 +216,7 @@ mod tests {
     async fn a_confirmation_says_what_will_happen_and_warns_of_what_cannot_be_undone() {
         let world = World::new().await;
         world.create_app("shop").await;
-        let calm = outlook(&world).await;
+        let calm = preview(&world).await;
         let shown = page(calm.clone());
         for said in [
             "and 3 more",
@@ -221,13 +236,13 @@ mod tests {
             deploy: DeployId(2),
             name: "shop.0002_price".into(),
         }];
-        let warned = page(Outlook {
+        let warned = page(RevertPreview {
             migrations: MigrationsSince {
                 applied,
                 unknown: vec![DeployId(2)],
             },
             image_kept: false,
-            environment: OutlookEnvironment::Today,
+            environment: RevertEnvironment::Today,
             usual_ms: None,
             leaving: Commits {
                 unknown: true,

@@ -3,10 +3,21 @@
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Redirect;
+use cookie::time::Duration;
+use cookie::{Cookie, SameSite};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::Error;
 
 const COOKIE_NAME: &str = "windlass_session";
+
+/// A path as a query's value: its slashes may stay.
+const QUERY_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// How long a browser keeps the cookie, in seconds; the server decides how long it is good.
 const LASTS: i64 = 14 * 24 * 3600;
@@ -30,20 +41,10 @@ pub(super) fn to_login(back: bool, uri: &Uri) -> Redirect {
     if !back || wanted == "/" {
         return Redirect::to("/login");
     }
-    Redirect::to(&format!("/login?next={}", encode(wanted)))
-}
-
-fn encode(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);
-    text.bytes()
-        .map(|b| {
-            if plain(b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
+    Redirect::to(&format!(
+        "/login?next={}",
+        utf8_percent_encode(wanted, QUERY_PATH)
+    ))
 }
 
 fn cookie(token: &str, seconds: i64, headers: &HeaderMap) -> Result<HeaderValue, Error> {
@@ -52,23 +53,22 @@ fn cookie(token: &str, seconds: i64, headers: &HeaderMap) -> Result<HeaderValue,
     let https = headers
         .get("x-forwarded-proto")
         .is_some_and(|proto| proto == "https");
-    let secure = if https { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::from_str(&cookie).map_err(Error::defect)
+    let cookie = Cookie::build((COOKIE_NAME, token))
+        .path("/")
+        .max_age(Duration::seconds(seconds))
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(https);
+    HeaderValue::from_str(&cookie.to_string()).map_err(Error::defect)
 }
 
 /// What the cookie of a request holds.
 pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    cookies
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, token)| token)
+    let lines = headers.get_all(COOKIE).iter();
+    let cookies = lines.filter_map(|line| line.to_str().ok());
+    let cookies = cookies.flat_map(Cookie::split_parse).flatten();
+    let ours = cookies.filter(|cookie| cookie.name() == COOKIE_NAME);
+    ours.filter_map(|cookie| cookie.value_raw()).next()
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
                 .unwrap()
                 .to_str()
                 .unwrap()
-                .ends_with("; Secure")
+                .contains("; Secure")
         );
     }
 

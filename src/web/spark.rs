@@ -39,14 +39,14 @@ impl Spark {
         }
         let longest = history
             .iter()
-            .filter_map(|o| o.duration_ms)
+            .filter_map(|o| o.took_ms)
             .max()
             .unwrap_or_default()
             .max(1);
         let mut paths: Vec<(&'static str, String)> = Vec::new();
         for (n, outcome) in history.iter().enumerate() {
             let class = kind(outcome.status);
-            let high = (outcome.duration_ms.unwrap_or_default() * HIGH / longest).max(2);
+            let high = (outcome.took_ms.unwrap_or_default() * HIGH / longest).max(2);
             let at = paths
                 .iter()
                 .position(|(known, _)| *known == class)
@@ -85,7 +85,7 @@ fn told(history: &[Outcome]) -> String {
         }
     }
     let went_live = history.iter().filter(|o| kind(o.status) == "p3");
-    let mut took: Vec<u64> = went_live.filter_map(|o| o.duration_ms).collect();
+    let mut took: Vec<u64> = went_live.filter_map(|o| o.took_ms).collect();
     took.sort_unstable();
     if let Some(median) = took.get(took.len() / 2) {
         let _ = write!(
@@ -114,10 +114,10 @@ mod tests {
         ];
         let history: Vec<Outcome> = (1..)
             .zip(deploys)
-            .map(|(id, (status, duration_ms))| Outcome {
+            .map(|(id, (status, took_ms))| Outcome {
                 id: DeployId(id),
                 status,
-                duration_ms,
+                took_ms,
             })
             .collect();
         let spark = Spark::of(&history).unwrap();

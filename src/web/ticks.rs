@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::deploy::{Edition, Reader};
+use crate::platform::{Edition, Reader};
 
 use super::doors::Who;
 use super::error::Error;
@@ -29,11 +29,11 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What page is open.
 #[derive(Debug, Deserialize)]
-pub(super) struct From {
+pub(super) struct ResumeFrom {
     from: Option<String>,
 }
 
-type FromQuery = Result<Query<From>, axum::extract::rejection::QueryRejection>;
+type FromQuery = Result<Query<ResumeFrom>, axum::extract::rejection::QueryRejection>;
 type Told = Result<Event, Infallible>;
 
 /// Of every app that the one who asks may see.
@@ -44,7 +44,7 @@ pub(super) async fn of_all(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Told>>, Error> {
     let from = known(from, &headers)?;
-    let reader = web.windlass.news.follow(move |app| who.sees(app));
+    let reader = web.platform().change_feed.follow(move |app| who.sees(app));
     Ok(events(web, reader, from))
 }
 
@@ -56,14 +56,17 @@ pub(super) async fn of_app(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Told>>, Error> {
     let from = known(from, &headers)?;
-    web.windlass.store.app(&app).await?;
-    let reader = web.windlass.news.follow(move |other| *other == app);
+    web.platform().store.app(&app).await?;
+    let reader = web
+        .platform()
+        .change_feed
+        .follow(move |other| *other == app);
     Ok(events(web, reader, from))
 }
 
 /// What the one who asks has seen already: the last event, or else the page.
 fn known(from: FromQuery, headers: &HeaderMap) -> Result<Option<Edition>, Error> {
-    let Query(From { from }) =
+    let Query(ResumeFrom { from }) =
         from.map_err(|_| Error::bad("from= takes what a page was made with"))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     Ok(last

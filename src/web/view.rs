@@ -84,7 +84,7 @@ pub(super) fn phase_badge(status: PhaseStatus, going: bool) -> Badge {
 
 /// Whether a deploy still goes on. A live one does until its old container is gone.
 pub(super) fn going(deploy: &Deploy) -> bool {
-    deploy.status.is_open() || deploy.finished_at.is_none()
+    deploy.goes_on()
 }
 
 /// An instant: how long ago, and exactly.
@@ -146,9 +146,10 @@ impl Took {
         }
     }
 
-    /// A deploy's.
+    /// A deploy's, from its arrival until it was live or ended without that.
     pub(super) fn deploy(deploy: &Deploy) -> Self {
-        Took::new(deploy.duration_ms, deploy.started_at, going(deploy))
+        let since = deploy.started_at.map(|_| deploy.queued_at);
+        Took::new(deploy.took_ms(), since, going(deploy))
     }
 
     /// A phase's.

@@ -1,7 +1,10 @@
 //! Where a deploy's time went: its phases, and its build's steps, each where it lay in the deploy.
 
+use std::time::Duration;
+
 use askama::Template;
 
+use crate::domain::duration::show;
 use crate::domain::{BuildStep, Deploy, PhaseStatus, PhaseTiming, Timestamp};
 use crate::store::Store;
 
@@ -15,6 +18,8 @@ pub(super) struct Timings {
     rows: Vec<Row>,
     /// What the bars' full width stands for, in milliseconds.
     length: u64,
+    /// What the time that is shown everywhere is made of.
+    sum: Option<String>,
     /// Whether a phase runs: then the script lets its bar grow.
     growing: bool,
 }
@@ -66,6 +71,27 @@ fn end(timing: &PhaseTiming, going: bool) -> i64 {
     timing
         .duration_ms
         .map_or(now, |ms| timing.started_at.millis() + ms as i64)
+}
+
+/// In words how the phases and what lies around them add up to what the deploy took.
+fn sum(deploy: &Deploy) -> Option<String> {
+    let shown = |ms: u64| show(Duration::from_millis(ms));
+    let (took, waited, between) = (deploy.took_ms()?, deploy.waited_ms()?, deploy.between_ms()?);
+    let mut parts = format!("{} in the queue", shown(waited));
+    if between > 0 {
+        parts += &format!(", {} between two attempts", shown(between));
+    }
+    let phases = shown(took.saturating_sub(waited + between));
+    Some(match deploy.live_ms {
+        Some(_) => format!(
+            "Live after {}: {parts}, {phases} up to the end of verify. Drain and retire go on behind it.",
+            shown(took)
+        ),
+        None => format!(
+            "Ended after {}: {parts}, {phases} in its phases.",
+            shown(took)
+        ),
+    })
 }
 
 impl Timings {
@@ -129,6 +155,7 @@ impl Timings {
         Self {
             rows,
             length: scale.length,
+            sum: sum(deploy),
             growing,
         }
     }
@@ -185,6 +212,7 @@ mod tests {
             attempts: 1,
             started_at: Some(Timestamp::from_millis(10_000)),
             finished_at: Some(Timestamp::from_millis(20_000)),
+            live_ms: None,
             duration_ms: Some(10_000),
             phases: phases.iter().map(phase).collect(),
             failure: None,

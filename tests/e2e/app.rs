@@ -269,6 +269,17 @@ impl<'w> App<'w> {
         })
     }
 
+    /// Waits until no old container drains behind a live release: nobody else waits for that.
+    pub fn wait_for_drains(&self) {
+        let drains = |deploy: &Value| {
+            let went_live = deploy["status"] == "live" || deploy["status"] == "retired";
+            went_live && deploy["finished_at"].is_null()
+        };
+        wait_for("no old container drains", LONGEST_PUSH, || {
+            (!self.deploys().iter().any(drains)).then_some(())
+        });
+    }
+
     /// The live deploy.
     pub fn live(&self) -> Option<Value> {
         let live = self.world.json(&["app", "show", &self.name])["live"].clone();
@@ -313,6 +324,7 @@ impl<'w> App<'w> {
             live["commit"].as_str(),
             "the branch names what is live"
         );
+        self.wait_for_drains();
         let containers = self.containers();
         assert!(
             containers.len() == 1 && containers[0].ends_with("_live"),
@@ -362,7 +374,8 @@ impl<'w> App<'w> {
         );
     }
 
-    /// The push went live: the newest deploy, the push's last line, and the page say so.
+    /// The push went live: the newest deploy, the push's last line, and the page say so. Gives the deploy
+    /// once the old container is gone, which the push does not wait for.
     pub fn went_live(&self, push: &Push, text: &str) -> Value {
         let deploy = self.newest();
         assert_eq!(deploy["status"], "live", "{deploy:#}\n{}", push.output);
@@ -374,6 +387,7 @@ impl<'w> App<'w> {
         );
         assert!(push.last().starts_with(&url), "{}", push.output);
         assert_eq!(deploy["commit"].as_str(), Some(self.head().as_str()));
+        let deploy = self.wait_for_end(deploy["id"].as_i64().unwrap());
         self.serves(text);
         deploy
     }

@@ -152,9 +152,14 @@ fn a_caddy_whose_admin_socket_hangs_costs_a_deploy_the_drain_limit_and_no_more()
     proxy.recover();
     proxy.leave();
     app.version("nobody there");
-    let push = app.push();
-    app.went_live(&push, "nobody there");
-    push.says("Caddy's admin socket does not answer");
+    let deploy = app.went_live(&app.push(), "nobody there");
+    let log = world
+        .windlass(&["deploy", "log", &deploy["id"].to_string()])
+        .ok();
+    assert!(
+        log.contains("Caddy's admin socket does not answer"),
+        "{log}"
+    );
     proxy.recover();
     asking.all_good(100);
 }

@@ -419,6 +419,7 @@ fn kill_at(moments: &[Chosen]) {
     app.version("one");
     let pushed = usual(&app.went_live(&app.push(), "one"));
     world.windlass(&["revert", "shop", "--wait"]).ok();
+    app.wait_for_drains();
     let reverted = usual(&app.newest());
     app.git(&["commit", "-q", "--allow-empty", "-m", "as it is"])
         .ok();

@@ -1,5 +1,7 @@
 //! Refs: only the deploy branch deploys, and it always names what is live.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::app::App;
@@ -173,4 +175,35 @@ fn pushes_queue_and_a_newer_one_supersedes_what_still_waits() {
     );
     assert_eq!(superseded["phases"], serde_json::json!([]));
     assert_eq!(world.deploy(one)["status"], "retired");
+}
+
+/// Beside what git itself begins to take a push.
+#[test]
+fn a_push_runs_few_processes_of_git() {
+    let world = World::new();
+    let app = world.app("shop");
+    app.version("one");
+    app.went_live(&app.push(), "one");
+
+    // A git that tells of each call of the server's and of no other's.
+    world.stop_server();
+    let (bin, calls) = (world.home.join("bin"), world.home.join("calls"));
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >> {}\nPATH=${{PATH#*:}} exec git \"$@\"\n",
+        calls.display()
+    );
+    fs::write(bin.join("git"), script).unwrap();
+    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    world.start_with(&[("PATH", &path)]);
+    let _ = fs::remove_file(&calls);
+
+    app.version("two");
+    app.went_live(&app.push(), "two");
+    let told = fs::read_to_string(&calls).unwrap();
+    println!("{told}");
+    assert!(told.contains("archive --format=tar"), "{told}");
+    assert!(told.lines().count() <= 6, "{told}");
+    fs::remove_dir_all(&bin).unwrap();
 }

@@ -10,7 +10,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use super::Finding;
 use super::host::version;
 use crate::config::{Config, Home};
-use crate::engine::Usage;
+use crate::runtime::Usage;
 
 /// Seconds to wait for the engine.
 const PATIENCE: u64 = 10;
@@ -49,7 +49,7 @@ pub async fn check(home: &Home, config: &Config) -> Engine {
             .extend([drivers(&info), limits(&info), live_restore(&info)]);
         engine.root = info.docker_root_dir.map(PathBuf::from);
     }
-    engine.usage = crate::engine::usage(&config.docker.socket).await.ok();
+    engine.usage = crate::runtime::usage(&config.docker.socket).await.ok();
     engine.findings.extend(build_logs());
     engine
         .findings

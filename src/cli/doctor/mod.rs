@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::client::Client;
 use super::table::plain;
 use super::{CliError, Outcome, print, print_json};
+use crate::api::Ping;
 use crate::config::{Config, Home};
-use crate::control::Request;
 use crate::domain::size::show;
 
 /// How serious a finding is.
@@ -87,7 +87,11 @@ pub fn run(home: &Home, json: bool) -> Result<Outcome, CliError> {
 async fn examine(home: &Home) -> Vec<Finding> {
     let (config, finding) = configuration(home);
     let mut findings = files::check(home);
-    findings.extend([finding, server(home), host::git()]);
+    let asked = home.clone();
+    // A client blocks.
+    let server = tokio::task::spawn_blocking(move || server(&asked)).await;
+    let server = server.unwrap_or_else(|error| Finding::fail("server", error.to_string(), ""));
+    findings.extend([finding, server, host::git()]);
     findings.extend(ssh::check(home));
     let engine = engine::check(home, &config).await;
     findings.extend(engine.findings);
@@ -125,7 +129,8 @@ fn configuration(home: &Home) -> (Config, Finding) {
 }
 
 fn server(home: &Home) -> Finding {
-    match Client::new(home.control_socket(), crate::cli::caller()).value(&Request::Ping) {
+    let client = Client::new(home.control_socket(), crate::cli::caller());
+    match client.and_then(|client| client.value(&Ping {})) {
         Ok(value) => {
             let version = value["version"].as_str().unwrap_or("of unknown version");
             Finding::ok(

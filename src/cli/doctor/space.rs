@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Finding;
 use crate::config::{Config, Home};
 use crate::domain::size::show;
-use crate::engine::{APP, HOME, Usage};
+use crate::runtime::{APP, HOME, Usage};
 use crate::space::{room, taken};
 
 /// Less than this, and databases fail next.
@@ -127,7 +127,7 @@ mod tests {
 
     use super::super::Status;
     use super::*;
-    use crate::engine::ImageUsage;
+    use crate::runtime::ImageUsage;
 
     const GIB: u64 = 1 << 30;
 

@@ -1,0 +1,113 @@
+//! The containers of an app: the same image, environment and network for its gates and for what
+//! serves.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::Image;
+use crate::domain::limits::{Security, USUAL};
+use crate::domain::{AppName, Capability, DeployId, Environment};
+use crate::platform::{Error, Platform};
+use crate::runtime::{ContainerSpec, Role};
+
+/// A web container of a deploy, under the deploy's own name. A gate and a live one differ in
+/// what they say themselves.
+pub fn web_container(
+    platform: &Platform,
+    app: &AppName,
+    deploy: DeployId,
+    image: &Image,
+    port: u16,
+) -> ContainerSpec {
+    let own = platform.naming.release(app, deploy);
+    ContainerSpec {
+        address: None,
+        aliases: vec![platform.naming.fallback(app), own.clone()],
+        own_names: false,
+        name: own,
+        role: Role::Web,
+        owner: Some((app.clone(), deploy)),
+        image: image.name.to_string(),
+        command: image.manifest.web.command.clone().map(|command| command.0),
+        env: environment(&image.env, image, port),
+        network: platform.naming.network(app),
+        restart: false,
+        user: None,
+        mounts: Vec::new(),
+        ports: Vec::new(),
+        capabilities: capabilities(&image.manifest.security),
+        limits: image.manifest.limits.or(platform.config.apps.limits()),
+    }
+}
+
+/// Runs a container of an app. Its network may be gone with the machine that had it, and is made
+/// anew then; Caddy is connected to it by [`Windlass::ensure_edge`] at the latest.
+pub async fn run_container(
+    platform: &Platform,
+    app: &AppName,
+    spec: ContainerSpec,
+) -> Result<(), Error> {
+    if !platform.engine.networks().await?.contains(&spec.network) {
+        let _alone = platform.network_lock.lock().await;
+        let subnet = platform.store.app(app).await?.subnet;
+        platform
+            .engine
+            .ensure_network(&spec.network, Some(subnet), Some(app.as_str()))
+            .await?;
+        let _ = platform
+            .engine
+            .connect(&spec.network, &platform.naming.caddy())
+            .await;
+    }
+    let address = match spec.role {
+        Role::Web => free_address(platform, app).await?,
+        _ => None,
+    };
+    Ok(platform
+        .engine
+        .run(&ContainerSpec { address, ..spec })
+        .await?)
+}
+
+/// An address for a web container to keep: the highest on its app's network that is free, since
+/// the engine gives the others the lowest. Never the one that Caddy leads to, though its
+/// container may be gone: what is not proved must not get its requests.
+async fn free_address(platform: &Platform, app: &AppName) -> Result<Option<Ipv4Addr>, Error> {
+    let mut taken = platform
+        .engine
+        .addresses(&platform.naming.network(app))
+        .await?;
+    taken.extend(platform.proxy.led_to(app));
+    let mut hosts: Vec<Ipv4Addr> = platform
+        .store
+        .app(app)
+        .await?
+        .subnet
+        .hosts()
+        .skip(1)
+        .collect();
+    hosts.retain(|host| !taken.contains(host));
+    Ok(hosts.pop())
+}
+
+/// What every app's containers have, and what the manifest asks for: that was allowed when it was
+/// deployed.
+fn capabilities(security: &Security) -> Vec<String> {
+    let asked = security.capabilities.iter().map(Capability::as_str);
+    let all: BTreeSet<&str> = USUAL.into_iter().chain(asked).collect();
+    all.into_iter().map(str::to_owned).collect()
+}
+
+/// The app's variables over Windlass's own: an app may set `PORT` itself.
+fn environment(env: &Environment, image: &Image, port: u16) -> Environment {
+    let mut all = Environment::default();
+    let own = [
+        ("PORT", port.to_string()),
+        ("WINDLASS_COMMIT", image.commit.to_string()),
+    ];
+    for (name, value) in own.iter().map(|(n, v)| (*n, v.as_str())).chain(env.iter()) {
+        // Both were checked where they came in.
+        let _ = all.set(name, value);
+    }
+    all
+}
