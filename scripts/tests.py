@@ -5,10 +5,11 @@
     scripts/tests.py --all          both tiers whole
     scripts/tests.py NAME...        every test of either tier with one of these texts in its name
     scripts/tests.py --list         what each tier holds, and what it costs
-    scripts/tests.py --draw WORD    what that word draws
+    scripts/tests.py --draw WORD... what each word draws
 
-tests/tiers.txt says which tests are long and what each costs. Each end-to-end test has a process of its
-own, several at a time, the longest first; all others run in a few shards, one test after another in each.
+tests/tiers.txt says which tests are long and what each costs. Each end-to-end test, and each that is named
+there, has a process of its own, several at a time, the longest first; all others run in a few shards, one
+test after another in each.
 
     WINDLASS_DRAW=<commit>    draws what that commit drew
     WINDLASS_JOBS=<number>    processes at a time; twice the cores where it is not set
@@ -35,6 +36,8 @@ TIMES = ROOT / "target/test-times.tsv"
 SHARE = 240
 # What a test costs that tiers.txt does not name: enough to begin early.
 UNKNOWN = 30
+# And one in a shard.
+QUICK = 0.05
 # A test that takes this many times its cost, and at least so many seconds, hangs.
 PATIENCE, LEAST_PATIENCE = 8, 600
 
@@ -79,12 +82,15 @@ class Job:
 
 def draw(word, entries):
     """A share of the long tier: in the order that the word gives, whatever still fits."""
+
+    def rank(text):
+        return hashlib.sha256(f"{word} {text}".encode()).digest()
+
     jobs = []
-    for entry in entries.values():
+    for entry in sorted(entries.values(), key=lambda entry: rank(entry.test)):
         if entry.long:
             parts = range(1, entry.parts + 1) if entry.parts > 1 else [None]
-            jobs += [Job(entry, part) for part in parts]
-    jobs.sort(key=lambda job: hashlib.sha256(f"{word} {job}".encode()).digest())
+            jobs.append(Job(entry, min(parts, key=lambda part: rank(f"{entry.test} {part}"))))
     drawn, cost = [], 0
     for job in jobs:
         if cost + job.seconds <= SHARE:
@@ -132,7 +138,7 @@ class Process:
     def run(self, report):
         """Runs the tests, and reports each as it ends: its seconds, its processor time, its outcome."""
         command = [self.executable, "--test-threads=1", "--include-ignored", "--exact"]
-        command += [job.test for job in self.jobs]
+        command += [job.test.split("::", 1)[1] for job in self.jobs]
         environment = dict(os.environ)
         for job in self.jobs:
             environment.update(job.environment)
@@ -158,7 +164,7 @@ class Process:
         hung = time.monotonic() - began >= limit
         good = child.returncode == 0
         for job in self.jobs:
-            seconds, passed = seen.get(job.test, (time.monotonic() - last, False))
+            seconds, passed = seen.get(job.test.split("::", 1)[1], (time.monotonic() - last, False))
             # One test in a process: all of its time is the test's.
             if len(self.jobs) == 1:
                 seconds = time.monotonic() - began
@@ -179,16 +185,16 @@ class Report:
 
     def __call__(self, process, job, seconds, cpu, passed):
         with self.lock:
-            name = f"{process.program}::{job}"
+            name = str(job)
             self.results.append((seconds, cpu, passed, name))
             word = "ok" if passed else "FAILED"
-            if process.program == "e2e" or not passed or seconds >= 1:
+            if len(process.jobs) == 1 or not passed or seconds >= 1:
                 print(f"test {name} ... {word} ({seconds:.1f} s) [{len(self.results)}/{self.count}]", flush=True)
 
     def failure(self, process, why, output):
         with self.lock:
-            names = ", ".join(str(job) for job in process.jobs) if len(process.jobs) < 9 else "a shard"
-            self.failures.append((f"{process.program}: {names} ({why})", output))
+            names = ", ".join(str(job) for job in process.jobs) if len(process.jobs) < 9 else f"a shard of {process.program}"
+            self.failures.append((f"{names} ({why})", output))
 
     def end(self):
         """Prints the failures, the slowest and the summary; whether all is well."""
@@ -218,25 +224,24 @@ class Report:
         return good
 
 
-def shards(program, executable, count):
-    """The tests of a program of quick ones, dealt out."""
-    ignored = set(listed(executable, "--ignored"))
-    tests = [test for test in listed(executable) if test not in ignored]
-    entries = [Entry(f"short 0.05 {test}") for test in tests]
-    dealt = [entries[start::count] for start in range(count)]
-    return [Process(program, executable, [Job(entry) for entry in part]) for part in dealt if part]
+def tests_of(program, executable):
+    """All of them, and those that `cargo test` leaves out."""
+    return [[f"{program}::{test}" for test in listed(executable, *more)] for more in ([], ["--ignored"])]
 
 
-def end_to_end(executable, chosen, tests, entries):
-    """The processes for the chosen jobs, and for the tests that tiers.txt does not call long."""
-    processes = {}
+def processes_of(program, executable, tests, chosen, entries, count):
+    """The processes for the jobs chosen of the long tier, and for these tests of the short one."""
+    processes, shards = {}, [[] for _ in range(count)]
     for job in chosen:
         processes.setdefault((job.entry.process, job.part), []).append(job)
-    for test in tests:
-        entry = entries.get(test) or Entry(f"short {UNKNOWN} {test}")
-        if not entry.long:
+    for number, test in enumerate(tests):
+        if test in entries or program == "e2e":
+            entry = entries.get(test) or Entry(f"short {UNKNOWN} {test}")
             processes.setdefault((entry.process, None), []).append(Job(entry))
-    return [Process("e2e", executable, jobs) for jobs in processes.values()]
+        else:
+            shards[number % count].append(Job(Entry(f"short {QUICK} {test}")))
+    every = [*processes.values(), *filter(None, shards)]
+    return [Process(program, executable, jobs) for jobs in every]
 
 
 def run(processes, at_once):
@@ -273,20 +278,41 @@ def show(entries):
             print(f"  {entry.seconds:6.0f} s  {entry.test}{parts}")
 
 
-def choose(arguments, entries, tests):
-    """The jobs of the long tier, and the tests of the short one, that are to run."""
+def choose(arguments, entries):
+    """The jobs of the long tier that are to run."""
     if arguments.names:
-        wanted = [test for test in tests if any(name in test for name in arguments.names)]
-        long = [Job(entries[test]) for test in wanted if test in entries and entries[test].long]
-        return long, wanted
+        # Whole, or the part that WINDLASS_PART names.
+        return [Job(entry) for entry in entries.values() if entry.long and named(arguments, entry.test)]
     if arguments.all:
-        return [Job(entry) for entry in entries.values() if entry.long], tests
+        return [Job(entry) for entry in entries.values() if entry.long]
     word = word_to_draw_by()
     drawn = draw(word, entries)
     print(f"of the long tier, drawn by WINDLASS_DRAW={word} (make test-all runs all of it):")
     for job in drawn:
-        print(f"  {job.seconds:6.0f} s  {job}")
-    return drawn, tests
+        print(f"  {job.seconds:6.0f} s  {job}", flush=True)
+    return drawn
+
+
+def named(arguments, test):
+    return not arguments.names or any(name in test for name in arguments.names)
+
+
+def plan(arguments, entries, programs, cores):
+    """The processes that are to run. Ends if tiers.txt and the tests do not agree."""
+    chosen, processes, known = choose(arguments, entries), [], set()
+    for program, executable in programs:
+        tests, ignored = tests_of(program, executable)
+        known.update(tests)
+        left_out = {test for test in ignored if test not in entries}
+        wanted = [
+            test for test in tests
+            if test not in left_out and named(arguments, test) and not (test in entries and entries[test].long)
+        ]
+        here = [job for job in chosen if job.test in known and job.test.startswith(f"{program}::")]
+        processes += processes_of(program, executable, wanted, here, entries, cores if program == "lib" else 1)
+    if unknown := sorted(set(entries) - known):
+        sys.exit(f"tests/tiers.txt names tests that are not there: {', '.join(unknown)}")
+    return processes
 
 
 def main():
@@ -294,23 +320,18 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--draw", metavar="WORD")
+    parser.add_argument("--draw", nargs="+", metavar="WORD")
     arguments = parser.parse_args()
     entries = tiers()
     if arguments.list:
         return show(entries)
     if arguments.draw:
-        for job in draw(arguments.draw, entries):
-            print(f"{job.seconds:.0f}\t{job}")
+        for word in arguments.draw:
+            for job in draw(word, entries):
+                print(f"{word}\t{job.seconds:.0f}\t{job}")
         return None
-    programs = build()
     cores = os.cpu_count() or 2
-    processes = []
-    for program, executable in programs:
-        if program == "e2e":
-            processes += end_to_end(executable, *choose(arguments, entries, listed(executable)), entries)
-        elif not arguments.names:
-            processes += shards(program, executable, cores if program == "lib" else 1)
+    processes = plan(arguments, entries, build(), cores)
     at_once = int(os.environ.get("WINDLASS_JOBS", 2 * cores))
     sys.exit(0 if run(processes, at_once) else 1)
 

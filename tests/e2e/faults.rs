@@ -476,7 +476,7 @@ fn the_most_dangerous_faults_and_some_drawn_by_lot() {
 /// `WINDLASS_FAULTS_ONLY=<text>,…` leaves those that are shown with one of these texts in them, as in
 /// `"Revert POST /containers/create"` or `Stall`; `WINDLASS_PART=2/4` every fourth of them.
 #[test]
-#[ignore = "an hour: cargo test --test e2e every_fault -- --ignored --nocapture"]
+#[ignore = "an hour: scripts/tests.py every_fault"]
 fn every_fault_in_every_call() {
     let proxy = Proxy::docker();
     let world = world(&proxy);
