@@ -286,15 +286,24 @@ impl Proxy {
     }
 }
 
+/// Loads a configuration. The load before it ended Caddy's admin server, and with it maybe the very
+/// connection that this one found open; the same configuration twice changes nothing, so a call that was
+/// cut is made once more.
 async fn post(admin: &reqwest::Client, config: &Value) -> Result<(), ProxyError> {
-    let request = admin
-        .post("http://127.0.0.1/load")
-        .header("content-type", "application/json");
-    let answer = request
-        .body(config.to_string())
-        .send()
-        .await
-        .map_err(unreachable)?;
+    let body = config.to_string();
+    let send = || {
+        admin
+            .post("http://127.0.0.1/load")
+            .header("content-type", "application/json")
+            .body(body.clone())
+            .send()
+    };
+    let cut = |error: &reqwest::Error| !error.is_connect() && !error.is_timeout();
+    let answer = match send().await {
+        Err(error) if cut(&error) => send().await,
+        answer => answer,
+    };
+    let answer = answer.map_err(unreachable)?;
     match answer.status().is_success() {
         true => Ok(()),
         false => Err(ProxyError::Refused(answer.text().await.unwrap_or_default())),
@@ -557,22 +566,36 @@ mod tests {
         }
     }
 
+    fn settings() -> Settings {
+        Settings {
+            tls: Tls::Off,
+            http_port: 80,
+            https_port: 443,
+            dashboard: None,
+            can: Abilities::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_load_whose_connection_the_load_before_ended_is_made_once_more() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = Proxy::new(dir.path().to_owned()).unwrap();
+        let socket = tokio::net::UnixListener::bind(dir.path().join("run/admin.sock")).unwrap();
+        let caddy = tokio::spawn(answer(socket, vec![None, Some("200 OK")]));
+        assert!(proxy.load(&settings(), &[]).await.unwrap());
+        caddy.await.unwrap();
+    }
+
     #[tokio::test]
     async fn after_a_lost_answer_the_next_load_is_one() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let proxy = Proxy::new(dir.path().to_owned()).unwrap();
         let socket = tokio::net::UnixListener::bind(dir.path().join("run/admin.sock")).unwrap();
-        let caddy = tokio::spawn(answer(socket, vec![Some("200 OK"), None, Some("200 OK")]));
-
-        let can = Abilities::default();
-        let settings = Settings {
-            tls: Tls::Off,
-            http_port: 80,
-            https_port: 443,
-            dashboard: None,
-            can,
-        };
+        let answers = vec![Some("200 OK"), None, None, Some("200 OK")];
+        let caddy = tokio::spawn(answer(socket, answers));
+        let settings = settings();
         let upstream = Upstream::Pinned {
             name: "new".into(),
             port: 9000,

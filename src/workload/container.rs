@@ -41,7 +41,7 @@ pub fn web_container(
 }
 
 /// Runs a container of an app. Its network may be gone with the machine that had it, and is made
-/// anew then; Caddy is connected to it by [`Windlass::ensure_edge`] at the latest.
+/// anew then; Caddy is connected to it by reconciliation at the latest.
 pub async fn run_container(
     platform: &Platform,
     app: &AppName,

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,12 +60,24 @@ impl Push {
 pub struct Pushing {
     child: Child,
     output: Option<JoinHandle<String>>,
+    /// What it has printed so far.
+    printed: Arc<Mutex<Vec<u8>>>,
 }
 
 /// No push of these tests takes longer.
 const LONGEST_PUSH: Duration = Duration::from_secs(90);
 
 impl Pushing {
+    /// Waits until it has printed this.
+    pub fn wait_for(&self, part: &str) {
+        wait_for(part, LONGEST_PUSH, || {
+            let printed = self.printed.lock().unwrap();
+            String::from_utf8_lossy(&printed)
+                .contains(part)
+                .then_some(())
+        });
+    }
+
     /// Waits for its end.
     pub fn end(mut self) -> Push {
         let status = wait_for("the push ends", LONGEST_PUSH, || {
@@ -218,14 +231,23 @@ impl<'w> App<'w> {
             .process_group(0);
         let child = git.spawn().unwrap();
         drop(git);
+        let printed = Arc::<Mutex<Vec<u8>>>::default();
+        let so_far = printed.clone();
         let output = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).unwrap();
-            String::from_utf8_lossy(&bytes).into_owned()
+            let mut chunk = [0; 4096];
+            loop {
+                let read = reader.read(&mut chunk).unwrap();
+                let mut printed = so_far.lock().unwrap();
+                printed.extend_from_slice(&chunk[..read]);
+                if read == 0 {
+                    return String::from_utf8_lossy(&printed).into_owned();
+                }
+            }
         });
         Pushing {
             child,
             output: Some(output),
+            printed,
         }
     }
 

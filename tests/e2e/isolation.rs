@@ -70,13 +70,15 @@ fn no_image_of_another_app_can_be_named() {
         format!("{installation}/one/{}:{tag}", "0".repeat(32)),
     ];
     for guess in guesses {
+        // The engine looks for it where images are, and says so in its own words.
+        let (repository, _) = guess.rsplit_once(':').unwrap();
         other.write("Dockerfile", &format!("FROM {guess}\n"));
         other.commit("Somebody else's");
-        other.failed(&other.push(), "build", &guess, None);
+        other.failed(&other.push(), "build", repository, None);
         let copied = format!("FROM windlass-local/python\nCOPY --from={guess} / /x\n");
         other.write("Dockerfile", &copied);
         other.commit("Some of it");
-        other.failed(&other.push(), "build", &guess, None);
+        other.failed(&other.push(), "build", repository, None);
     }
     // The name is secret, and it is the right one: with it, it would work.
     other.write("Dockerfile", &format!("FROM {}\n", image.trim()));

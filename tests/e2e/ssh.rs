@@ -466,7 +466,7 @@ fn a_push_by_key_goes_on_over_a_restart_of_the_server() {
     for once in [
         "Deploy 1 of shop: ",
         "-----> swap",
-        "-----> retire",
+        "-----> verify",
         "LIVE  ",
     ] {
         assert_eq!(

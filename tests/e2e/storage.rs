@@ -479,10 +479,18 @@ impl Drop for Holding {
 fn nobody_notices_that_the_database_is_held_for_two_seconds() {
     let world = World::new();
     let (app, asking) = first_release(&world);
+    app.write(
+        "windlass.toml",
+        &MANIFEST
+            .replace("\"1s\"", "\"5s\"")
+            .replace("\"8s\"", "\"20s\"")
+            .replace("timeout = \"4s\"", "path = \"/slow/5\"\ntimeout = \"20s\""),
+    );
     app.version("two");
     let holding = Holding::begin(&world, 2);
     let push = app.begin_push(&["main"]);
     holding.end();
+    // Both phases last longer than the wait for the lock and the look at them take.
     app.wait_for_phase("health");
     Holding::begin(&world, 2).end();
     app.wait_for_phase("verify");
