@@ -198,7 +198,7 @@ fn killed_right_after_the_swap() {
 
     app.write(
         "windlass.toml",
-        &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""),
+        &MANIFEST.replace("timeout = \"4s\"", "path = \"/slow/9\"\ntimeout = \"60s\""),
     );
     app.version("two");
     let push = app.begin_push(&["main"]);
@@ -236,6 +236,7 @@ fn killed_while_the_old_release_drains() {
     app.went_live(&app.push(), "one");
     let asking = Asking::begin(&world, &app.domain);
 
+    app.write_slow_health();
     app.version("two");
     std::thread::scope(|scope| {
         let push = app.begin_push(&["main"]);
