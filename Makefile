@@ -26,9 +26,8 @@ TESTS :=
 tests:
 	@scripts/setup.sh --tests
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
 	@scripts/deny.sh $(DENY)
-	@scripts/tests.py $(TESTS)
+	@scripts/tests.py $(TESTS) --beside "cargo clippy --all-targets --locked -- -D warnings"
 
 bench: ## the figures in the README
 	@scripts/setup.sh --tests

@@ -6,13 +6,15 @@
     scripts/tests.py NAME...        every test of either tier with one of these texts in its name
     scripts/tests.py --list         what each tier holds, and what it costs
     scripts/tests.py --draw WORD... what each word draws
+    scripts/tests.py --beside COMMAND   also runs this, while tests run; if it fails, the run fails
 
 tests/tiers.txt says which tests are long and what each costs. Each end-to-end test, and each that is named
 there, has a process of its own, several at a time, the longest first; all others run in a few shards, one
-test after another in each.
+test after another in each. What computes rather than waits runs at low priority: the simulation, the
+library's tests and their compilation.
 
     WINDLASS_DRAW=<commit>    draws what that commit drew
-    WINDLASS_JOBS=<number>    processes at a time; twice the cores where it is not set
+    WINDLASS_JOBS=<number>    end-to-end tests at a time; twice the cores where it is not set
     WINDLASS_PART=<k>/<n>     with NAME: the part of a test that is drawn in parts
 """
 
@@ -40,6 +42,11 @@ UNKNOWN = 30
 QUICK = 0.05
 # A test that takes this many times its cost, and at least so many seconds, hangs.
 PATIENCE, LEAST_PATIENCE = 8, 600
+
+
+# These wait for an engine most of the time. All others compute, and give way to them.
+WAITING = ("e2e", "contract")
+NICE = ["nice", "-n", "10"]
 
 
 class Entry:
@@ -107,15 +114,11 @@ def word_to_draw_by():
     return head.stdout.strip() or "no commit"
 
 
-def build():
-    """Compiles every test and gives their programs: what they test, and where they are."""
-    command = ["cargo", "test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(done.returncode)
+def programs_of(output):
+    """The programs that a build has made, by its messages: what they test, and where they are."""
     programs = []
-    for line in done.stdout.splitlines():
-        message = json.loads(line)
+    for line in output.splitlines():
+        message = json.loads(line) if line.startswith("{") else {}
         if message.get("executable") and message.get("profile", {}).get("test"):
             target = message["target"]
             kind = "lib" if "lib" in target["kind"] else target["name"]
@@ -123,9 +126,41 @@ def build():
     return programs
 
 
+BUILD = ["cargo", "test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]
+
+
+def build():
+    """Compiles what stands in tests/, and gives its programs."""
+    done = subprocess.run([*BUILD, "--bins", "--test", "*"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return programs_of(done.stdout)
+
+
 def listed(executable, *more):
     done = subprocess.run([executable, "--list", *more], cwd=ROOT, capture_output=True, text=True, check=True)
     return [line.removesuffix(": test") for line in done.stdout.splitlines() if line.endswith(": test")]
+
+
+class Step:
+    """A command that runs beside the tests and has to end well. What is to run after it, `then` says."""
+
+    computes, seconds = True, float("inf")
+
+    def __init__(self, name, command, then=lambda output: None):
+        self.jobs, self.command, self.then = [name], command, then
+
+    def run(self, report):
+        began = time.monotonic()
+        done = subprocess.run(
+            [*NICE, *self.command], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )
+        good = done.returncode == 0
+        report(self, self.jobs[0], time.monotonic() - began, None, good)
+        if not good:
+            report.failure(self, f"exit status {done.returncode}", done.stderr)
+        else:
+            self.then(done.stdout)
 
 
 class Process:
@@ -134,10 +169,12 @@ class Process:
     def __init__(self, program, executable, jobs):
         self.program, self.executable, self.jobs = program, executable, jobs
         self.seconds = sum(job.seconds for job in jobs)
+        self.computes = program not in WAITING
 
     def run(self, report):
         """Runs the tests, and reports each as it ends: its seconds, its processor time, its outcome."""
-        command = [self.executable, "--test-threads=1", "--include-ignored", "--exact"]
+        command = [*(NICE if self.computes else []), self.executable]
+        command += ["--test-threads=1", "--include-ignored", "--exact"]
         command += [job.test.split("::", 1)[1] for job in self.jobs]
         environment = dict(os.environ)
         for job in self.jobs:
@@ -179,8 +216,8 @@ class Process:
 class Report:
     """What is printed as tests end, and at the end of all."""
 
-    def __init__(self, count):
-        self.count, self.results, self.failures = count, [], []
+    def __init__(self):
+        self.count, self.results, self.failures = 0, [], []
         self.lock, self.began = threading.Lock(), time.monotonic()
 
     def __call__(self, process, job, seconds, cpu, passed):
@@ -214,7 +251,7 @@ class Report:
         if failed:
             print("\nfailures:")
             print("".join(f"    {name}\n" for name in sorted(failed)), end="")
-        good = not failed and not self.failures
+        good = not failed and not self.failures and len(self.results) == self.count
         took = time.monotonic() - self.began
         print(
             f"\ntest result: {'ok' if good else 'FAILED'}. {len(self.results) - len(failed)} passed; "
@@ -222,6 +259,49 @@ class Report:
             f"finished in {took:.2f}s"
         )
         return good
+
+
+class Queue:
+    """What is to run, the longest first; a process under way may add to it."""
+
+    def __init__(self, report):
+        self.report, self.waiting, self.running, self.number = report, {True: [], False: []}, 0, 0
+        self.changed = threading.Condition()
+
+    def add(self, processes):
+        with self.changed:
+            for process in processes:
+                self.number += 1
+                heapq.heappush(self.waiting[process.computes], (-process.seconds, self.number, process))
+                self.report.count += len(process.jobs)
+            self.changed.notify_all()
+
+    def work(self, computes):
+        waiting = self.waiting[computes]
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: waiting or not self.running)
+                if not waiting:
+                    return
+                process = heapq.heappop(waiting)[2]
+                self.running += 1
+            try:
+                process.run(self.report)
+            finally:
+                with self.changed:
+                    self.running -= 1
+                    self.changed.notify_all()
+
+    def run(self, at_once, cores):
+        """Runs all of it: those that wait so many at a time, those that compute one a core."""
+        workers = [
+            threading.Thread(target=self.work, args=[computes])
+            for computes in [False] * at_once + [True] * cores
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
 
 
 def tests_of(program, executable):
@@ -242,29 +322,6 @@ def processes_of(program, executable, tests, chosen, entries, count):
             shards[number % count].append(Job(Entry(f"short {QUICK} {test}")))
     every = [*processes.values(), *filter(None, shards)]
     return [Process(program, executable, jobs) for jobs in every]
-
-
-def run(processes, at_once):
-    """Runs them, so many at a time, the longest first."""
-    report = Report(sum(len(process.jobs) for process in processes))
-    waiting = [(-process.seconds, number, process) for number, process in enumerate(processes)]
-    heapq.heapify(waiting)
-    lock = threading.Lock()
-
-    def work():
-        while True:
-            with lock:
-                if not waiting:
-                    return
-                process = heapq.heappop(waiting)[2]
-            process.run(report)
-
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return report.end()
 
 
 def show(entries):
@@ -297,9 +354,9 @@ def named(arguments, test):
     return not arguments.names or any(name in test for name in arguments.names)
 
 
-def plan(arguments, entries, programs, cores):
-    """The processes that are to run. Ends if tiers.txt and the tests do not agree."""
-    chosen, processes, known = choose(arguments, entries), [], set()
+def plan(arguments, chosen, entries, programs, cores):
+    """The processes of these programs that are to run, and the names of all their tests."""
+    processes, known = [], set()
     for program, executable in programs:
         tests, ignored = tests_of(program, executable)
         known.update(tests)
@@ -310,15 +367,35 @@ def plan(arguments, entries, programs, cores):
         ]
         here = [job for job in chosen if job.test in known and job.test.startswith(f"{program}::")]
         processes += processes_of(program, executable, wanted, here, entries, cores if program == "lib" else 1)
+    return processes, known
+
+
+def run(arguments, entries):
+    """Builds, and runs what is to run. Whether all is well."""
+    cores = os.cpu_count() or 2
+    chosen = choose(arguments, entries)
+    processes, known = plan(arguments, chosen, entries, build(), cores)
     if unknown := sorted(set(entries) - known):
         sys.exit(f"tests/tiers.txt names tests that are not there: {', '.join(unknown)}")
-    return processes
+    report = Report()
+    queue = Queue(report)
+
+    # The library's own tests compile while those above run, and so does what is to run beside: one after
+    # the other, as they share cargo's lock.
+    def built(output):
+        queue.add(plan(arguments, [], entries, programs_of(output), cores)[0])
+        queue.add(Step(command, command.split()) for command in arguments.beside)
+
+    queue.add([*processes, Step("the library's tests compile", [*BUILD, "--lib"], built)])
+    queue.run(int(os.environ.get("WINDLASS_JOBS", 2 * cores)), cores)
+    return report.end()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--beside", action="append", default=[], metavar="COMMAND")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--draw", nargs="+", metavar="WORD")
     arguments = parser.parse_args()
@@ -330,10 +407,7 @@ def main():
             for job in draw(word, entries):
                 print(f"{word}\t{job.seconds:.0f}\t{job}")
         return None
-    cores = os.cpu_count() or 2
-    processes = plan(arguments, entries, build(), cores)
-    at_once = int(os.environ.get("WINDLASS_JOBS", 2 * cores))
-    sys.exit(0 if run(processes, at_once) else 1)
+    sys.exit(0 if run(arguments, entries) else 1)
 
 
 if __name__ == "__main__":
