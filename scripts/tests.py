@@ -201,11 +201,11 @@ class Process:
         hung = time.monotonic() - began >= limit
         good = child.returncode == 0
         for job in self.jobs:
-            seconds, passed = seen.get(job.test.split("::", 1)[1], (time.monotonic() - last, False))
+            # What a test prints past the harness may stand in the line that tells how it ended.
+            seconds, passed = seen.get(job.test.split("::", 1)[1], (time.monotonic() - last, good))
             # One test in a process: all of its time is the test's.
             if len(self.jobs) == 1:
-                seconds = time.monotonic() - began
-                passed = passed and good
+                seconds, passed = time.monotonic() - began, good
             cpu = usage.ru_utime + usage.ru_stime if len(self.jobs) == 1 else None
             report(self, job, seconds, cpu, passed)
         if not good:
@@ -232,6 +232,8 @@ class Report:
         with self.lock:
             names = ", ".join(str(job) for job in process.jobs) if len(process.jobs) < 9 else f"a shard of {process.program}"
             self.failures.append((f"{names} ({why})", output))
+            # All of it comes at the end.
+            print("\n".join(f"  | {line}" for line in output.splitlines()[-15:]), flush=True)
 
     def end(self):
         """Prints the failures, the slowest and the summary; whether all is well."""

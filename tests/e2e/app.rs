@@ -482,6 +482,13 @@ impl<'w> App<'w> {
         deploy
     }
 
+    /// As [`App::failed`], of a candidate that ended by itself: in `start` or in `health`, whichever saw it.
+    pub fn died(&self, push: &Push, part: &str, still: Option<&str>) -> Value {
+        let phase = self.newest()["failure"]["phase"].clone();
+        assert!(phase == "start" || phase == "health", "{}", push.output);
+        self.failed(push, phase.as_str().unwrap(), part, still)
+    }
+
     /// The status of each phase of a deploy, as `build:ok`.
     pub fn phases(deploy: &Value) -> Vec<String> {
         let phases = deploy["phases"].as_array().unwrap().iter();

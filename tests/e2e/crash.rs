@@ -134,7 +134,10 @@ fn a_cancel_outlives_the_server_that_was_asked() {
         "extra.py",
         "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
     );
-    app.write("windlass.toml", &MANIFEST.replace("\"1s\"", "\"7s\""));
+    app.manifest_with(
+        "min_healthy = \"1s\"\ndeadline = \"8s\"",
+        "min_healthy = \"20s\"\ndeadline = \"60s\"",
+    );
     app.version("two");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("health");
