@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use ipnet::Ipv4Net;
 use windlass::chaos::Chaos;
-use windlass::domain::{AppName, DeployId, Environment, Limits, Timestamp};
+use windlass::domain::{AppName, DeployId, Environment, Limits, Replica, Timestamp};
 use windlass::runtime::fake::Fake;
 use windlass::runtime::{
-    BuildEvent, BuildSpec, BuildStop, Change, ContainerSpec, Now, Role, Runtime,
+    BuildEvent, BuildSpec, BuildStop, Change, ContainerSpec, Now, Owner, Role, Runtime,
 };
 
 /// A base image that every machine with the tests has.
@@ -100,7 +100,11 @@ impl Back {
         ContainerSpec {
             name: self.name(name),
             role: Role::Web,
-            owner: Some((app(), DeployId(1))),
+            owner: Some(Owner {
+                app: app(),
+                deploy: DeployId(1),
+                replica: Some(Replica::web()),
+            }),
             image: self.image.clone(),
             command: Some(["sh", "-c", script].map(str::to_owned).to_vec()),
             env: Environment::default(),
@@ -110,6 +114,7 @@ impl Back {
             own_names: false,
             restart: false,
             user: None,
+            stop_signal: None,
             mounts: Vec::new(),
             ports: Vec::new(),
             capabilities: Vec::new(),
@@ -235,6 +240,7 @@ async fn a_container_from_its_making_to_its_end(back: &Back) {
     let there = runtime.container(&spec.name).await.unwrap().unwrap();
     assert_eq!(there.name, spec.name);
     assert_eq!(there.role, Some(Role::Web));
+    assert_eq!(there.replica, Some(Replica::web()));
     assert_eq!(there.app, Some(app()));
     assert_eq!(there.deploy, Some(DeployId(1)));
     assert_eq!(there.image, facts.id);

@@ -133,6 +133,7 @@ async fn fill(store: &Store) {
                 commit: new.commit.clone(),
                 image: ImageRef(format!("windlass-0a1b2c/{name}:d{id}")),
                 image_kept: true,
+                processes: Manifest::default().processes(),
                 manifest: Manifest::default(),
                 port: 8000,
                 env: Environment::default(),

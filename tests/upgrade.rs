@@ -172,6 +172,7 @@ impl<'a> Made<'a> {
             commit: self.commit.to_string().repeat(40).parse().unwrap(),
             image: ImageRef(format!("windlass-0a1b2c/shop:d{}", self.id)),
             image_kept: true,
+            processes: Manifest::default().processes(),
             manifest: manifest(),
             port: 9000,
             env: env(),
@@ -396,6 +397,8 @@ async fn reads(store: &Store) {
             (&release.env, &release.manifest, release.port),
             (&env(), &manifest(), 9000)
         );
+        let replicas: Vec<String> = release.replicas().map(|r| r.to_string()).collect();
+        assert_eq!(replicas, ["web.1"]);
     }
     assert_eq!(releases[1].image.0, "windlass-0a1b2c/shop:d2");
 

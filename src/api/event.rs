@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::{Error, Place, Server};
-use crate::domain::{Deploy, DeployId, Phase, PhaseTiming};
+use crate::domain::{Deploy, DeployId, Phase, PhaseTiming, ProcessName};
 use crate::logs::Cursor;
 
 /// A client that takes nothing for this long is given up.
@@ -92,6 +92,11 @@ pub enum Event {
     },
 }
 
+/// Which replica a server of before there were several told of.
+fn first() -> u32 {
+    1
+}
+
 /// A line that an app printed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AppLogLine {
@@ -99,6 +104,12 @@ pub struct AppLogLine {
     pub at: String,
     /// The deploy whose container printed it.
     pub deploy: DeployId,
+    /// The process that the container runs.
+    #[serde(default = "ProcessName::web")]
+    pub process: ProcessName,
+    /// Which of the process's containers.
+    #[serde(default = "first")]
+    pub replica: u32,
     /// `stdout` or `stderr`.
     pub stream: String,
     /// The text.

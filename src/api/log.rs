@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use super::event::{Sender, Stop};
 use super::{AppLogLine, Endpoint, Error, Event, Events, Server, Verb, view};
-use crate::app::{self, AppLogQuery, AppPlaces};
-use crate::domain::{AppName, Needs, Principal};
+use crate::app::{self, AppLogQuery, AppPlaces, LineFilter};
+use crate::domain::{AppName, Needs, Principal, ProcessName};
 use crate::logs::AppLine;
 use crate::platform::Platform;
 
@@ -33,6 +33,9 @@ pub struct AppLogs {
     #[serde(default = "usual_tail")]
     #[schema(default = 100, minimum = 0, maximum = 18446744073709551615u64)]
     pub tail: usize,
+    /// Only what this process prints.
+    #[serde(default)]
+    pub process: Option<ProcessName>,
 }
 
 impl Verb for AppLogs {
@@ -43,7 +46,10 @@ impl Verb for AppLogs {
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Vec<AppLogLine>, Error> {
-        let query = AppLogQuery::newest(self.since_ms, self.tail);
+        let query = AppLogQuery {
+            filter: filter(server.platform(), &self.app, self.process).await?,
+            ..AppLogQuery::newest(self.since_ms, self.tail)
+        };
         let page = app::read_log(server.platform(), &self.app, query).await?;
         Ok(lines(&page.lines))
     }
@@ -73,6 +79,9 @@ pub struct AppLogsFollow {
     #[serde(default = "usual_tail")]
     #[schema(default = 100, minimum = 0, maximum = 18446744073709551615u64)]
     pub tail: usize,
+    /// Only what this process prints.
+    #[serde(default)]
+    pub process: Option<ProcessName>,
 }
 
 fn yes() -> bool {
@@ -89,20 +98,26 @@ impl Verb for AppLogsFollow {
     async fn run(self, server: &Server, _: &Principal) -> Result<Events, Error> {
         server.platform().store.app(&self.app).await?;
         let platform = server.platform().clone();
+        let filter = filter(&platform, &self.app, self.process.clone()).await?;
         Ok(Events::of(server, async move |to: Sender| {
-            let told = self.tell(&platform, &to).await;
+            let told = self.tell(&platform, filter, &to).await;
             (to, told)
         }))
     }
 }
 
 impl AppLogsFollow {
-    async fn tell(&self, platform: &Arc<Platform>, to: &Sender) -> Result<(), Stop> {
-        let end = self.tell_so_far(platform, to).await?;
+    async fn tell(
+        &self,
+        platform: &Arc<Platform>,
+        filter: LineFilter,
+        to: &Sender,
+    ) -> Result<(), Stop> {
+        let end = self.tell_so_far(platform, filter.clone(), to).await?;
         if !self.follow {
             return Ok(());
         }
-        let mut output = app::follow_log(platform, &self.app, end, "");
+        let mut output = app::follow_log(platform, &self.app, end, filter);
         loop {
             let (printed, _) = to.or_gone(output.next()).await??;
             let lines = lines(&printed);
@@ -111,8 +126,16 @@ impl AppLogsFollow {
     }
 
     /// Sends what there is, and gives the place behind it.
-    async fn tell_so_far(&self, platform: &Arc<Platform>, to: &Sender) -> Result<AppPlaces, Stop> {
-        let query = AppLogQuery::newest(self.since_ms, self.tail);
+    async fn tell_so_far(
+        &self,
+        platform: &Arc<Platform>,
+        filter: LineFilter,
+        to: &Sender,
+    ) -> Result<AppPlaces, Stop> {
+        let query = AppLogQuery {
+            filter,
+            ..AppLogQuery::newest(self.since_ms, self.tail)
+        };
         let wanted = query.count;
         let page = app::read_log(platform, &self.app, query).await?;
         if page.older.is_some() && page.lines.len() < wanted {
@@ -134,10 +157,24 @@ impl Endpoint for AppLogsFollow {
     const ID: &'static str = "app_logs_follow";
 }
 
+async fn filter(
+    platform: &Platform,
+    app: &AppName,
+    process: Option<ProcessName>,
+) -> Result<LineFilter, Error> {
+    let process = match process {
+        Some(process) => Some(app::process_of(platform, app, process).await?),
+        None => None,
+    };
+    Ok(LineFilter::new("", process))
+}
+
 fn lines(printed: &[AppLine]) -> Vec<AppLogLine> {
     let line = |line: &AppLine| AppLogLine {
         at: line.at.clone(),
         deploy: line.deploy,
+        process: line.replica.process.clone(),
+        replica: line.replica.number,
         stream: if line.stderr { "stderr" } else { "stdout" }.to_owned(),
         text: line.text.clone(),
     };

@@ -64,6 +64,7 @@ pub fn routes() -> Vec<Route> {
         Route::of::<RevertOutlook>(),
         Route::of::<Restart>(),
         Route::of::<Reload>(),
+        Route::of::<Processes>(),
         Route::of::<AppLogs>(),
         Route::of::<AppLogsFollow>(),
         Route::of::<Enter>().of_the_socket(),

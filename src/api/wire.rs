@@ -264,11 +264,12 @@ mod tests {
             app: "shop".parse().unwrap(),
             since_ms: None,
             tail: 3,
+            process: Some(crate::domain::ProcessName::web()),
         };
         let (target, read) = there_and_back(&logs);
         assert_eq!(
             (target.as_str(), read.tail),
-            ("/api/v1/apps/shop/logs?tail=3", 3)
+            ("/api/v1/apps/shop/logs?process=web&tail=3", 3)
         );
     }
 

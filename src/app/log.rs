@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use std::sync::Arc;
 
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, ProcessName};
 use crate::logs::{AppLine, AppPlace, ClaimedPlace, Logs};
 use crate::platform::{Error, Platform};
 
@@ -25,11 +25,35 @@ const YOUNG: usize = 4;
 /// So many lines are looked through at once, and so many bytes of them.
 const LOOKED_AT: (usize, usize) = (1_000_000, 64 << 20);
 
+/// Which lines of an app's log are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LineFilter {
+    /// In lower case.
+    text: String,
+    process: Option<ProcessName>,
+}
+
+impl LineFilter {
+    /// Lines with this text in them, in whatever case, and of this process only.
+    pub fn new(text: &str, process: Option<ProcessName>) -> Self {
+        Self {
+            text: text.to_lowercase(),
+            process,
+        }
+    }
+
+    fn takes(&self, line: &AppLine) -> bool {
+        let process = self.process.as_ref();
+        process.is_none_or(|process| line.replica.process == *process)
+            && has(&line.text, &self.text)
+    }
+}
+
 /// What is asked of an app's log.
 #[derive(Debug, Clone, Default)]
 pub struct AppLogQuery {
-    /// Only lines with this in them, in whatever case.
-    pub text: String,
+    /// Only these lines.
+    pub filter: LineFilter,
     /// Only what is not older: RFC 3339, UTC.
     pub since: Option<String>,
     /// Only what is before this place.
@@ -146,9 +170,31 @@ pub struct AppLogFollower {
     platform: Arc<Platform>,
     app: AppName,
     news: watch::Receiver<u64>,
-    text: String,
+    filter: LineFilter,
     at: AppPlaces,
     looked: bool,
+}
+
+/// A process of the app, of its live release or of one before it.
+///
+/// # Errors
+/// Where no release has such a process: in words, with those that there are.
+pub async fn process_of(
+    platform: &Platform,
+    app: &AppName,
+    process: ProcessName,
+) -> Result<ProcessName, Error> {
+    let mut known = platform.store.process_names(app).await?;
+    if process.is_web() || known.contains(&process) {
+        return Ok(process);
+    }
+    known.retain(|known| !known.is_web());
+    known.insert(0, ProcessName::web());
+    let known: Vec<&str> = known.iter().map(ProcessName::as_str).collect();
+    Err(Error::Refused(format!(
+        "no release of {app} has a process {process}; there is {}",
+        known.join(", ")
+    )))
 }
 
 /// Some lines of an app's log.
@@ -172,20 +218,19 @@ pub async fn read_log(
         .map_err(std::io::Error::other)??)
 }
 
-/// Follows an app's log from where it was read to; only lines with `text` in them.
+/// Follows an app's log from where it was read to.
 pub fn follow_log(
     platform: &Arc<Platform>,
     app: &AppName,
     at: AppPlaces,
-    text: &str,
+    filter: LineFilter,
 ) -> AppLogFollower {
     let news = platform.collector.subscribe();
-    let (platform, text) = (platform.clone(), text.to_lowercase());
     AppLogFollower {
-        platform,
+        platform: platform.clone(),
         app: app.clone(),
         news,
-        text,
+        filter,
         at,
         looked: false,
     }
@@ -212,7 +257,6 @@ fn read(
             end.places.push(ends[n]);
         }
     }
-    let text = query.text.to_lowercase();
     let (mut lines, mut left, mut room) = (Vec::new(), LOOKED_AT, query.bytes);
     // Beyond the deploys that were looked at there may be others.
     let mut older = ids
@@ -223,7 +267,7 @@ fn read(
         let (mut stopped, mut at, mut young) = (None, place, false);
         logs.app_before(place, |before, line| {
             let old = query.since.as_ref().is_some_and(|since| line.at < *since);
-            let wanted = has(&line.text, &text);
+            let wanted = query.filter.takes(&line);
             let full =
                 lines.len() >= query.count || wanted && !lines.is_empty() && line.text.len() > room;
             if old || full || left.0 == 0 || left.1 == 0 {
@@ -268,7 +312,7 @@ impl AppLogFollower {
             }
             if !lines.is_empty() {
                 lines.sort_by(|one, other| one.at.cmp(&other.at));
-                lines.retain(|line| has(&line.text, &self.text));
+                lines.retain(|line| self.filter.takes(line));
                 self.at.last = lines.last().map_or(self.at.last, |line| line.deploy);
                 return Ok((lines, self.at.clone()));
             }
@@ -331,6 +375,7 @@ pub fn nanos_ago(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Replica;
 
     #[test]
     fn nothing_is_older_than_1970() {
@@ -369,7 +414,7 @@ mod tests {
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(1);
         let mut writer = logs
-            .write_app(id, crate::logs::Redactor::default())
+            .write_app(id, &Replica::web(), crate::logs::Redactor::default())
             .unwrap();
         let length = |n: usize| if n == 7 { 900 } else { 10 * n };
         for n in 1..40 {
@@ -409,7 +454,11 @@ mod tests {
         let at = |second: u32| format!("2026-11-21T10:20:{second:02}.000000000Z");
         for (id, seconds) in [(1, 0..5), (2, 5..20), (3, 10..30)] {
             let mut writer = logs
-                .write_app(DeployId(id), crate::logs::Redactor::default())
+                .write_app(
+                    DeployId(id),
+                    &Replica::web(),
+                    crate::logs::Redactor::default(),
+                )
                 .unwrap();
             for n in seconds {
                 writer

@@ -15,13 +15,13 @@ pub use apps::{all, allow, create, destroy, show, url};
 pub use domains::change_domains;
 pub use follow::{Follower, Progress, Reached};
 pub use log::{
-    AppLogFollower, AppLogPage, AppLogQuery, AppPlaces, ClaimedPlaces, follow_log, nanos_ago,
-    place_of, read_log,
+    AppLogFollower, AppLogPage, AppLogQuery, AppPlaces, ClaimedPlaces, LineFilter, follow_log,
+    nanos_ago, place_of, process_of, read_log,
 };
 pub use overview::{Board, Overview};
 pub use requests::{PushAnswer, pushed, redeploy, reload, restart, revert, revert_to};
 pub use revert_preview::{differing, preview_revert, preview_revert_to};
-pub use usage::{ContainerUsage, usage};
+pub use usage::{ContainerUsage, processes, usage};
 
 use std::sync::Arc;
 

@@ -167,6 +167,7 @@ async fn go_live(store: &Store, commit: &CommitId) {
         commit,
         image,
         image_kept: true,
+        processes: crate::domain::Manifest::default().processes(),
         manifest,
         port: 8000,
         env,

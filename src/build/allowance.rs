@@ -12,7 +12,9 @@ pub async fn expect_allowed(
 ) -> Result<(), Stop> {
     let allowed = platform.store.allowance(app).await?;
     let usual = platform.config.apps.limits();
-    let Some(excess) = allowed.excess(&manifest.limits, &manifest.security, &usual) else {
+    let of_processes = manifest.processes.values().map(|settings| &settings.limits);
+    let mut asked = [&manifest.limits].into_iter().chain(of_processes);
+    let Some(excess) = asked.find_map(|l| allowed.excess(l, &manifest.security, &usual)) else {
         return Ok(());
     };
     Err(Stop::NotGood(format!(

@@ -8,7 +8,9 @@ use clap_complete::Shell;
 
 use super::account_args::{KeyCommand, TokenCommand, UserCommand};
 use crate::backup::Recipient;
-use crate::domain::{AppName, Bytes, Capability, Cpus, DeployId, DomainName, HumanDuration, Phase};
+use crate::domain::{
+    AppName, Bytes, Capability, Cpus, DeployId, DomainName, HumanDuration, Phase, ProcessName,
+};
 
 /// A git-push mini PaaS for one Linux server.
 #[derive(Debug, Parser)]
@@ -109,11 +111,23 @@ the commits that go away, and the migrations that stay applied.")]
         /// Which app.
         name: AppName,
     },
+    /// List what runs of an app: its processes, a row a container.
+    #[command(after_help = "Examples:
+  windlass ps shop
+  windlass ps shop --json
+
+What is not of the live release, because a deploy is under way, says what it is: a candidate, or retiring.")]
+    Ps {
+        /// Which app.
+        name: AppName,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print an app's own output, across its releases.
     #[command(after_help = "Examples:
   windlass logs shop --tail 20
   windlass logs shop --since 10m
-  windlass logs shop --follow
+  windlass logs shop --follow --process web
 
 Times are UTC. With --json each line is one JSON document.")]
     Logs {
@@ -128,6 +142,9 @@ Times are UTC. With --json each line is one JSON document.")]
         /// How many of the last lines.
         #[arg(long, value_name = "N", default_value_t = 100)]
         tail: usize,
+        /// Only what this process prints.
+        #[arg(long, short, value_name = "NAME")]
+        process: Option<ProcessName>,
         #[command(flatten)]
         output: Output,
     },
@@ -600,6 +617,7 @@ mod tests {
             "app public shop on",
             "restart shop --wait --json",
             "reload shop",
+            "ps shop --json",
             "logs shop --follow --since 10m",
             "logs shop --tail 0 -f --json",
             "doctor --json",

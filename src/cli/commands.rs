@@ -15,12 +15,12 @@ use super::{CliError, Outcome, accounts, print, print_json};
 use crate::api::{
     AppAllow, AppCreate, AppDestroy, AppDomains, AppList, AppLogLine, AppLogsFollow, AppPublic,
     AppShow, DeployCancel, DeployFollow, DeployShow, DeployWait, Deploys, Domains, Endpoint,
-    EnvList, EnvSet, EnvUnset, Event, Redeploy, Reload, Restart, Revert, RevertOutlook, Switched,
-    Unset, Variables,
+    EnvList, EnvSet, EnvUnset, Event, Processes, Redeploy, Reload, Restart, Revert, RevertOutlook,
+    Switched, Unset, Variables,
 };
 use crate::domain::{
     Allowance, App, Commits, Deploy, DeployId, Environment, Limits, MigrationsSince, Phase,
-    RevertEnvironment, RevertPreview,
+    ReplicaState, RevertEnvironment, RevertPreview, size,
 };
 use crate::logs::Cursor;
 
@@ -73,11 +73,15 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
             let done = format!("Sent SIGHUP to {name}'s main process.\n");
             tell(client, &Reload { app: name }, &done)
         }
+        Command::Ps { name, output } => {
+            ask(client, &Processes { app: name }, output.json, processes)
+        }
         Command::Logs {
             name,
             follow,
             since,
             tail,
+            process,
             output,
         } => {
             let since_ms = since.map(|age| age.0.as_millis() as u64);
@@ -88,6 +92,7 @@ pub fn run(client: &Client, command: Command) -> Result<Outcome, CliError> {
                     follow,
                     since_ms,
                     tail,
+                    process,
                 },
                 output.json,
             )
@@ -454,6 +459,10 @@ impl AppOutput {
             }
             let at = plain(line.at.get(..19).unwrap_or(&line.at)).replace('T', " ");
             let _ = write!(text, "{at}  ");
+            // What serves alone needs no name.
+            if !line.process.is_web() || line.replica != 1 {
+                let _ = write!(text, "{}.{}  ", line.process, line.replica);
+            }
             super::render::painted(&mut text, &line.text, self.colour);
             text.push('\n');
         }
@@ -577,6 +586,38 @@ fn one_app(app: App) -> String {
         table.row(["allowed".into(), app.allowed.to_string()]);
     }
     table.row(["remote".into(), app.remote]);
+    table.text()
+}
+
+/// What runs, a row a container.
+fn processes(all: Vec<ReplicaState>) -> String {
+    if all.is_empty() {
+        return "Nothing runs: no release is live.\n".to_owned();
+    }
+    let headings = [
+        "PROCESS", "STATE", "RELEASE", "SINCE", "CPU", "MEMORY", "RESTARTS",
+    ];
+    let mut table = Table::new(&headings);
+    let dash = || "-".to_owned();
+    for one in all {
+        let mut state = one.state.to_string();
+        if let Some(exit) = one.last_exit {
+            state = format!("{state} (exit status {exit})");
+        }
+        if one.part != "live" {
+            state = format!("{state}, {}", one.part);
+        }
+        table.row([
+            format!("{}.{}", one.process, one.replica),
+            state,
+            one.release.to_string(),
+            one.since.map_or_else(dash, ago),
+            one.cpu_percent
+                .map_or_else(dash, |cpu| format!("{cpu:.1} %")),
+            one.memory_bytes.map_or_else(dash, size::show),
+            one.restarts.to_string(),
+        ]);
+    }
     table.text()
 }
 
@@ -873,6 +914,8 @@ mod tests {
     fn app_output_has_a_heading_per_release() {
         let line = |deploy, text: &str| AppLogLine {
             at: "2026-11-21T10:20:30.123456789Z".into(),
+            process: crate::domain::ProcessName::web(),
+            replica: if text == "c" { 2 } else { 1 },
             deploy: DeployId(deploy),
             stream: "stdout".into(),
             text: text.into(),
@@ -885,7 +928,7 @@ mod tests {
         let at = "2026-11-21 10:20:30";
         assert_eq!(
             text,
-            format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  c\n")
+            format!("-----> deploy 1\n{at}  a\n{at}  b\n-----> deploy 2\n{at}  web.2  c\n")
         );
     }
 }

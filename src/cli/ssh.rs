@@ -139,6 +139,7 @@ fn needs(command: &Command) -> Asks {
         | Command::Revert { .. }
         | Command::Restart { .. }
         | Command::Reload { .. }
+        | Command::Ps { .. }
         | Command::Logs { .. }
         | Command::User(_)
         | Command::Key(_)

@@ -12,10 +12,10 @@ use tracing::{info, warn};
 use super::pipeline;
 use super::queue::Queue;
 use crate::attempt::{Attempt, Cancel, insist};
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Replica};
 use crate::platform::{Error, Platform};
 use crate::reconcile::{Nudge, close_phases, restore_branch};
-use crate::runtime::{ContainerState, Role};
+use crate::runtime::ContainerState;
 use crate::workload::Retiring;
 
 /// Lets the old container go and ends the deploy, in a task of its own.
@@ -94,7 +94,8 @@ async fn released_containers(
     let mut found = Vec::new();
     for container in platform.engine.containers(Some(app), None).await? {
         let of = container.deploy.filter(|id| {
-            container.role == Some(Role::Web) && Some(*id) != live && !drains.contains(id)
+            let web = container.replica.as_ref().is_some_and(Replica::is_web);
+            web && Some(*id) != live && !drains.contains(id)
         });
         if let Some(id) = of
             && platform.store.release(id).await?.is_some()

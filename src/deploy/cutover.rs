@@ -11,18 +11,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::health::Healthy;
+use super::workers::{end_workers, one_ends};
 use crate::attempt::{Attempt, Stop, insist};
 use crate::domain::duration::show;
-use crate::domain::{DeployId, DeployStatus, Manifest, Release};
+use crate::domain::{DeployId, DeployStatus, Manifest, Release, Replica};
 use crate::logs::PhaseWriter;
 use crate::platform::{Error, Platform};
 use crate::proxy::{REFRESH, Upstream};
-use crate::reconcile::restore_branch;
+use crate::reconcile::{restore_branch, settle_processes};
 use crate::workload::{Retiring, finish_requests, lead, load_routes, stop_and_remove};
 
 /// The live name has moved.
 pub struct Cutover {
-    release: Release,
+    /// What is to be live for good.
+    pub release: Release,
     before: Option<Retiring>,
     /// The port that Caddy's route named before.
     port_before: Option<u16>,
@@ -106,7 +108,7 @@ async fn hand_over(
     let route = platform.store.app(app).await?.port;
     if route.is_some_and(|route| route != port) && !platform.proxy_settings().can.files {
         let pinned = Upstream::Pinned {
-            name: platform.naming.release(app, deploy),
+            name: platform.naming.replica(app, deploy, &Replica::web()),
             port,
         };
         load_routes(platform, Some((app, pinned))).await?;
@@ -136,9 +138,14 @@ async fn hand_over(
 
 /// Undoes a swap. What cannot be undone now is settled when the deploy has ended; it must not take the
 /// place of the reason why it ends.
-async fn put_back(attempt: &Attempt, log: &PhaseWriter, cutover: &Cutover) {
+pub(super) async fn put_back(attempt: &Attempt, log: &PhaseWriter, cutover: &Cutover) {
     if let Err(error) = swap_back(attempt, log, cutover).await {
         log.say(format!("it could not be put back yet: {error}"));
+    }
+    if let Err(error) = Box::pin(settle_processes(&attempt.platform, &attempt.deploy.app)).await {
+        log.say(format!(
+            "what runs beside web is not as before yet: {error}"
+        ));
     }
 }
 
@@ -146,7 +153,9 @@ async fn put_back(attempt: &Attempt, log: &PhaseWriter, cutover: &Cutover) {
 async fn swap_back(attempt: &Attempt, log: &PhaseWriter, cutover: &Cutover) -> Result<(), Error> {
     let (platform, app) = (&attempt.platform, &attempt.deploy.app);
     let live = platform.naming.live(app);
-    let own = platform.naming.release(app, cutover.release.deploy);
+    let own = platform
+        .naming
+        .replica(app, cutover.release.deploy, &Replica::web());
     let holder = platform.engine.container(&live).await?;
     let holder = holder.filter(|c| c.deploy == Some(cutover.release.deploy));
     let reached = holder
@@ -192,10 +201,7 @@ pub async fn verify(
         put_back(attempt, log, &cutover).await;
         return Err(stop);
     }
-    let live = attempt.platform.naming.live(&attempt.deploy.app);
-    if let Err(error) = attempt.platform.engine.set_restart(&live, true).await {
-        log.say(format!("warning: {error}"));
-    }
+    bring_back(attempt, log, &cutover.release).await;
     if let Err(error) = restore_branch(&attempt.platform, &attempt.deploy.app, None).await {
         log.say(format!(
             "warning: the branch does not name this commit yet: {error}"
@@ -205,6 +211,20 @@ pub async fn verify(
     Ok(Verified {
         before: cutover.before,
     })
+}
+
+/// From here on the engine brings back what ends by itself.
+async fn bring_back(attempt: &Attempt, log: &PhaseWriter, release: &Release) {
+    let (platform, app) = (&attempt.platform, &attempt.deploy.app);
+    for replica in release.replicas() {
+        let name = match replica.is_web() {
+            true => platform.naming.live(app),
+            false => platform.naming.replica(app, release.deploy, &replica),
+        };
+        if let Err(error) = platform.engine.set_restart(&name, true).await {
+            log.say(format!("warning: {error}"));
+        }
+    }
 }
 
 /// One writing transaction: this deploy live, the one before it retired, the release kept.
@@ -246,6 +266,7 @@ async fn watch_public_url(
             let last = attempt.last_words(&live).await;
             Err(Stop::NotGood(format!("the new container ended with {exit} after the swap.{last}")))
         }
+        stop = Box::pin(one_ends(attempt, &cutover.release)) => Err(stop),
     }
 }
 
@@ -290,7 +311,8 @@ async fn ask_until_good(
     }
 }
 
-/// Waits until the old container has no request left, or the manifest's limit has passed.
+/// Waits until the old container has no request left, or the manifest's limit has passed. Meanwhile what
+/// ran beside it ends.
 pub async fn drain(
     attempt: &Attempt,
     log: &PhaseWriter,
@@ -303,7 +325,11 @@ pub async fn drain(
         .drain
         .timeout
         .0;
-    finish_requests(&attempt.platform, &retiring, limit, &|line| log.say(line)).await;
+    let say = |line: &str| log.say(line);
+    tokio::join!(
+        finish_requests(&attempt.platform, &retiring, limit, &say),
+        Box::pin(end_workers(attempt, log, retiring.deploy))
+    );
     Ok(Drained(retiring))
 }
 
@@ -316,7 +342,14 @@ pub async fn retire(attempt: &Attempt, log: &PhaseWriter, drained: Drained) -> R
         .stop_grace
         .0;
     let began = Instant::now();
-    stop_and_remove(&attempt.platform, &old.name, old.deploy, grace).await?;
+    stop_and_remove(
+        &attempt.platform,
+        &old.name,
+        old.deploy,
+        &Replica::web(),
+        grace,
+    )
+    .await?;
     if began.elapsed() >= grace {
         log.say(format!(
             "it did not end on SIGTERM within {} and was killed",

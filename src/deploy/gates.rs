@@ -14,8 +14,8 @@ use crate::build::choose_port;
 use crate::domain::duration::show;
 use crate::domain::{Gate, Phase};
 use crate::logs::PhaseWriter;
-use crate::runtime::{ContainerSpec, Exit, Role};
-use crate::workload::{Image, run_container, web_container};
+use crate::runtime::{ContainerSpec, Exit};
+use crate::workload::{Image, one_off_container, run_container};
 
 /// An image that has passed every gate.
 pub struct Gated(pub Image);
@@ -200,20 +200,12 @@ async fn watch(
         Some(facts) => choose_port(&image.manifest, &facts)?,
         None => return Err(Stop::NotGood(format!("the image {} is gone", image.name))),
     };
+    let (app, id) = (&attempt.deploy.app, attempt.deploy.id);
     let spec = ContainerSpec {
         command: Some(gate.run.0.clone()),
-        aliases: Vec::new(),
-        name: name.to_owned(),
-        role: Role::Gate,
-        ..web_container(
-            platform,
-            &attempt.deploy.app,
-            attempt.deploy.id,
-            image,
-            port,
-        )
+        ..one_off_container(platform, app, id, image, port, name.to_owned())
     };
-    run_container(platform, &attempt.deploy.app, spec).await?;
+    run_container(platform, app, spec).await?;
     let mut printing = std::pin::pin!(print(attempt, log, name, heard));
     let wait = || platform.engine.wait(name);
     // An output that ends long before its container has broken off, with the engine; and engines do

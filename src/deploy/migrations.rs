@@ -16,8 +16,8 @@ use crate::build::choose_port;
 use crate::domain::Gate;
 use crate::logs::PhaseWriter;
 use crate::platform::{Error, Platform};
-use crate::runtime::{ContainerSpec, Exit, Role};
-use crate::workload::{Image, run_container, web_container};
+use crate::runtime::{ContainerSpec, Exit};
+use crate::workload::{Image, one_off_container, run_container};
 
 /// How long reading the plan may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -85,22 +85,12 @@ async fn ask(attempt: &Attempt, image: &Image, plan: &[String], name: &str) -> P
         .map_err(|error| failed(error.into()))?;
     let facts = facts.ok_or("the image is gone")?;
     let port = choose_port(&image.manifest, &facts).map_err(|_| "the image has no one port")?;
+    let (app, id) = (&attempt.deploy.app, attempt.deploy.id);
     let spec = ContainerSpec {
         command: Some(plan.to_vec()),
-        aliases: Vec::new(),
-        name: name.to_owned(),
-        role: Role::Gate,
-        ..web_container(
-            platform,
-            &attempt.deploy.app,
-            attempt.deploy.id,
-            image,
-            port,
-        )
+        ..one_off_container(platform, app, id, image, port, name.to_owned())
     };
-    run_container(platform, &attempt.deploy.app, spec)
-        .await
-        .map_err(failed)?;
+    run_container(platform, app, spec).await.map_err(failed)?;
     let exit = platform.engine.wait(name).await;
     let printed = printed(platform, name).await?;
     match exit {
@@ -257,7 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::manifest::Argv;
+    use crate::domain::Argv;
 
     fn of(words: &[&str]) -> Option<Migrate> {
         let run = Argv(words.iter().map(|word| (*word).to_owned()).collect());

@@ -12,5 +12,6 @@ mod pipeline;
 mod plan;
 mod queue;
 mod start;
+mod workers;
 
 pub use queue::Queue;

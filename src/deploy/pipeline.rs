@@ -9,6 +9,7 @@ use super::gates::pass_gates;
 use super::health::prove_health;
 use super::plan::Plan;
 use super::start::start;
+use super::workers::replace_workers;
 use crate::attempt::{Attempt, Ended};
 use crate::build::{build, checkout};
 use crate::domain::Phase;
@@ -33,6 +34,7 @@ pub async fn deploy(attempt: &Attempt, plan: Plan) -> Result<Verified, Ended> {
         .phase(Phase::Health, prove_health, candidate)
         .await?;
     let cutover = attempt.phase(Phase::Swap, swap, healthy).await?;
+    let cutover = replace_workers(attempt, cutover).await?;
     attempt.phase(Phase::Verify, verify, cutover).await
 }
 

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use super::gates::Gated;
 use crate::attempt::{Attempt, Stop};
 use crate::build::choose_port;
-use crate::domain::Release;
+use crate::domain::{Release, Replica};
 use crate::logs::PhaseWriter;
-use crate::workload::{run_container, web_container};
+use crate::workload::{replica_container, run_container};
 
 /// A started container that nothing is known of yet.
 pub struct Candidate {
@@ -44,16 +44,26 @@ pub async fn start(attempt: &Attempt, log: &PhaseWriter, gated: Gated) -> Result
     };
     draining.room(&deploy.app, waits).await;
     attempt.set_image(&facts.id, facts.size);
-    let spec = web_container(&attempt.platform, &deploy.app, deploy.id, &image, port);
+    let spec = replica_container(
+        &attempt.platform,
+        &deploy.app,
+        deploy.id,
+        &image,
+        Replica::web(),
+        port,
+    );
     let name = spec.name.clone();
     run_container(&attempt.platform, &deploy.app, spec).await?;
     let state = engine.container(&name).await?;
     // By its id: an engine that is slow to answer is asked again when the name is another's.
     let id = state.as_ref().map_or(&name, |state| &state.id).clone();
-    attempt
-        .platform
-        .collector
-        .collect(&deploy.app, id, deploy.id, attempt.redactor());
+    attempt.platform.collector.collect(
+        &deploy.app,
+        id,
+        deploy.id,
+        &Replica::web(),
+        attempt.redactor(),
+    );
     if let Some(exit) = state.as_ref().and_then(|state| state.exit) {
         let last = attempt.last_words(&name).await;
         return Err(Stop::NotGood(format!(
@@ -74,6 +84,7 @@ pub async fn start(attempt: &Attempt, log: &PhaseWriter, gated: Gated) -> Result
         commit: image.commit,
         image: image.name,
         image_kept: true,
+        processes: image.manifest.processes(),
         manifest: image.manifest,
         port,
         env: image.env,

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::command::Argv;
 use super::duration::HumanDuration;
 use super::environment::{Environment, InvalidVariable};
 use super::limits::{Limits, Security};
-use super::name::GateName;
+use super::name::{GateName, ProcessName};
+use super::process::{Process, ProcessSettings};
 
 /// The port an app is expected on when neither manifest nor image says one.
 pub const DEFAULT_PORT: u16 = 8000;
@@ -25,8 +26,11 @@ pub const DEFAULT_PORT: u16 = 8000;
 pub struct Manifest {
     /// How the image is built.
     pub build: Build,
-    /// What runs.
+    /// What visitors reach.
     pub web: Web,
+    /// What else runs all the time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<ProcessName, ProcessSettings>,
     /// What must pass first; `None` leaves it to [`Manifest::settle_gates`].
     pub gates: Option<Vec<Gate>>,
     /// When the candidate counts as healthy.
@@ -203,8 +207,8 @@ pub enum InvalidManifest {
     #[error("{0} = \"0ms\" makes no sense: give a time above zero")]
     Zero(&'static str),
     /// Less than any process can do with.
-    #[error("limits.memory must be at least 6m: Docker takes no less")]
-    LittleMemory,
+    #[error("{0}limits.memory must be at least 6m: Docker takes no less")]
+    LittleMemory(String),
     /// One that the builder itself obeys.
     #[error(
         "build.args may not set {0}: the builder itself obeys it, and leaves it out of what tells builds apart. Give the argument another name, or set a proxy for the engine"
@@ -213,6 +217,19 @@ pub enum InvalidManifest {
     /// Not the name of a variable.
     #[error("build.secrets: {0}")]
     Secret(InvalidVariable),
+    /// The one process that has a table of its own.
+    #[error("processes.web is what [web] says: write its command there")]
+    WebTwice,
+    /// More than anybody means.
+    #[error("processes.{process}.replicas = {replicas} is too many: at most {most}")]
+    Replicas {
+        /// Which process.
+        process: ProcessName,
+        /// As set.
+        replicas: u32,
+        /// As many may be.
+        most: u32,
+    },
     /// No port is numbered 0.
     #[error("web.port = 0 is no port: give the one the app listens on inside its container")]
     PortZero,
@@ -241,12 +258,24 @@ impl Manifest {
         repository_path("build.context", &self.build.context)?;
         url_path("health.path", &self.health.path)?;
         url_path("verify.path", &self.verify.path)?;
-        if self
-            .limits
-            .memory
-            .is_some_and(|memory| memory < Limits::LEAST_MEMORY)
-        {
-            return Err(InvalidManifest::LittleMemory);
+        let little = |limits: &Limits| limits.memory.is_some_and(|m| m < Limits::LEAST_MEMORY);
+        if little(&self.limits) {
+            return Err(InvalidManifest::LittleMemory(String::new()));
+        }
+        for (name, settings) in &self.processes {
+            if name.is_web() {
+                return Err(InvalidManifest::WebTwice);
+            }
+            if little(&settings.limits) {
+                return Err(InvalidManifest::LittleMemory(format!("processes.{name}.")));
+            }
+            if settings.replicas > ProcessSettings::MOST_REPLICAS {
+                return Err(InvalidManifest::Replicas {
+                    process: name.clone(),
+                    replicas: settings.replicas,
+                    most: ProcessSettings::MOST_REPLICAS,
+                });
+            }
         }
         if let Some(name) = self.build.args.keys().find(|name| is_builders(name)) {
             return Err(InvalidManifest::BuildArg(name.clone()));
@@ -285,6 +314,19 @@ impl Manifest {
             Some((_, gate)) => Err(InvalidManifest::TwoGates(gate.name.to_string())),
             None => Ok(()),
         }
+    }
+
+    /// What runs all the time: `web` first, the others by name.
+    pub fn processes(&self) -> Vec<Process> {
+        let web = Process {
+            name: ProcessName::web(),
+            replicas: 1,
+        };
+        let others = self.processes.iter().map(|(name, settings)| Process {
+            name: name.clone(),
+            replicas: settings.replicas,
+        });
+        [web].into_iter().chain(others).collect()
     }
 
     /// The gates that run. Where the manifest names none, a Django project (one with a
@@ -342,46 +384,6 @@ fn url_path(key: &'static str, given: &str) -> Result<(), InvalidManifest> {
             key,
             given: given.to_owned(),
         })
-    }
-}
-
-/// A command and its arguments. In TOML it is an array; a string is an error that shows how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Argv(pub Vec<String>);
-
-impl fmt::Display for Argv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(" "))
-    }
-}
-
-impl<'de> Deserialize<'de> for Argv {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
-            type Value = Argv;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of words such as [\"python\", \"manage.py\"]")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Argv, E> {
-                let words: Vec<&str> = text.split_whitespace().collect();
-                Err(E::custom(format!(
-                    "no shell runs this, so it must be an array: write {words:?}"
-                )))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Argv, A::Error> {
-                let mut words = Vec::new();
-                while let Some(word) = seq.next_element::<String>()? {
-                    words.push(word);
-                }
-                if words.first().is_none_or(String::is_empty) {
-                    return Err(de::Error::custom("the command is empty"));
-                }
-                Ok(Argv(words))
-            }
-        }
-        deserializer.deserialize_any(Words)
     }
 }
 

@@ -85,6 +85,15 @@ name_type!(
 );
 
 name_type!(
+    /// A process's name: part of its containers' names, as `web` or `worker`.
+    ProcessName,
+    "the process name",
+    "use 1 to 40 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+    "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+    |s| is_label(s, 40)
+);
+
+name_type!(
     /// A public host name an app answers to, lower case, without port or scheme.
     DomainName,
     "the domain",
@@ -114,6 +123,18 @@ name_type!(
         first && s.len() <= 40 && s.bytes().all(plain)
     }
 );
+
+impl ProcessName {
+    /// The process that visitors reach.
+    pub fn web() -> Self {
+        Self("web".to_owned())
+    }
+
+    /// Whether visitors reach it.
+    pub fn is_web(&self) -> bool {
+        self.0 == "web"
+    }
+}
 
 impl CommitId {
     /// The first ten digits, for people.

@@ -7,6 +7,7 @@
 
 use super::deploy::DeployId;
 use super::name::{AppName, GateName};
+use super::process::Replica;
 use super::release::ImageRef;
 
 /// Names for one installation; two on one engine never meet.
@@ -28,9 +29,14 @@ impl Naming {
         format!("{}_{app}_live", self.prefix)
     }
 
-    /// A deploy's own container name: before its swap as candidate, and again when it retires.
-    pub fn release(&self, app: &AppName, deploy: DeployId) -> String {
-        format!("{}_{app}_d{deploy}", self.prefix)
+    /// A container of a deploy by its own name: that of [`Replica::web`] before its swap as candidate,
+    /// and again when it retires; that of any other always.
+    pub fn replica(&self, app: &AppName, deploy: DeployId, replica: &Replica) -> String {
+        let own = format!("{}_{app}_d{deploy}", self.prefix);
+        match replica.is_web() {
+            true => own,
+            false => format!("{own}_{}_{}", replica.process, replica.number),
+        }
     }
 
     /// The one-off container of a gate.
@@ -134,14 +140,16 @@ mod tests {
     #[test]
     fn no_two_apps_share_a_name() {
         let naming = Naming::new("0a1b2c");
+        let replicas = ["web.1", "web.2", "gate-x.1", "plan-x.1"].map(|text| text.parse().unwrap());
         let mut names = Vec::new();
         for app in ["a", "a-live", "a-d1", "a-any", "net-a"] {
             let app: AppName = app.parse().unwrap();
-            names.extend([
-                naming.live(&app),
-                naming.release(&app, DeployId(1)),
-                naming.fallback(&app),
-            ]);
+            names.extend([naming.live(&app), naming.fallback(&app)]);
+            names.extend(
+                replicas
+                    .iter()
+                    .map(|r| naming.replica(&app, DeployId(1), r)),
+            );
             names.extend([
                 naming.network(&app),
                 naming.gate(&app, DeployId(1), &"x".parse().unwrap()),

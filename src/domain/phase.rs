@@ -26,6 +26,8 @@ pub enum Phase {
     Health,
     /// The live name moves to the candidate.
     Swap,
+    /// What runs beside `web` is replaced.
+    Workers,
     /// The public URL answers through Caddy.
     Verify,
     /// Requests still running in the old container finish.
@@ -36,7 +38,7 @@ pub enum Phase {
 
 impl PartialSchema for Phase {
     fn schema() -> RefOr<Schema> {
-        const PATTERN: &str = "^(checkout|build|start|health|swap|verify|drain|retire|gate:[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)$";
+        const PATTERN: &str = "^(checkout|build|start|health|swap|workers|verify|drain|retire|gate:[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)$";
         let text = ObjectBuilder::new().schema_type(Type::String);
         text.pattern(Some(PATTERN)).into()
     }
@@ -53,6 +55,7 @@ impl fmt::Display for Phase {
             Phase::Start => "start",
             Phase::Health => "health",
             Phase::Swap => "swap",
+            Phase::Workers => "workers",
             Phase::Verify => "verify",
             Phase::Drain => "drain",
             Phase::Retire => "retire",
@@ -70,6 +73,7 @@ impl FromStr for Phase {
             "start" => Phase::Start,
             "health" => Phase::Health,
             "swap" => Phase::Swap,
+            "workers" => Phase::Workers,
             "verify" => Phase::Verify,
             "drain" => Phase::Drain,
             "retire" => Phase::Retire,
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_phase_reads_back_and_the_order_is_that_of_a_deploy() {
-        let words = "checkout build gate:check start health swap verify drain retire";
+        let words = "checkout build gate:check start health swap workers verify drain retire";
         let phases: Vec<Phase> = words.split(' ').map(|w| w.parse().unwrap()).collect();
         assert!(phases.is_sorted());
         let back: Vec<String> = phases.iter().map(Phase::to_string).collect();

@@ -1,15 +1,18 @@
-//! An app's own output, kept per deploy beyond the life of its container: `logs/<deploy>/app.log`.
+//! An app's own output, kept per deploy beyond the life of its containers: `logs/<deploy>/app.log`.
 //!
-//! A line is `<RFC 3339 time, nanoseconds> <o|e> <text>\n`, with Docker's own time of the line. It
-//! is what a collector resumes by: it asks the engine for everything since the last line's time and
+//! A line is `<RFC 3339 time, nanoseconds> <o|e> <text>\n`, with Docker's own time of the line. Behind
+//! `o` or `e` stands which container printed it, as `o:worker.1`, unless that is `web.1`. The time is
+//! what a collector resumes by: it asks the engine for everything since its container's last line and
 //! drops what it has.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Appended, LineSplitter, Logs, Redactor};
-use crate::domain::DeployId;
+use crate::domain::{DeployId, Replica};
 
 /// At this size the file moves aside to `app.log.1`, and what was there goes.
 const ROTATE_AT: u64 = 10 * 1024 * 1024;
@@ -21,17 +24,23 @@ pub struct AppLine {
     pub at: String,
     /// The deploy whose container printed it.
     pub deploy: DeployId,
+    /// Which of its containers.
+    pub replica: Replica,
     /// Whether it went to standard error.
     pub stderr: bool,
     /// The text, cleaned.
     pub text: String,
 }
 
-/// Appends to one deploy's app log.
+/// The logs that are open, each for as long as one writer has it.
+pub(super) type Open = Arc<Mutex<HashMap<DeployId, Weak<Mutex<Appended>>>>>;
+
+/// Appends what one container prints to its deploy's app log.
 #[derive(Debug)]
 pub struct AppLogWriter {
-    file: Appended,
-    /// The last line's time when this writer began: what the engine gives again up to there is known.
+    file: Arc<Mutex<Appended>>,
+    replica: Replica,
+    /// Its last line's time when this writer began: what the engine gives again up to there is known.
     known: Option<String>,
     /// Of standard output and standard error.
     unfinished: [Unfinished; 2],
@@ -97,27 +106,37 @@ impl AppLogWriter {
 
     fn write(&mut self, at: &str, stderr: bool, text: &str) -> io::Result<()> {
         let mark = if stderr { 'e' } else { 'o' };
-        let line = format!("{at} {mark} {text}\n");
-        let path = &self.file.path;
-        if self.file.size > ROTATE_AT {
+        let line = match self.replica.is_web() {
+            true => format!("{at} {mark} {text}\n"),
+            false => format!("{at} {mark}:{} {text}\n", self.replica),
+        };
+        let mut file = lock(&self.file);
+        let path = &file.path;
+        if file.size > ROTATE_AT {
             fs::rename(path, path.with_extension("log.1"))?;
-            self.file = Appended::open(path.clone())?;
-        } else if self.file.is_gone()? {
-            self.file = Appended::open(path.clone())?;
+            *file = Appended::open(path.clone())?;
+        } else if file.is_gone()? {
+            *file = Appended::open(path.clone())?;
         }
-        self.file.append(line.as_bytes())
+        file.append(line.as_bytes())
     }
 }
 
 impl Logs {
-    /// Goes on writing a deploy's app log, in which none of these secrets comes.
-    pub fn write_app(&self, id: DeployId, redactor: Redactor) -> io::Result<AppLogWriter> {
-        let path = self.deploy_dir(id).join("app.log");
-        end_last_line(&path)?;
+    /// Goes on writing what a container prints to its deploy's app log, in which none of these secrets
+    /// comes.
+    pub fn write_app(
+        &self,
+        id: DeployId,
+        replica: &Replica,
+        redactor: Redactor,
+    ) -> io::Result<AppLogWriter> {
+        let file = self.open_app(id)?;
         let mut known = None;
         self.app_before(self.app_end(id)?, |_, line| {
-            known = Some(line.at);
-            false
+            let own = line.replica == *replica;
+            known = own.then_some(line.at);
+            !own
         })?;
         let unfinished = || Unfinished {
             at: String::new(),
@@ -125,11 +144,30 @@ impl Logs {
         };
         let unfinished = [unfinished(), unfinished()];
         Ok(AppLogWriter {
-            file: Appended::open(path)?,
+            file,
+            replica: replica.clone(),
             known,
             unfinished,
         })
     }
+
+    /// A deploy's app log, opened once for all that write to it: one alone knows when it moves aside.
+    fn open_app(&self, id: DeployId) -> io::Result<Arc<Mutex<Appended>>> {
+        let mut open = lock(&self.apps);
+        open.retain(|_, file| file.strong_count() > 0);
+        if let Some(file) = open.get(&id).and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let path = self.deploy_dir(id).join("app.log");
+        end_last_line(&path)?;
+        let file = Arc::new(Mutex::new(Appended::open(path)?));
+        open.insert(id, Arc::downgrade(&file));
+        Ok(file)
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes back a last line that a power cut has left unfinished: the engine gives it again.
@@ -166,10 +204,15 @@ pub(super) fn parse(line: &[u8], deploy: DeployId) -> Option<AppLine> {
     let line = std::str::from_utf8(line).ok()?;
     let (at, rest) = line.split_once(' ')?;
     let (mark, text) = rest.split_once(' ')?;
+    let (stream, replica) = match mark.split_once(':') {
+        Some((stream, replica)) => (stream, replica.parse().ok()?),
+        None => (mark, Replica::web()),
+    };
     Some(AppLine {
         at: at.to_owned(),
         deploy,
-        stderr: mark == "e",
+        replica,
+        stderr: stream == "e",
         text: text.to_owned(),
     })
 }
@@ -192,16 +235,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let (id, path) = (DeployId(3), dir.path().join("3/app.log"));
-        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
+        let mut writer = logs
+            .write_app(id, &Replica::web(), Redactor::default())
+            .unwrap();
         writer
             .append("2026-11-21T00:00:01.000000000Z", false, b"whole\n")
             .unwrap();
+        drop(writer);
         fs::write(
             &path,
             fs::read_to_string(&path).unwrap() + "2026-11-21T00:00:02.000000000Z o cut sh",
         )
         .unwrap();
-        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
+        let mut writer = logs
+            .write_app(id, &Replica::web(), Redactor::default())
+            .unwrap();
         assert_eq!(writer.known_until(), Some("2026-11-21T00:00:01.000000000Z"));
         writer
             .append("2026-11-21T00:00:02.000000000Z", false, b"cut short\n")
@@ -212,8 +260,10 @@ mod tests {
             .append("2026-11-21T00:00:03.000000000Z", false, b"anew\n")
             .unwrap();
         assert_eq!(texts(&logs, id), ["anew"]);
+        drop(writer);
         fs::write(&path, "no line at all").unwrap();
-        logs.write_app(id, Redactor::default()).unwrap();
+        logs.write_app(id, &Replica::web(), Redactor::default())
+            .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 
@@ -224,7 +274,7 @@ mod tests {
         let mut env = crate::domain::Environment::default();
         env.set("TOKEN", "s3cret-t0ken").unwrap();
         let mut writer = logs
-            .write_app(DeployId(1), Redactor::new(&env, &[]))
+            .write_app(DeployId(1), &Replica::web(), Redactor::new(&env, &[]))
             .unwrap();
         let at = |n: u32| format!("2026-11-21T00:00:00.{n:09}Z");
         let long = "x".repeat(PART - 6) + "s3cret";
@@ -258,19 +308,72 @@ mod tests {
     }
 
     #[test]
+    fn containers_of_a_deploy_share_its_log_and_each_resumes_by_its_own_last_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path(), u64::MAX).unwrap();
+        let id = DeployId(3);
+        let at = |n: usize| format!("2026-11-21T00:{:02}:{:02}.000000000Z", n / 60, n % 60);
+        let (web, worker) = (Replica::web(), "worker.2".parse().unwrap());
+        let open = |replica| logs.write_app(id, replica, Redactor::default()).unwrap();
+        // Together they fill the file, so that it moves aside under both.
+        let (mut one, mut two) = (open(&web), open(&worker));
+        let wide = "x".repeat(8000);
+        for n in 0..700 {
+            for (writer, name) in [(&mut one, "web"), (&mut two, "worker")] {
+                let line = format!("{name} {n} {wide}\n");
+                writer.append(&at(n), n % 2 == 1, line.as_bytes()).unwrap();
+            }
+        }
+        drop((one, two));
+        open(&web).append(&at(701), false, b"web 701 x\n").unwrap();
+        // The engine gives the other's last lines again, older than the log's last one.
+        let mut two = open(&worker);
+        assert_eq!(two.known_until(), Some(at(699).as_str()));
+        for n in [698, 699, 700] {
+            two.append(&at(n), false, format!("worker {n} x\n").as_bytes())
+                .unwrap();
+        }
+
+        let mut place = super::super::AppPlace::beginning(id);
+        let mut told = Vec::new();
+        loop {
+            let lines = logs.app_after(&mut place).unwrap();
+            if lines.is_empty() {
+                break;
+            }
+            told.extend(lines.into_iter().map(|line| {
+                let text: Vec<&str> = line.text.split(' ').take(2).collect();
+                assert_eq!(text[0], line.replica.process.as_str());
+                (line.replica, text[1].parse::<usize>().unwrap())
+            }));
+        }
+        let of = |replica: &Replica| {
+            let own = told.iter().filter(|(by, _)| by == replica);
+            own.map(|(_, n)| *n).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&web), (0..700).chain([701]).collect::<Vec<_>>());
+        assert_eq!(of(&worker), (0..701).collect::<Vec<_>>());
+        assert!(dir.path().join("3/app.log.1").exists());
+    }
+
+    #[test]
     fn a_collector_that_resumes_repeats_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path(), u64::MAX).unwrap();
         let id = DeployId(3);
         let at = |n: usize| format!("2026-11-21T00:00:{:02}.{:09}Z", n / 100, n);
-        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
+        let mut writer = logs
+            .write_app(id, &Replica::web(), Redactor::default())
+            .unwrap();
         (0..500).for_each(|n| {
             writer
                 .append(&at(n), n % 2 == 1, format!("line {n}\n").as_bytes())
                 .unwrap()
         });
         drop(writer);
-        let mut writer = logs.write_app(id, Redactor::default()).unwrap();
+        let mut writer = logs
+            .write_app(id, &Replica::web(), Redactor::default())
+            .unwrap();
         assert_eq!(writer.known_until(), Some(at(499).as_str()));
         (480..510).for_each(|n| {
             writer

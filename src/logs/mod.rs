@@ -111,6 +111,8 @@ pub struct Logs {
     limit: u64,
     ticks: Arc<Mutex<HashMap<DeployId, watch::Sender<Tick>>>>,
     counted: Arc<Mutex<pages::Counted>>,
+    /// The apps' logs that are being written: every container of a deploy writes to one.
+    apps: app::Open,
 }
 
 impl Logs {
@@ -123,6 +125,7 @@ impl Logs {
             limit,
             ticks: Arc::default(),
             counted: Arc::default(),
+            apps: Arc::default(),
         })
     }
 
@@ -761,16 +764,21 @@ mod tests {
             )
             .unwrap()
             .say("text");
-            logs.write_app(id, Redactor::default()).unwrap();
+            logs.write_app(id, &crate::domain::Replica::web(), Redactor::default())
+                .unwrap();
             for path in ["", "00-build.log", "app.log"] {
                 let file = File::open(logs.deploy_dir(id).join(path)).unwrap();
                 file.set_modified(long_ago).unwrap();
             }
         }
-        logs.write_app(DeployId(2), Redactor::default())
-            .unwrap()
-            .append("2026-11-21T00:00:00Z", false, b"late\n")
-            .unwrap();
+        logs.write_app(
+            DeployId(2),
+            &crate::domain::Replica::web(),
+            Redactor::default(),
+        )
+        .unwrap()
+        .append("2026-11-21T00:00:00Z", false, b"late\n")
+        .unwrap();
         let mut ids = logs.ids().unwrap();
         ids.sort();
         assert_eq!(ids, [1, 2].map(DeployId));

@@ -242,12 +242,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::Replica;
     use crate::logs::Redactor;
 
     const ID: DeployId = DeployId(3);
 
     fn write(logs: &Logs, numbers: std::ops::Range<usize>, width: usize) {
-        let mut writer = logs.write_app(ID, Redactor::default()).unwrap();
+        let mut writer = logs
+            .write_app(ID, &Replica::web(), Redactor::default())
+            .unwrap();
         for n in numbers {
             let at = format!(
                 "2026-11-21T{:02}:{:02}:{:02}.000000000Z",

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::Error;
-use crate::domain::{AppName, DeployId, Timestamp};
+use crate::domain::{AppName, DeployId, Replica, Timestamp};
 use crate::logs::{Logs, Redactor};
 use crate::runtime::Runtime;
 
@@ -20,10 +20,15 @@ use crate::runtime::Runtime;
 pub struct LogCollector {
     engine: Runtime,
     logs: Logs,
-    tasks: Arc<Mutex<HashMap<DeployId, Task>>>,
+    tasks: Tasks,
     /// Lines kept since the server started: whoever follows an app's log is woken by it.
     lines: watch::Sender<u64>,
 }
+
+type Tasks = Arc<Mutex<HashMap<Source, Task>>>;
+
+/// Whose output is kept: a container of a deploy, whichever id it has now.
+type Source = (DeployId, Replica);
 
 /// One container's output being kept.
 #[derive(Debug)]
@@ -43,22 +48,30 @@ impl LogCollector {
         }
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<DeployId, Task>> {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<Source, Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what a web container prints, but for its secrets, until it ends.
-    pub fn collect(&self, app: &AppName, container: String, deploy: DeployId, redactor: Redactor) {
+    /// Keeps what a container prints, but for its secrets, until it ends.
+    pub fn collect(
+        &self,
+        app: &AppName,
+        container: String,
+        deploy: DeployId,
+        replica: &Replica,
+        redactor: Redactor,
+    ) {
+        let source = (deploy, replica.clone());
         let mut tasks = self.tasks();
         tasks.retain(|_, task| !task.handle.is_finished());
-        tasks.entry(deploy).or_insert_with(|| {
+        tasks.entry(source.clone()).or_insert_with(|| {
             let (collector, secrets) = (self.clone(), redactor.clone());
             Task {
                 app: app.clone(),
                 redactor,
                 handle: tokio::spawn(async move {
                     collector
-                        .collect_until_end(container, deploy, &secrets)
+                        .collect_until_end(container, &source, &secrets)
                         .await;
                 }),
             }
@@ -66,8 +79,8 @@ impl LogCollector {
     }
 
     /// Stops keeping the output of a deploy's container, as another takes its place.
-    pub fn forget(&self, deploy: DeployId) {
-        if let Some(task) = self.tasks().remove(&deploy) {
+    pub fn forget(&self, deploy: DeployId, replica: &Replica) {
+        if let Some(task) = self.tasks().remove(&(deploy, replica.clone())) {
             task.handle.abort();
         }
     }
@@ -76,7 +89,7 @@ impl LogCollector {
     pub fn collected(&self, app: &AppName) -> Vec<DeployId> {
         let tasks = self.tasks();
         let of_app = tasks.iter().filter(|(_, task)| task.app == *app);
-        of_app.map(|(id, _)| *id).collect()
+        of_app.map(|((id, _), _)| *id).collect()
     }
 
     /// Wakes whoever follows an app's log at each line that is kept.
@@ -86,25 +99,26 @@ impl LogCollector {
 
     /// Keeps the last lines of a container that has stopped. Engines do not always end a stream that
     /// follows one, so the rest is read anew.
-    pub async fn finish(&self, container: &str, deploy: DeployId) -> Result<(), Error> {
+    pub async fn finish(
+        &self,
+        container: &str,
+        deploy: DeployId,
+        replica: &Replica,
+    ) -> Result<(), Error> {
+        let source = (deploy, replica.clone());
         let Some(Task {
             redactor, handle, ..
-        }) = self.tasks().remove(&deploy)
+        }) = self.tasks().remove(&source)
         else {
             return Ok(());
         };
         handle.abort();
         let _ = handle.await;
-        self.collect_output(container, deploy, &redactor, false)
+        self.collect_output(container, &source, &redactor, false)
             .await
     }
 
-    async fn collect_until_end(
-        &self,
-        mut container: String,
-        deploy: DeployId,
-        redactor: &Redactor,
-    ) {
+    async fn collect_until_end(&self, mut container: String, source: &Source, redactor: &Redactor) {
         let mut told = false;
         loop {
             // The stream ends with the container, and also when the engine restarts or brings the
@@ -116,10 +130,10 @@ impl LogCollector {
                     container = state.id;
                     // A disk that is full now is not so for ever, and the engine keeps some of what is
                     // printed meanwhile.
-                    let kept = self.collect_output(&container, deploy, redactor, true);
+                    let kept = self.collect_output(&container, source, redactor, true);
                     if let Err(error) = kept.await {
                         if !std::mem::replace(&mut told, true) {
-                            warn!(%deploy, %error, "an app's output cannot be kept; trying again");
+                            warn!(deploy = %source.0, replica = %source.1, %error, "an app's output cannot be kept; trying again");
                         }
                         tokio::time::sleep(Duration::from_secs(4)).await;
                     } else {
@@ -137,11 +151,11 @@ impl LogCollector {
     async fn collect_output(
         &self,
         container: &str,
-        deploy: DeployId,
+        (deploy, replica): &Source,
         redactor: &Redactor,
         follow: bool,
     ) -> Result<(), Error> {
-        let mut log = self.logs.write_app(deploy, redactor.clone())?;
+        let mut log = self.logs.write_app(*deploy, replica, redactor.clone())?;
         let since = log
             .known_until()
             .and_then(Timestamp::parse)

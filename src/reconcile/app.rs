@@ -12,14 +12,12 @@ use tracing::{info, warn};
 
 use super::branch::restore_branch;
 use super::images::reconcile_images;
-use crate::domain::{AppName, DeployId, Release};
+use super::replicas::{live_release, run_replica, settle_processes};
+use crate::domain::{AppName, DeployId, Release, Replica};
 use crate::platform::{Error, Platform};
 use crate::proxy::{REFRESH, Upstream};
-use crate::runtime::{ContainerSpec, ContainerState, Role};
-use crate::workload::{
-    Image, Retiring, finish_requests, lead, load_routes, run_container, stop_and_remove,
-    web_container,
-};
+use crate::runtime::ContainerState;
+use crate::workload::{Retiring, finish_requests, load_routes, stop_and_remove};
 
 /// Settles an app. `ended` is a deploy of it that is over, though its row does not say so yet.
 ///
@@ -34,6 +32,7 @@ pub async fn reconcile(
     let branch = restore_branch(platform, app, ended).await;
     let named = reconcile_live_name(platform, app).await;
     let routed = reconcile_routes(platform).await;
+    let processes = Box::pin(settle_processes(platform, app)).await;
     // An old Caddy's route may lead to a candidate by its own name while a port changes: nothing
     // that a route may still lead to is removed.
     let removed = match (&named, &routed) {
@@ -41,7 +40,7 @@ pub async fn reconcile(
         _ => Ok(()),
     };
     let images = reconcile_images(platform, app, ended).await;
-    [branch, named, routed, removed, images]
+    [branch, named, routed, processes, removed, images]
         .into_iter()
         .collect()
 }
@@ -78,7 +77,7 @@ async fn reconcile_live_name(platform: &Platform, app: &AppName) -> Result<(), E
     let holder = platform.engine.container(&name).await?;
     let rightful = holder
         .as_ref()
-        .is_some_and(|c| live.is_some() && c.deploy == live);
+        .is_some_and(|c| live.is_some() && c.deploy == live && is_web(c));
     let usurper = holder.as_ref().filter(|_| !rightful);
     let release = match live {
         Some(live) => platform.store.release(live).await?,
@@ -92,9 +91,10 @@ async fn reconcile_live_name(platform: &Platform, app: &AppName) -> Result<(), E
             warn!(%app, %error, "requests for {app} could not be led by its release's own name");
         }
         let stray = || format!("{name}_stray_{}", usurper.id.get(..12).unwrap_or_default());
-        let away = usurper
-            .deploy
-            .map_or_else(stray, |id| platform.naming.release(app, id));
+        let away = match (usurper.deploy, &usurper.replica) {
+            (Some(id), Some(replica)) => platform.naming.replica(app, id, replica),
+            _ => stray(),
+        };
         platform.engine.rename(&usurper.id, &away).await?;
     }
     let Some(release) = release else {
@@ -104,7 +104,7 @@ async fn reconcile_live_name(platform: &Platform, app: &AppName) -> Result<(), E
     if !rightful {
         give_live_name(platform, &release, &name).await?;
     }
-    run_live(platform, &release, &name).await?;
+    run_replica(platform, &release, &Replica::web()).await?;
     if usurper.is_some() {
         // What Caddy sends to the usurper by its last look-up may still arrive there.
         tokio::time::sleep(REFRESH).await;
@@ -122,7 +122,9 @@ async fn pin_route(platform: &Platform, release: &Release) -> Result<(), Error> 
         return Ok(());
     }
     let pinned = Upstream::Pinned {
-        name: platform.naming.release(app, release.deploy),
+        name: platform
+            .naming
+            .replica(app, release.deploy, &Replica::web()),
         port: release.port,
     };
     load_routes(platform, Some((app, pinned))).await
@@ -134,62 +136,15 @@ async fn give_live_name(platform: &Platform, release: &Release, name: &str) -> R
         .engine
         .containers(Some(&release.app), Some(release.deploy))
         .await?;
-    if let Some(own) = of_deploy.into_iter().find(|c| c.role == Some(Role::Web)) {
+    if let Some(own) = of_deploy.into_iter().find(is_web) {
         info!(app = %release.app, deploy = %release.deploy, "deploy {} of {} gets the live name back", release.deploy, release.app);
         platform.engine.rename(&own.id, name).await?;
     }
     Ok(())
 }
 
-/// The live container runs and is brought back by the engine; one that is gone is made again.
-async fn run_live(platform: &Platform, release: &Release, name: &str) -> Result<(), Error> {
-    let (app, deploy) = (&release.app, release.deploy);
-    let mut there = platform.engine.container(name).await?;
-    if there
-        .as_ref()
-        .is_some_and(|c| c.running && !c.addresses.contains_key(&platform.naming.network(app)))
-    {
-        warn!(%app, %deploy, "the live container of {app} was taken off its network");
-        platform.engine.remove(name).await?;
-        there = None;
-    }
-    match there {
-        Some(there) => {
-            if there.paused {
-                info!(%app, %deploy, "the live container of {app} goes on");
-                platform.engine.unpause(name).await?;
-            }
-            if !there.restart {
-                platform.engine.set_restart(name, true).await?;
-            }
-            if !there.running {
-                info!(%app, %deploy, "the live container of {app} is started");
-                platform.engine.start(name).await?;
-            }
-        }
-        None if platform.engine.image(&release.image.0).await?.is_some() => {
-            warn!(%app, %deploy, "the live container of {app} is gone; another takes its place");
-            let image = Image::of(release.clone(), release.env.clone());
-            let spec = ContainerSpec {
-                name: name.into(),
-                restart: true,
-                ..web_container(platform, app, deploy, &image, release.port)
-            };
-            platform.collector.forget(deploy);
-            run_container(platform, app, spec).await?;
-        }
-        None => {
-            warn!(%app, %deploy, "{app} is down: its container and its image are gone. To bring it back: windlass redeploy {app}");
-            return Ok(());
-        }
-    }
-    let redactor = platform.redactor(app, &release.env).await?;
-    if let Some(there) = platform.engine.container(name).await? {
-        lead(platform, app, &there, release.port)?;
-        let collector = &platform.collector;
-        collector.collect(app, there.id, deploy, redactor);
-    }
-    Ok(())
+fn is_web(container: &ContainerState) -> bool {
+    container.replica.as_ref().is_some_and(Replica::is_web)
 }
 
 /// Caddy has the routes that the database says, where Caddy is known to run.
@@ -203,20 +158,20 @@ async fn reconcile_routes(platform: &Platform) -> Result<(), Error> {
 /// Removes every container of the app but the live release's: candidates, gates, what retires and
 /// nobody sees to.
 async fn remove_other_containers(platform: &Platform, app: &AppName) -> Result<(), Error> {
-    let live = platform
-        .store
-        .live_deploy(app)
-        .await?
-        .map(|deploy| deploy.id);
+    let live = live_release(platform, app).await?;
+    let serves = |container: &ContainerState| {
+        let (deploy, replica) = (container.deploy, container.replica.as_ref());
+        live.as_ref().is_some_and(|live| {
+            deploy == Some(live.deploy) && replica.is_some_and(|replica| live.runs(replica))
+        })
+    };
     // Asked before the engine: one whose drain ends meanwhile is gone from there.
     let drains = platform.draining.containers(app);
     for container in platform.engine.containers(Some(app), None).await? {
         if container.deploy.is_some_and(|id| drains.contains(&id)) {
             continue;
         }
-        let serves =
-            container.role == Some(Role::Web) && live.is_some() && container.deploy == live;
-        if !serves {
+        if !serves(&container) {
             retire_container(platform, app, &container).await?;
         }
     }
@@ -229,10 +184,7 @@ async fn retire_container(
     app: &AppName,
     container: &ContainerState,
 ) -> Result<(), Error> {
-    let Some(deploy) = container
-        .deploy
-        .filter(|_| container.role == Some(Role::Web))
-    else {
+    let (Some(deploy), Some(replica)) = (container.deploy, &container.replica) else {
         return Ok(platform.engine.remove(&container.id).await?);
     };
     let (drain, grace) = match platform.store.release(deploy).await? {
@@ -243,9 +195,9 @@ async fn retire_container(
         // It served for moments at most, or nobody.
         None => (Duration::from_secs(30), Duration::from_secs(1)),
     };
-    if container.running {
+    if container.running && replica.process.is_web() {
         let retiring = Retiring::new(platform, app, deploy, container);
         finish_requests(platform, &retiring, drain, &|_| {}).await;
     }
-    stop_and_remove(platform, &container.id, deploy, grace).await
+    stop_and_remove(platform, &container.id, deploy, replica, grace).await
 }

@@ -127,6 +127,7 @@ fn caddy_spec(platform: &Platform) -> Result<ContainerSpec, Error> {
         restart: true,
         // The server's own user: it owns the admin socket then, and what lies in the folders.
         user: Some(format!("{uid}:{gid}")),
+        stop_signal: None,
         mounts: vec![
             mount("config", "/config"),
             mount("data", "/data"),

@@ -1,19 +1,22 @@
 //! A container: what it is for, how it is to be, and how it stands.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AppName, DeployId, Environment, Limits};
+use crate::domain::{AppName, DeployId, Environment, Limits, Replica, Timestamp};
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Serves an app: as candidate, live or retiring.
+    /// Serves an app's visitors: as candidate, live or retiring.
     Web,
+    /// Runs another process of an app all the time.
+    Process,
     /// Runs a gate, once.
     Gate,
     /// Caddy.
@@ -25,27 +28,39 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Web => "web",
+            Role::Process => "process",
             Role::Gate => "gate",
             Role::Caddy => "caddy",
         }
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        [Role::Web, Role::Gate, Role::Caddy]
+        [Role::Web, Role::Process, Role::Gate, Role::Caddy]
             .into_iter()
             .find(|role| role.as_str() == text)
     }
 }
 
+/// Whose a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The app.
+    pub app: AppName,
+    /// In which deploy.
+    pub deploy: DeployId,
+    /// Which replica of which process it is; gates are none.
+    pub replica: Option<Replica>,
+}
+
 /// A container to be made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ContainerSpec {
     /// Its name.
     pub name: String,
     /// What it is for.
     pub role: Role,
-    /// Whose it is and in which deploy; Caddy is nobody's.
-    pub owner: Option<(AppName, DeployId)>,
+    /// Whose it is; Caddy is nobody's.
+    pub owner: Option<Owner>,
     /// Its image.
     pub image: String,
     /// Instead of the image's command.
@@ -67,6 +82,8 @@ pub struct ContainerSpec {
     pub restart: bool,
     /// `uid:gid` instead of the image's user.
     pub user: Option<String>,
+    /// What asks it to end, as `QUIT`; SIGTERM unless the image says another.
+    pub stop_signal: Option<String>,
     /// Folders of the host.
     pub mounts: Vec<Mount>,
     /// Ports of the host.
@@ -75,6 +92,34 @@ pub struct ContainerSpec {
     pub capabilities: Vec<String>,
     /// What it may take.
     pub limits: Limits,
+}
+
+/// What was there in the first version always shows, what came later only where it is set: a fingerprint
+/// stays what it was while nothing of the container differs.
+impl fmt::Debug for ContainerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("ContainerSpec");
+        all.field("name", &self.name)
+            .field("role", &self.role)
+            .field("owner", &self.owner)
+            .field("image", &self.image)
+            .field("command", &self.command)
+            .field("env", &self.env)
+            .field("network", &self.network)
+            .field("address", &self.address)
+            .field("aliases", &self.aliases)
+            .field("own_names", &self.own_names)
+            .field("restart", &self.restart)
+            .field("user", &self.user)
+            .field("mounts", &self.mounts)
+            .field("ports", &self.ports)
+            .field("capabilities", &self.capabilities)
+            .field("limits", &self.limits);
+        if let Some(signal) = &self.stop_signal {
+            all.field("stop_signal", signal);
+        }
+        all.finish()
+    }
 }
 
 impl ContainerSpec {
@@ -119,6 +164,8 @@ pub struct ContainerState {
     pub app: Option<AppName>,
     /// In which deploy.
     pub deploy: Option<DeployId>,
+    /// Which replica of which process it is.
+    pub replica: Option<Replica>,
     /// The home folder of the server that made it.
     pub home: Option<PathBuf>,
     /// The image's id.
@@ -129,6 +176,8 @@ pub struct ContainerState {
     pub paused: bool,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
+    /// When it began to run, or when it ended.
+    pub since: Option<Timestamp>,
     /// Its addresses, by network name.
     pub addresses: HashMap<String, Ipv4Addr>,
     /// The fingerprint of the [`ContainerSpec`] that it was made from.
@@ -148,8 +197,8 @@ pub struct Exit {
     pub out_of_memory: bool,
 }
 
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit {
                 out_of_memory: true,
@@ -170,4 +219,43 @@ pub struct LogLine {
     pub stderr: bool,
     /// The bytes, with the engine's time in front if asked for.
     pub bytes: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Caddy's container is made anew when its fingerprint differs, and for a moment nobody is served:
+    /// an upgrade of Windlass alone must not change it.
+    #[test]
+    fn caddys_fingerprint_is_that_of_earlier_versions() {
+        let mut env = Environment::default();
+        env.set("XDG_CONFIG_HOME", "/config").unwrap();
+        let caddy = ContainerSpec {
+            name: "windlass-0a1b2c_caddy".into(),
+            role: Role::Caddy,
+            owner: None,
+            image: "caddy:2".into(),
+            command: Some(vec!["caddy".into(), "run".into()]),
+            env,
+            network: "windlass-0a1b2c_edge".into(),
+            address: None,
+            aliases: Vec::new(),
+            own_names: true,
+            restart: true,
+            user: Some("0:0".into()),
+            stop_signal: None,
+            mounts: vec![Mount {
+                source: "/var/lib/windlass/caddy/config".into(),
+                target: "/config".into(),
+            }],
+            ports: vec![PublishedPort {
+                host: 80,
+                container: 80,
+            }],
+            capabilities: vec!["NET_BIND_SERVICE".into()],
+            limits: Limits::default(),
+        };
+        assert_eq!(caddy.fingerprint(), "049170c21bb04dc0");
+    }
 }

@@ -22,7 +22,9 @@ use futures_util::{Stream, StreamExt};
 use ipnet::Ipv4Net;
 
 pub use change::{Change, Now};
-pub use container::{ContainerSpec, ContainerState, Exit, LogLine, Mount, PublishedPort, Role};
+pub use container::{
+    ContainerSpec, ContainerState, Exit, LogLine, Mount, Owner, PublishedPort, Role,
+};
 pub use docker::{Docker, usage};
 pub use facts::{EngineError, EngineFacts, Load};
 pub use image::{
@@ -39,6 +41,10 @@ pub const HOME: &str = "windlass.home";
 pub const APP: &str = "windlass.app";
 /// The label with the deploy's number.
 pub const DEPLOY: &str = "windlass.deploy";
+/// The label with the process that a container runs.
+pub const PROCESS: &str = "windlass.process";
+/// The label with which of the process's containers it is, from 1.
+pub const REPLICA: &str = "windlass.replica";
 /// The label with a container's [`Role`].
 pub const ROLE: &str = "windlass.role";
 /// The label with the fingerprint of what a container was made from.

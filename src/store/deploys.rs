@@ -199,6 +199,17 @@ impl Store {
         .bind(Timestamp::now().millis())
         .execute(&mut *tx)
         .await?;
+        for (ordinal, process) in (0_i64..).zip(&release.processes) {
+            sqlx::query(
+                "INSERT INTO processes (deploy_id, ordinal, name, replicas) VALUES (?, ?, ?, ?)",
+            )
+            .bind(release.deploy.0)
+            .bind(ordinal)
+            .bind(process.name.as_str())
+            .bind(process.replicas)
+            .execute(&mut *tx)
+            .await?;
+        }
         tx.commit().await?;
         Ok(before)
     }
@@ -655,6 +666,7 @@ pub(crate) mod tests {
             commit: new.commit.clone(),
             image: ImageRef(format!("windlass-abc/shop:d{id}")),
             image_kept: true,
+            processes: Manifest::default().processes(),
             manifest: Manifest::default(),
             port: 8000,
             env,

@@ -4,12 +4,14 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError};
-use crate::domain::{AppName, CommitId, DeployId, ImageRef, Release};
+use crate::domain::{AppName, CommitId, DeployId, ImageRef, ProcessName, Release};
 
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT r.deploy_id, a.name, r.commit_id, r.image, r.image_kept, r.manifest, r.port, r.sealed_env \
+            "SELECT r.deploy_id, a.name, r.commit_id, r.image, r.image_kept, r.manifest, r.port, r.sealed_env, \
+             (SELECT json_group_array(json_object('process', p.name, 'replicas', p.replicas) ORDER BY p.ordinal) \
+              FROM processes p WHERE p.deploy_id = r.deploy_id) AS processes \
              FROM releases r JOIN apps a ON a.id = r.app_id ",
             $tail
         )
@@ -96,6 +98,46 @@ impl Store {
         .fetch_optional(&self.reader)
         .await?;
         row.map(|row| self.read_release(&row)).transpose()
+    }
+
+    /// The names of the processes that releases of an app have or had.
+    pub async fn process_names(&self, app: &AppName) -> Result<Vec<ProcessName>, StoreError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT p.name FROM processes p JOIN releases r ON r.deploy_id = p.deploy_id \
+             WHERE r.app_id = (SELECT id FROM apps WHERE name = ?) ORDER BY p.name",
+        )
+        .bind(app.as_str())
+        .fetch_all(&self.reader)
+        .await?;
+        process_names(&names)
+    }
+
+    /// Records, before it is told, that a process of a release is to take no new work, or that it does
+    /// again.
+    pub async fn set_quieted(
+        &self,
+        deploy: DeployId,
+        process: &ProcessName,
+        quieted: bool,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE processes SET quieted = ? WHERE deploy_id = ? AND name = ?")
+            .bind(quieted)
+            .bind(deploy.0)
+            .bind(process.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The processes of a release that take no new work, as far as they were told.
+    pub async fn quieted(&self, deploy: DeployId) -> Result<Vec<ProcessName>, StoreError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM processes WHERE deploy_id = ? AND quieted ORDER BY ordinal",
+        )
+        .bind(deploy.0)
+        .fetch_all(&self.reader)
+        .await?;
+        process_names(&names)
     }
 
     /// Releases of an app whose image is kept, newest first, with the image's name. A revert runs an
@@ -189,11 +231,18 @@ impl Store {
             image_kept: row.try_get("image_kept")?,
             manifest: serde_json::from_str(row.try_get("manifest")?)
                 .map_err(|_| bad("releases.manifest"))?,
+            processes: serde_json::from_str(row.try_get("processes")?)
+                .map_err(|_| bad("processes"))?,
             port: row.try_get("port")?,
             env: serde_json::from_slice(&env).map_err(|_| bad("releases.sealed_env"))?,
             app,
         })
     }
+}
+
+fn process_names(names: &[String]) -> Result<Vec<ProcessName>, StoreError> {
+    let names: Result<_, _> = names.iter().map(|name| name.parse()).collect();
+    names.map_err(|_| StoreError::Unreadable("processes.name"))
 }
 
 fn place(app: &AppName, deploy: DeployId) -> String {

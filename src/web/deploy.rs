@@ -159,7 +159,7 @@ fn next_step(deploy: &Deploy) -> &'static str {
             Some(Phase::Start | Phase::Health) => {
                 "The lines above end with what the app printed. Mend it, commit, and push again."
             }
-            Some(Phase::Swap | Phase::Verify) => {
+            Some(Phase::Swap | Phase::Workers | Phase::Verify) => {
                 "Nothing more is to be done for what serves. Mend it, commit, and push again; or push the same commit again if the cause lay elsewhere."
             }
             _ => "Mend it, commit, and push again.",

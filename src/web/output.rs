@@ -16,8 +16,8 @@ use futures_util::{Stream, StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, ClaimedPlaces, nanos_ago};
-use crate::domain::{AppName, DeployId, HumanDuration, printable};
+use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, ClaimedPlaces, LineFilter, nanos_ago};
+use crate::domain::{AppName, DeployId, HumanDuration, ProcessName, printable};
 use crate::logs::{AppLine, ClaimedPlace, bare};
 
 use super::doors::Who;
@@ -47,6 +47,8 @@ struct OutputPage {
     rows: String,
     count: usize,
     q: String,
+    /// Which processes there are to choose from, and whether it is the one chosen.
+    processes: Vec<(ProcessName, bool)>,
     ages: Vec<(&'static str, &'static str, bool)>,
     /// Where what is older is shown.
     older: Option<String>,
@@ -63,6 +65,8 @@ pub(super) struct Which {
     q: String,
     #[serde(default)]
     since: String,
+    #[serde(default)]
+    process: String,
     before: Option<String>,
 }
 
@@ -72,6 +76,8 @@ pub(super) struct ResumeFrom {
     from: Option<String>,
     #[serde(default)]
     q: String,
+    #[serde(default)]
+    process: String,
 }
 
 /// The page.
@@ -81,8 +87,10 @@ pub(super) async fn page(
     AppPath(app): AppPath,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Html<String>, Error> {
-    let Query(which) = which.map_err(|_| Error::bad("this page takes q=, since= and before="))?;
+    let Query(which) =
+        which.map_err(|_| Error::bad("this page takes q=, since=, process= and before="))?;
     let q = wanted(&which.q);
+    let process = process(&web, &app, &which.process).await?;
     let before: Option<ClaimedPlace> = which
         .before
         .as_deref()
@@ -106,28 +114,27 @@ pub(super) async fn page(
         }
     };
     let query = AppLogQuery {
-        text: q.clone(),
+        filter: LineFilter::new(&q, process.clone()),
         since,
         before,
         count: PAGE.0,
         bytes: PAGE.1,
     };
     let log = crate::app::read_log(web.platform(), &app, query).await?;
+    let wanted = match &process {
+        Some(process) => format!("q={}&process={process}", encoded(&q)),
+        None => format!("q={}", encoded(&q)),
+    };
     let link = |more: &str| {
-        let mut link = format!(
-            "/apps/{app}/logs?q={}&since={}",
-            encoded(&q),
-            encoded(&which.since)
-        );
-        link.push_str(more);
-        link
+        let since = encoded(&which.since);
+        format!("/apps/{app}/logs?{wanted}&since={since}{more}")
     };
     let events = before.is_none().then(|| {
-        (
-            format!("/apps/{app}/logs/events?q={}", encoded(&q)),
-            log.end.clone(),
-        )
+        let path = format!("/apps/{app}/logs/events?{wanted}");
+        (path, log.end.clone())
     });
+    let processes = web.platform().store.process_names(&app).await?;
+    let chosen = |name: ProcessName| (name.clone(), process.as_ref() == Some(&name));
     html(&OutputPage {
         layout: Layout::new(&format!("Log of {app}"), Some(&who)),
         rows: rows(&log.lines, DeployId(0), &q, &app),
@@ -137,6 +144,7 @@ pub(super) async fn page(
             .into(),
         older: log.older.map(|place| link(&format!("&before={place}"))),
         newest: link(""),
+        processes: processes.into_iter().map(chosen).collect(),
         events,
         q,
         app,
@@ -146,6 +154,20 @@ pub(super) async fn page(
 /// What is looked for: one line of text, and not an endless one.
 fn wanted(q: &str) -> String {
     printable(q.trim(), LONGEST)
+}
+
+/// The process whose lines alone are wanted, if one is.
+async fn process(web: &Web, app: &AppName, named: &str) -> Result<Option<ProcessName>, Error> {
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let name: ProcessName = named
+        .parse()
+        .map_err(|error| Error::bad(format!("process=: {error}")))?;
+    let known = crate::app::process_of(web.platform(), app, name).await;
+    known
+        .map(Some)
+        .map_err(|error| Error::bad(error.to_string()))
 }
 
 /// A text as the value in a query.
@@ -174,9 +196,14 @@ fn rows(lines: &[AppLine], mut release: DeployId, q: &str, app: &AppName) -> Str
             .filter(|c| c.is_ascii_digit() || *c == ':')
             .collect();
         let class = if line.stderr { " class=\"err\"" } else { "" };
+        // What serves alone needs no name.
+        let by = match line.replica.is_web() {
+            true => String::new(),
+            false => format!("<b>{}</b> ", line.replica),
+        };
         let _ = write!(
             html,
-            "<div data-t=\"{at}\"{class}>{}</div>",
+            "<div data-t=\"{at}\"{class}>{by}{}</div>",
             marked(&line.text, q)
         );
     }
@@ -214,9 +241,13 @@ pub(super) async fn stream(
     from: Result<Query<ResumeFrom>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
-    let Query(ResumeFrom { from, q }) =
-        from.map_err(|_| Error::bad("this stream takes from= and q="))?;
+    let Query(ResumeFrom {
+        from,
+        q,
+        process: p,
+    }) = from.map_err(|_| Error::bad("this stream takes from=, process= and q="))?;
     web.platform().store.app(&app).await?;
+    let process = process(&web, &app, &p).await?;
     let from: Option<ClaimedPlaces> = from
         .as_deref()
         .map(str::parse)
@@ -239,7 +270,7 @@ pub(super) async fn stream(
         }
     };
     let release = at.last;
-    let follower = crate::app::follow_log(web.platform(), &app, at, &q);
+    let follower = crate::app::follow_log(web.platform(), &app, at, LineFilter::new(&q, process));
     let end = web.stream_end();
     let events = stream::unfold(Some((follower, release)), move |state| {
         let (app, q) = (app.clone(), q.clone());
@@ -280,6 +311,7 @@ mod tests {
         AppLine {
             at: "2026-11-21T10:20:30.000000000Z".into(),
             deploy: DeployId(deploy),
+            replica: crate::domain::Replica::web(),
             stderr: deploy % 2 == 0,
             text: text.into(),
         }

@@ -179,6 +179,7 @@ impl World {
             commit: deploy.commit,
             image: ImageRef(format!("windlass-abc/shop:d{id}")),
             image_kept: true,
+            processes: Manifest::default().processes(),
             manifest: Manifest::default(),
             port: 8000,
             env: Environment::default(),
@@ -1382,7 +1383,7 @@ async fn no_number_and_no_place_of_another_app_opens_it() {
     let mut output = world
         .platform
         .logs
-        .write_app(other, Redactor::default())
+        .write_app(other, &crate::domain::Replica::web(), Redactor::default())
         .unwrap();
     let at = "2026-11-21T00:00:01.000000000Z";
     output.append(at, false, b"nobody elses\n").unwrap();

@@ -189,7 +189,7 @@ pub(super) const GROUPS: [(&str, &str); 5] = [
     ("p1", "checkout, build"),
     ("p2", "gates"),
     ("p3", "start, health"),
-    ("p4", "swap, verify"),
+    ("p4", "swap, workers, verify"),
     ("p5", "drain, retire"),
 ];
 
@@ -199,7 +199,7 @@ pub(super) fn phase_group(phase: &Phase) -> &'static str {
         Phase::Checkout | Phase::Build => "p1",
         Phase::Gate(_) => "p2",
         Phase::Start | Phase::Health => "p3",
-        Phase::Swap | Phase::Verify => "p4",
+        Phase::Swap | Phase::Workers | Phase::Verify => "p4",
         Phase::Drain | Phase::Retire => "p5",
     }
 }

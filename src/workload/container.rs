@@ -6,33 +6,73 @@ use std::net::Ipv4Addr;
 
 use super::Image;
 use crate::domain::limits::{Security, USUAL};
-use crate::domain::{AppName, Capability, DeployId, Environment};
+use crate::domain::process::Signal;
+use crate::domain::{AppName, Capability, DeployId, Environment, Replica};
 use crate::platform::{Error, Platform};
-use crate::runtime::{ContainerSpec, Role};
+use crate::runtime::{ContainerSpec, Owner, Role};
 
-/// A web container of a deploy, under the deploy's own name. A gate and a live one differ in
-/// what they say themselves.
-pub fn web_container(
+/// A container of a process, under its own name. The live one differs in what it says itself.
+pub fn replica_container(
+    platform: &Platform,
+    app: &AppName,
+    deploy: DeployId,
+    image: &Image,
+    replica: Replica,
+    port: u16,
+) -> ContainerSpec {
+    let own = platform.naming.replica(app, deploy, &replica);
+    let mut spec = one_off_container(platform, app, deploy, image, port, own.clone());
+    if replica.process.is_web() {
+        spec.role = Role::Web;
+        spec.command = image.manifest.web.command.clone().map(|command| command.0);
+        spec.aliases = vec![platform.naming.fallback(app), own];
+    } else if let Some(settings) = image.manifest.processes.get(&replica.process) {
+        spec.role = Role::Process;
+        spec.command = Some(settings.command.0.clone());
+        spec.limits = settings.limits.or(spec.limits);
+        spec.stop_signal =
+            Some(settings.stop_signal.into()).filter(|_| settings.stop_signal != Signal::Term);
+    }
+    let (process, number) = (replica.process.as_str(), replica.number.to_string());
+    let own = [("WINDLASS_PROCESS", process), ("WINDLASS_REPLICA", &number)];
+    spec.env = below(own, &spec.env);
+    spec.owner = Some(Owner {
+        app: app.clone(),
+        deploy,
+        replica: Some(replica),
+    });
+    spec
+}
+
+/// A container of a deploy that runs once: the image's own command, unless the caller says another.
+pub fn one_off_container(
     platform: &Platform,
     app: &AppName,
     deploy: DeployId,
     image: &Image,
     port: u16,
+    name: String,
 ) -> ContainerSpec {
-    let own = platform.naming.release(app, deploy);
+    let (port, commit) = (port.to_string(), image.commit.to_string());
+    let own = [("PORT", port.as_str()), ("WINDLASS_COMMIT", &commit)];
     ContainerSpec {
         address: None,
-        aliases: vec![platform.naming.fallback(app), own.clone()],
+        aliases: Vec::new(),
         own_names: false,
-        name: own,
-        role: Role::Web,
-        owner: Some((app.clone(), deploy)),
+        name,
+        role: Role::Gate,
+        owner: Some(Owner {
+            app: app.clone(),
+            deploy,
+            replica: None,
+        }),
         image: image.name.to_string(),
-        command: image.manifest.web.command.clone().map(|command| command.0),
-        env: environment(&image.env, image, port),
+        command: None,
+        env: below(own, &image.env),
         network: platform.naming.network(app),
         restart: false,
         user: None,
+        stop_signal: None,
         mounts: Vec::new(),
         ports: Vec::new(),
         capabilities: capabilities(&image.manifest.security),
@@ -99,13 +139,9 @@ fn capabilities(security: &Security) -> Vec<String> {
 }
 
 /// The app's variables over Windlass's own: an app may set `PORT` itself.
-fn environment(env: &Environment, image: &Image, port: u16) -> Environment {
+fn below(own: [(&str, &str); 2], env: &Environment) -> Environment {
     let mut all = Environment::default();
-    let own = [
-        ("PORT", port.to_string()),
-        ("WINDLASS_COMMIT", image.commit.to_string()),
-    ];
-    for (name, value) in own.iter().map(|(n, v)| (*n, v.as_str())).chain(env.iter()) {
+    for (name, value) in own.into_iter().chain(env.iter()) {
         // Both were checked where they came in.
         let _ = all.set(name, value);
     }

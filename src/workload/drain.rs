@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::domain::duration::show;
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Replica};
 use crate::platform::{Error, Platform};
 use crate::runtime::ContainerState;
 
@@ -41,7 +41,7 @@ impl Retiring {
         let hosts = own.into_iter().chain([naming.fallback(app)]).collect();
         Self {
             deploy,
-            name: naming.release(app, deploy),
+            name: naming.replica(app, deploy, &Replica::web()),
             hosts,
             since: Instant::now(),
         }
@@ -104,13 +104,14 @@ pub async fn stop_and_remove(
     platform: &Platform,
     name: &str,
     deploy: DeployId,
+    replica: &Replica,
     grace: Duration,
 ) -> Result<(), Error> {
     // Stopped by us it must not come back, even if the server goes away right here.
     let _ = platform.engine.set_restart(name, false).await;
     platform.engine.stop(name, grace).await?;
     // Nothing that it printed is worth a container that stays.
-    let rest = platform.collector.finish(name, deploy);
+    let rest = platform.collector.finish(name, deploy, replica);
     let rest = tokio::time::timeout(Duration::from_secs(10), rest).await;
     if !matches!(rest, Ok(Ok(()))) {
         warn!(%deploy, container = name, "the last of an app's output is not kept");

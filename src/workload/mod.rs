@@ -4,10 +4,12 @@
 
 mod container;
 mod drain;
+mod processes;
 mod routes;
 
-pub use container::{run_container, web_container};
+pub use container::{one_off_container, replica_container, run_container};
 pub use drain::{Retiring, finish_requests, stop_and_remove};
+pub use processes::{Background, background, end_process, grace_of, request};
 pub use routes::{lead, load_routes, routes};
 
 use crate::domain::{CommitId, Environment, ImageRef, Manifest, Release};

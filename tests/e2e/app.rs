@@ -353,6 +353,14 @@ impl<'w> App<'w> {
             .containers(&format!("windlass.app={}", self.name))
     }
 
+    /// This app's containers but for what runs beside `web`.
+    fn web_and_strays(&self) -> Vec<String> {
+        let beside = self.world.containers("windlass.role=process");
+        let mut all = self.containers();
+        all.retain(|name| !beside.contains(name));
+        all
+    }
+
     /// The container that serves.
     pub fn live_container(&self) -> String {
         let live = self
@@ -377,7 +385,7 @@ impl<'w> App<'w> {
             "the branch names what is live"
         );
         self.wait_for_drains();
-        let containers = self.containers();
+        let containers = self.web_and_strays();
         assert!(
             containers.len() == 1 && containers[0].ends_with("_live"),
             "{containers:?}"
@@ -401,7 +409,7 @@ impl<'w> App<'w> {
         let settled = || {
             let (status, body) = self.get("/");
             let live = self.world.json(&["app", "show", &self.name]);
-            let containers = self.containers();
+            let containers = self.web_and_strays();
             status == 200
                 && body.contains(text)
                 && live["status"] == "serving"

@@ -47,4 +47,5 @@ mod storm;
 mod streams;
 mod upgrade;
 mod weight;
+mod workers;
 mod world;

@@ -1,9 +1,9 @@
 //! What ARCHITECTURE.md says always holds, looked at when a life has come to rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass::app::Services;
-use windlass::domain::{AppName, Deploy, DeployStatus, PhaseStatus};
+use windlass::domain::{AppName, Deploy, DeployStatus, PhaseStatus, Replica};
 use windlass::runtime::{ContainerState, Role};
 
 use crate::commits::{Outcome, commits};
@@ -62,6 +62,10 @@ pub async fn invariants(life: &mut Life, services: &Services) {
             wrong.push(format!("Caddy is not on {network}"));
         }
     }
+    let twice = life.engine.overlaps();
+    if twice.iter().any(|process| process.as_str() == "single") {
+        wrong.push("what must not run twice did".into());
+    }
     check_routes(life, services, &mut wrong).await;
     check_leftovers(life, services, &mut wrong).await;
     life.lived.wrong.extend(wrong);
@@ -99,25 +103,45 @@ async fn check_app(
         };
     };
     if branch.as_ref() != Some(&live.commit) {
-        return Err(format!("the branch names {branch:?}, live is {live:?}"));
-    }
-    let [container] = own.as_slice() else {
+        let all = deploys
+            .iter()
+            .map(|d| format!("\n{} {} {} {:?}", d.id, d.commit, d.status, d.failure));
+        let all: String = all.collect();
+        let (branch, live) = (branch.as_ref(), live.id);
         return Err(format!(
-            "it has the containers {:?}, live is deploy {}",
-            own.iter().map(|c| &c.name).collect::<Vec<_>>(),
-            live.id
+            "the branch names {branch:?}, live is {live} of{all}"
         ));
-    };
-    if container.name != platform.naming.live(app)
-        || container.deploy != Some(live.id)
-        || !container.running
-        || container.paused
-        || !container.restart
-    {
-        return Err(format!("deploy {} is live, and not {container:?}", live.id));
     }
-    check_led(life, services, app, live, container)?;
-    check_log(life, services, app, live, container)
+    let release = platform.store.release(live.id).await;
+    let release = release.map_err(|error| error.to_string())?.ok_or("none")?;
+    let mut wanted: BTreeMap<String, Replica> = release
+        .replicas()
+        .map(|replica| match replica.is_web() {
+            true => (platform.naming.live(app), replica),
+            false => (platform.naming.replica(app, live.id, &replica), replica),
+        })
+        .collect();
+    for container in &own {
+        let right = wanted.remove(&container.name) == container.replica;
+        if !right
+            || container.deploy != Some(live.id)
+            || !container.running
+            || container.paused
+            || !container.restart
+        {
+            return Err(format!("deploy {} is live, and not {container:?}", live.id));
+        }
+        check_log(life, services, app, live, container)?;
+    }
+    if !wanted.is_empty() {
+        return Err(format!("deploy {} is live without {wanted:?}", live.id));
+    }
+    let quiet = life.engine.quiet();
+    if let Some(quiet) = own.iter().find(|c| quiet.contains(&c.name)) {
+        return Err(format!("{} is left quiet", quiet.name));
+    }
+    let web = own.iter().find(|c| c.name == platform.naming.live(app));
+    check_led(life, services, app, live, web.ok_or("nothing serves")?)
 }
 
 /// A deploy that has ended says so, and all that it left is closed.
@@ -193,7 +217,10 @@ fn check_log(
         if lines.is_empty() {
             break;
         }
-        kept.extend(lines.into_iter().map(|line| line.text));
+        let own = lines
+            .into_iter()
+            .filter(|line| Some(&line.replica) == container.replica.as_ref());
+        kept.extend(own.map(|line| line.text));
     }
     // A container that was made again follows on one that is gone.
     match kept.ends_with(&printed) {

@@ -98,6 +98,28 @@ const KINDS: &[(&str, Outcome, &str, &str)] = &[
         "[[gates]]\nname = \"look\"\nrun = [\"sh\", \"-c\", \"echo looking; exit 1\"]\n",
     ),
     (
+        "worker",
+        Outcome::Live,
+        "CMD [\"sh\", \"-c\", \"serve 200; chatter 20; forever\"]",
+        "[processes.worker]\ncommand = [\"sh\", \"-c\", \"echo working; chatter 10; forever\"]\nmin_healthy = \"1s\"\n\
+         replicas = 2\nquiet = { signal = \"TSTP\" }\nunquiet = { signal = \"CONT\" }\nstop_grace = \"3s\"\n",
+    ),
+    (
+        "single",
+        Outcome::Live,
+        "CMD [\"serve\", \"200\"]",
+        "[processes.single]\ncommand = [\"sh\", \"-c\", \"trap '' TERM; echo alone; chatter 5; forever\"]\n\
+         min_healthy = \"500ms\"\norder = \"stop-first\"\nstop_grace = \"2s\"\nhealth = { run = [\"true\"] }\n\
+         [processes.worker]\ncommand = [\"forever\"]\nmin_healthy = \"0s\"\nquiet = { signal = \"TSTP\" }\n",
+    ),
+    (
+        "lazy",
+        Outcome::Fails,
+        "CMD [\"serve\", \"200\"]",
+        "[processes.single]\ncommand = [\"sh\", \"-c\", \"echo alone; sleep 1; exit 4\"]\nmin_healthy = \"3s\"\n\
+         order = \"stop-first\"\n[processes.worker]\ncommand = [\"forever\"]\n",
+    ),
+    (
         "crashing",
         Outcome::Crashes,
         "CMD [\"sh\", \"-c\", \"serve 200; echo up; sleep 30; exit 7\"]",

@@ -17,10 +17,25 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use super::{Docker, is_missing, status_of, within};
-use crate::domain::{AppName, DeployId};
+use crate::domain::{AppName, DeployId, Replica, Timestamp};
 use crate::runtime::{
-    APP, ContainerSpec, ContainerState, DEPLOY, EngineError, Exit, HOME, LogLine, ROLE, Role, SPEC,
+    APP, ContainerSpec, ContainerState, DEPLOY, EngineError, Exit, HOME, LogLine, PROCESS, REPLICA,
+    ROLE, Role, SPEC,
 };
+
+/// Which replica a container is by its labels. Versions before processes gave only the role.
+fn replica<'a>(label: &impl Fn(&str) -> Option<&'a str>) -> Option<Replica> {
+    match (label(PROCESS), label(REPLICA)) {
+        (None, None) => {
+            let web = label(ROLE).and_then(Role::parse) == Some(Role::Web);
+            web.then(Replica::web)
+        }
+        (process, number) => Some(Replica {
+            process: process?.parse().ok()?,
+            number: number?.parse().ok()?,
+        }),
+    }
+}
 
 impl Docker {
     /// Makes a container and starts it. One of that name, left over, is replaced; one that does not
@@ -56,8 +71,17 @@ impl Docker {
             (ROLE, spec.role.as_str().to_owned()),
             (SPEC, spec.fingerprint()),
         ];
-        if let Some((app, deploy)) = &spec.owner {
-            labels.extend([(APP, app.to_string()), (DEPLOY, deploy.to_string())]);
+        if let Some(owner) = &spec.owner {
+            labels.extend([
+                (APP, owner.app.to_string()),
+                (DEPLOY, owner.deploy.to_string()),
+            ]);
+        }
+        if let Some(replica) = spec.owner.as_ref().and_then(|o| o.replica.as_ref()) {
+            labels.extend([
+                (PROCESS, replica.process.to_string()),
+                (REPLICA, replica.number.to_string()),
+            ]);
         }
         let endpoint = EndpointSettings {
             aliases: Some(spec.aliases.clone()),
@@ -101,6 +125,7 @@ impl Docker {
             cmd: spec.command.clone(),
             env: Some(spec.env.assignments()),
             user: spec.user.clone(),
+            stop_signal: spec.stop_signal.as_ref().map(|name| format!("SIG{name}")),
             labels: Some(self.labels(&labels)),
             // Windlass asks the image's HEALTHCHECK itself; the engine would run it as often as an image
             // likes, down to a millisecond, on the machine's account.
@@ -170,7 +195,10 @@ impl Docker {
             .and_then(|config| config.restart_policy)
             .and_then(|policy| policy.name);
         // A container that was made but never started has no end either.
-        let ended = !running && state.finished_at.is_some_and(|at| !at.starts_with("0001"));
+        let at = |at: Option<String>| at.filter(|at| !at.starts_with("0001"));
+        let (started, finished) = (at(state.started_at), at(state.finished_at));
+        let ended = !running && finished.is_some();
+        let since = if ended { finished } else { started };
         let networks = found
             .network_settings
             .and_then(|n| n.networks)
@@ -196,6 +224,7 @@ impl Docker {
             role: label(ROLE).and_then(Role::parse),
             app: label(APP).and_then(|app| app.parse().ok()),
             deploy: label(DEPLOY).and_then(|id| id.parse().ok()),
+            replica: replica(&label),
             image: found.image.unwrap_or_default(),
             running,
             paused: state.paused.unwrap_or(false),
@@ -203,6 +232,7 @@ impl Docker {
                 status: state.exit_code.unwrap_or(0),
                 out_of_memory: state.oom_killed.unwrap_or(false),
             }),
+            since: since.and_then(|at| Timestamp::parse(&at)),
             addresses: addresses.collect(),
             home: label(HOME).map(PathBuf::from),
             made_from: label(SPEC).unwrap_or_default().to_owned(),

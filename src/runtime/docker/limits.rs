@@ -151,6 +151,7 @@ mod tests {
             own_names: false,
             restart: false,
             user: None,
+            stop_signal: None,
             mounts: Vec::new(),
             ports: Vec::new(),
             capabilities: Vec::new(),

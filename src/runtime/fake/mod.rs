@@ -24,7 +24,7 @@ use super::{
     EngineError, EngineFacts, Exit, ImageFacts, ImageNames, Load, LogLine, Now, Probe, Usage,
 };
 use crate::chaos::{Chaos, Fate};
-use crate::domain::{AppName, DeployId, Timestamp};
+use crate::domain::{AppName, DeployId, ProcessName, Timestamp};
 use program::{Program, Recipe};
 use world::{Image, Network, Stand, World, failed};
 
@@ -448,6 +448,8 @@ impl Fake {
             match signal {
                 "SIGKILL" => world.end(key, now, 137, false),
                 "SIGTERM" if !there.program.ignores_term => world.end(key, now, 143, false),
+                "SIGTSTP" => there.quiet = true,
+                "SIGCONT" => there.quiet = false,
                 _ => {}
             }
             Ok(())
@@ -951,6 +953,18 @@ impl Fake {
                 world.end(key, now, 137, back);
             }
         });
+    }
+
+    /// The containers that were told to take no new work.
+    pub fn quiet(&self) -> Vec<String> {
+        let world = self.world();
+        let quiet = world.containers.values().filter(|c| c.runs() && c.quiet);
+        quiet.map(|c| c.name.clone()).collect()
+    }
+
+    /// The processes of which two deploys ran at once, at any time.
+    pub fn overlaps(&self) -> Vec<ProcessName> {
+        self.world().overlaps.clone()
     }
 
     /// Somebody removes a container.

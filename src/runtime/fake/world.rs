@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
 use super::program::{Program, Recipe};
-use crate::domain::{AppName, Timestamp};
+use crate::domain::{AppName, ProcessName, Timestamp};
 use crate::runtime::{
     Change, ContainerSpec, ContainerState, EngineError, Exit, ImageFacts, Now, Role,
 };
@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) away_until: Option<Duration>,
     /// How often it went away: streams of before have ended.
     pub(super) outages: u64,
+    /// Processes of which two deploys ran at once.
+    pub(super) overlaps: Vec<ProcessName>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +98,8 @@ pub(super) struct Container {
     /// Its networks, with its address there while it runs.
     pub(super) networks: BTreeMap<String, Option<Ipv4Addr>>,
     pub(super) program: Program,
+    /// It was told to take no new work, in this life.
+    pub(super) quiet: bool,
     /// What it printed in the lives before this one.
     pub(super) printed: Vec<(Duration, bool, String)>,
 }
@@ -129,17 +133,20 @@ impl Container {
             let fixed = promised.filter(|_| *network == self.spec.network);
             Some((network.clone(), address.or(fixed)?))
         });
+        let owner = self.spec.owner.as_ref();
         ContainerState {
             id: self.id.clone(),
             name: self.name.clone(),
             role: Some(self.spec.role),
-            app: self.spec.owner.as_ref().map(|(app, _)| app.clone()),
-            deploy: self.spec.owner.as_ref().map(|(_, deploy)| *deploy),
+            app: owner.map(|owner| owner.app.clone()),
+            deploy: owner.map(|owner| owner.deploy),
+            replica: owner.and_then(|owner| owner.replica.clone()),
             home: None,
             image: self.image.clone(),
             running: matches!(self.stand, Stand::Runs { .. } | Stand::Back { .. }),
             paused: self.paused,
             exit: self.exit.filter(|_| self.stand == Stand::Ended),
+            since: None,
             addresses: addresses.collect(),
             made_from: self.spec.fingerprint(),
             restart: self.restart,
@@ -170,6 +177,7 @@ impl World {
             caddy_version: "v2.11.7".into(),
             away_until: None,
             outages: 0,
+            overlaps: Vec::new(),
         }
     }
 
@@ -265,7 +273,7 @@ impl World {
             name: container.name.clone(),
             now,
             role: Some(container.spec.role),
-            app: container.spec.owner.as_ref().map(|(app, _)| app.clone()),
+            app: container.spec.owner.as_ref().map(|o| o.app.clone()),
         };
         self.tell_change(change);
     }
@@ -317,6 +325,7 @@ impl World {
             restarts: 0,
             networks: BTreeMap::from([(spec.network.clone(), None)]),
             program: Program::of(&command),
+            quiet: false,
             printed: Vec::new(),
         };
         self.containers.insert(number, container);
@@ -342,8 +351,30 @@ impl World {
         container.networks = addresses;
         container.stand = Stand::Runs { since: at };
         container.exit = None;
+        container.quiet = false;
+        self.note_overlap(key);
         self.tell(key, Now::Runs);
         Ok(())
+    }
+
+    /// Notes a process that runs of two deploys at once.
+    fn note_overlap(&mut self, key: u64) {
+        let Some(own) = self.containers[&key].spec.owner.clone() else {
+            return;
+        };
+        let Some(process) = own.replica.map(|replica| replica.process) else {
+            return;
+        };
+        let another = |c: &Container| {
+            let owner = c.spec.owner.as_ref().filter(|_| c.runs());
+            owner.is_some_and(|other| {
+                let same = other.replica.as_ref().map(|r| &r.process) == Some(&process);
+                other.app == own.app && other.deploy != own.deploy && same
+            })
+        };
+        if self.containers.values().any(another) {
+            self.overlaps.push(process);
+        }
     }
 
     fn free_address(
@@ -491,7 +522,7 @@ impl World {
         app: Option<&'a AppName>,
     ) -> impl Iterator<Item = &'a Container> {
         self.containers.values().filter(move |c| {
-            app.is_none_or(|app| c.spec.owner.as_ref().is_some_and(|(own, _)| own == app))
+            app.is_none_or(|app| c.spec.owner.as_ref().is_some_and(|o| o.app == *app))
         })
     }
 
