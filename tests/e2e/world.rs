@@ -215,7 +215,13 @@ impl World {
 
     /// As [`World::start`], with more in its environment.
     pub fn start_with(&self, environment: &[(&str, &str)]) {
-        *self.server() = Some(Server::start(&self.home, &self.place, environment));
+        self.start_binary(Path::new(WINDLASS), environment);
+    }
+
+    /// As [`World::start`], the server of another version.
+    pub fn start_binary(&self, binary: &Path, environment: &[(&str, &str)]) {
+        let server = Server::start(binary, &self.home, &self.place, environment);
+        *self.server() = Some(server);
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Server>> {
@@ -431,7 +437,7 @@ fn lines(text: &str) -> Vec<String> {
 
 /// `windlass` with these words, on `home`.
 pub fn command(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    let mut command = Command::new(WINDLASS);
     command
         .args(args)
         .env("WINDLASS_HOME", home)
@@ -444,12 +450,15 @@ fn server_log(home: &Path) -> PathBuf {
 }
 
 /// A `windlass serve`; dropping it kills it.
+/// The binary that is tested.
+const WINDLASS: &str = env!("CARGO_BIN_EXE_windlass");
+
 struct Server {
     child: Child,
 }
 
 impl Server {
-    fn start(home: &Path, place: &Place, environment: &[(&str, &str)]) -> Self {
+    fn start(binary: &Path, home: &Path, place: &Place, environment: &[(&str, &str)]) -> Self {
         let path = server_log(home);
         let log = File::options()
             .create(true)
@@ -457,7 +466,7 @@ impl Server {
             .open(&path)
             .unwrap();
         let before = log.metadata().unwrap().len() as usize;
-        let mut command = place.command(env!("CARGO_BIN_EXE_windlass"));
+        let mut command = place.command(binary.to_str().unwrap());
         command.arg("serve").envs([
             ("WINDLASS_HOME", home.as_os_str()),
             ("NO_COLOR", "1".as_ref()),
