@@ -56,11 +56,13 @@ class Entry:
         self.group, seconds, self.test, *options = line.split()
         self.seconds = float(seconds)
         self.long = self.group != "short"
-        self.parts, self.process, self.environment = 1, self.test, {}
+        self.parts, self.process, self.environment, self.drawn = 1, self.test, {}, True
         for option in options:
             key, value = option.split("=", 1)
             if key == "parts":
                 self.parts = int(value)
+            elif key == "drawn":
+                self.drawn = value != "never"
             elif key == "process":
                 self.process = value
             else:
@@ -95,7 +97,7 @@ def draw(word, entries):
 
     jobs = []
     for entry in sorted(entries.values(), key=lambda entry: rank(entry.test)):
-        if entry.long:
+        if entry.long and entry.drawn:
             parts = range(1, entry.parts + 1) if entry.parts > 1 else [None]
             jobs.append(Job(entry, min(parts, key=lambda part: rank(f"{entry.test} {part}"))))
     drawn, cost = [], 0
