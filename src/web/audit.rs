@@ -5,8 +5,8 @@ use axum::extract::{Query, State};
 use axum::response::Html;
 use serde::Deserialize;
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::view::When;
 use super::{Layout, Web, html};
 use crate::domain::{AuditEntry, AuditOutcome};
