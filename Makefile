@@ -14,15 +14,20 @@ demo: setup ## from a bare machine to a live sample app (DEMO_EXIT=1 cleans up a
 	cargo build --profile demo --locked
 	@scripts/demo.sh
 
-test: ## from a bare machine to all tests passed
+test: ## from a bare machine to all short tests passed, and a share of the long ones
+	@$(MAKE) --no-print-directory tests
+
+test-all: ## both tiers whole: all faults and kills, 100,000 lives, storms, pictures, the API under schemathesis
+	@$(MAKE) --no-print-directory tests DENY= TESTS=--all
+
+DENY := --if-built
+TESTS :=
+.PHONY: tests
+tests:
 	@scripts/setup.sh --tests
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
-	@scripts/deny.sh --if-built
-	cargo test --locked
-
-test-all: test deny ## the long tests as well: whole fault matrix, 100,000 lives, the API under schemathesis
-	cargo test --locked -- --ignored --skip write
+	@scripts/deny.sh $(DENY)
+	@scripts/tests.py $(TESTS) --beside "cargo clippy --all-targets --locked -- -D warnings"
 
 bench: ## the figures in the README
 	@scripts/setup.sh --tests

@@ -88,7 +88,10 @@ if $installs_engine || have dockerd; then
 fi
 if $with_tests; then
   need python3 python3
+  # For schemathesis, which has an environment of its own.
+  python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
   need mount mount
+  need pgrep procps
   need mkfs.ext4 e2fsprogs
   need hey hey
   # A library that programs load, not a command.

@@ -132,6 +132,18 @@ impl Back {
         spec.name
     }
 
+    /// Runs what says `there` once a signal reaches it as it should.
+    async fn run_and_meet(&self, name: &str, script: &str) -> String {
+        let name = self.run(name, script).await;
+        let mut output = self.runtime.output(&name, true, None);
+        let mut said = Vec::new();
+        while !String::from_utf8_lossy(&said).contains("there") {
+            let line = output.next().await.expect("it says that it is there");
+            said.extend_from_slice(&line.unwrap().bytes);
+        }
+        name
+    }
+
     async fn lines(&self, name: &str, follow: bool) -> Vec<String> {
         let mut output = self.runtime.output(name, follow, None);
         let mut text = String::new();
@@ -301,13 +313,12 @@ async fn who_is_asked_to_stop_stops(back: &Back) {
         assert!(!there.running);
         there.exit.unwrap().status
     };
-    let good = back.run("good", "sleep 60").await;
+    let good = back.run_and_meet("good", "echo there; sleep 60").await;
     runtime.stop(&good, Duration::from_secs(10)).await.unwrap();
     assert_eq!(status(&good).await, 143);
     runtime.stop(&good, Duration::from_secs(10)).await.unwrap();
-    let deaf = back.run("deaf", "trap '' TERM; sleep 60").await;
-    // It needs a moment until it is deaf.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let deaf = back.run_and_meet("deaf", "trap '' TERM; echo there; sleep 60");
+    let deaf = deaf.await;
     runtime.stop(&deaf, Duration::from_secs(1)).await.unwrap();
     assert_eq!(status(&deaf).await, 137);
     let killed = back.run("killed", "sleep 60").await;

@@ -10,7 +10,7 @@ use super::room::make_room;
 use super::secrets::build_secrets;
 use crate::attempt::{Attempt, Stop};
 use crate::domain::duration::show;
-use crate::domain::{BuildStep, CommitId, Environment, Manifest, Trigger, printable};
+use crate::domain::{BuildStep, CommitId, Environment, Manifest, Procfile, Trigger, printable};
 use crate::git::{Limits, TooMuch, TreeEntry, TreeSummary};
 use crate::logs::{PhaseWriter, Redactor};
 use crate::runtime::{BuildEvent, BuildLimit, BuildSpec, BuildStop};
@@ -59,6 +59,14 @@ pub async fn checkout(
         }
         Some(bytes) => parse_manifest(&bytes).map_err(Stop::NotGood)?,
     };
+    if let Some(procfile) = plain_file(attempt, commit, "Procfile", LONGEST_MANIFEST).await? {
+        let procfile = parse_procfile(&procfile).map_err(Stop::NotGood)?;
+        let taken = manifest.take_procfile(procfile);
+        log.say(match taken.is_empty() {
+            true => "the Procfile does not count: windlass.toml says it all".to_owned(),
+            false => format!("from the Procfile: {}", taken.join(", ")),
+        });
+    }
     let django = matches!(
         git.entry(app, commit, "manage.py").await?,
         Some(TreeEntry::File(_))
@@ -131,6 +139,11 @@ async fn expect_small(
             "this commit is too large to build: {too_much}{key}.\nTake what the build does not need out of the commit, point build.context of windlass.toml at a smaller folder, or have the bound raised in the server's config.toml"
         ))
     })
+}
+
+fn parse_procfile(bytes: &[u8]) -> Result<Procfile, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "the Procfile is not UTF-8".to_owned())?;
+    Procfile::parse(text).map_err(|error| error.to_string())
 }
 
 fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {

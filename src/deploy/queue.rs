@@ -78,6 +78,7 @@ impl Queue {
     pub async fn begin(&self) -> Result<(), Error> {
         for app in self.platform.store.apps().await? {
             self.platform.git.create(&app.name).await?;
+            self.platform.git.remove_stale_locks(&app.name).await?;
             self.wake(&app.name);
         }
         Ok(())

@@ -16,6 +16,7 @@ use super::environment::{Environment, InvalidVariable};
 use super::limits::{Limits, Security};
 use super::name::{GateName, ProcessName};
 use super::process::{Process, ProcessSettings};
+use super::procfile::Procfile;
 
 /// The port an app is expected on when neither manifest nor image says one.
 pub const DEFAULT_PORT: u16 = 8000;
@@ -327,6 +328,31 @@ impl Manifest {
             replicas: settings.replicas,
         });
         [web].into_iter().chain(others).collect()
+    }
+
+    /// Takes from a Procfile what this does not say: `web`'s command, `release` as the one gate, and every
+    /// other line as a process. Gives the names of what it took.
+    pub fn take_procfile(&mut self, mut procfile: Procfile) -> Vec<String> {
+        let (web, release) = (procfile.take("web"), procfile.take("release"));
+        let mut taken = Vec::new();
+        if let (None, Some(command)) = (&self.web.command, web) {
+            self.web.command = Some(command);
+            taken.push("web".to_owned());
+        }
+        if let (None, Some(run)) = (&self.gates, release) {
+            let name = "release".parse().expect("a valid gate name");
+            let timeout = gate_timeout();
+            self.gates = Some(vec![Gate { name, run, timeout }]);
+            taken.push("release, as a gate".to_owned());
+        }
+        if self.processes.is_empty() {
+            let rest = procfile.rest();
+            self.processes = rest
+                .map(|(name, command)| (name, ProcessSettings::of(command)))
+                .collect();
+            taken.extend(self.processes.keys().map(ProcessName::to_string));
+        }
+        taken
     }
 
     /// The gates that run. Where the manifest names none, a Django project (one with a

@@ -102,6 +102,22 @@ pub struct ProcessSettings {
 }
 
 impl ProcessSettings {
+    /// A command with every default.
+    pub fn of(command: Argv) -> Self {
+        Self {
+            command,
+            replicas: one(),
+            order: Order::default(),
+            quiet: None,
+            unquiet: None,
+            stop_signal: Signal::default(),
+            stop_grace: stop_grace(),
+            min_healthy: min_healthy(),
+            health: None,
+            limits: Limits::default(),
+        }
+    }
+
     /// More containers of one process than this are a slip.
     pub const MOST_REPLICAS: u32 = 100;
 }

@@ -11,6 +11,7 @@ mod tree_limits;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
@@ -154,6 +155,19 @@ impl Repositories {
         .await
     }
 
+    /// Removes the locks that a power cut has left in a repository: whoever made them is gone with the
+    /// machine's last start, and git would refuse every push for them.
+    pub async fn remove_stale_locks(&self, app: &AppName) -> Result<(), GitError> {
+        let path = self.path(app);
+        let up = u64::try_from(rustix::system::sysinfo().uptime).unwrap_or(0);
+        let booted = SystemTime::now().checked_sub(Duration::from_secs(up));
+        blocking(move || {
+            let Some(booted) = booted else { return Ok(()) };
+            Ok(remove_locks_before(&path, booted)?)
+        })
+        .await
+    }
+
     /// Whether [`Repositories::create`] has nothing to do.
     fn is_up_to_date(&self, repository: &Path) -> bool {
         let is = |name: &str, text: &str| {
@@ -210,7 +224,7 @@ impl Repositories {
             let args = ["update-ref", "-d", &self.branch, old.as_str()];
             return match run(&self.path(app), &args).await {
                 Ok(_) => Ok(true),
-                Err(GitError::Failed(..)) => Ok(false),
+                Err(GitError::Failed(_, said)) if is_elsewhere(&said) => Ok(false),
                 Err(error) => Err(error),
             };
         };
@@ -386,6 +400,33 @@ fn subtree(commit: &CommitId, context: &str) -> String {
     }
 }
 
+/// Whether git would not change a ref because it is not where it was expected.
+fn is_elsewhere(said: &str) -> bool {
+    said.contains("but expected") || said.contains("unable to resolve reference")
+}
+
+/// Removes the locks of refs that are older than this: those in the repository's folder, where
+/// `packed-refs` and `HEAD` have theirs, and those below `refs`.
+fn remove_locks_before(repository: &Path, time: SystemTime) -> std::io::Result<()> {
+    let mut folders = vec![repository.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let (path, about) = (entry.path(), entry.metadata()?);
+            if about.is_dir() && (folder != repository || entry.file_name() == "refs") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "lock")
+                && about.is_file()
+                && about.modified()? < time
+            {
+                tracing::info!(lock = %path.display(), "a lock from before this machine's start is removed");
+                std::fs::remove_file(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::program::{MOST_MEMORY, git, run};
@@ -402,6 +443,30 @@ mod tests {
         std::fs::create_dir(&work).unwrap();
         run(&work, &["init", "-q", "-b", "main"]).await.unwrap();
         (dir, repos, app, work)
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_a_power_cut_left_goes_and_one_of_today_is_an_error() {
+        let (_dir, repos, app, work) = scratch().await;
+        let one = commit(&work, &repos, &app, "one").await;
+        let lock = repos.path(&app).join("refs/heads/main.lock");
+        let (old, folder) = (SystemTime::UNIX_EPOCH, repos.path(&app));
+        let packed = folder.join("packed-refs.lock");
+        for path in [&lock, &packed] {
+            File::create(path).unwrap().set_modified(old).unwrap();
+        }
+        // Not that the branch is elsewhere: whoever puts it where it belongs tries again.
+        assert!(repos.move_branch(&app, Some(&one), None).await.is_err());
+        repos.remove_stale_locks(&app).await.unwrap();
+        assert!(!lock.exists() && !packed.exists());
+        File::create(&lock).unwrap();
+        repos.remove_stale_locks(&app).await.unwrap();
+        assert!(lock.exists(), "somebody may be at work");
+        std::fs::remove_file(&lock).unwrap();
+        let other: CommitId = "1".repeat(40).parse().unwrap();
+        assert!(!repos.move_branch(&app, Some(&other), None).await.unwrap());
+        assert!(repos.move_branch(&app, Some(&one), None).await.unwrap());
+        assert!(!repos.move_branch(&app, Some(&one), None).await.unwrap());
     }
 
     pub(super) async fn commit(

@@ -62,7 +62,9 @@ pub(super) async fn git(
         .stdin(stdin)
         .stdout(stdout)
         .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        // Cut off, a change of refs would leave its lock, and nobody could change them any more. It ends
+        // by itself within moments.
+        .kill_on_drop(args.first() != Some(&"update-ref"));
     let mut child = command.spawn()?;
     // What moves a whole repository spares by itself, and may need what that is worth.
     if !args.starts_with(&SPARING) {

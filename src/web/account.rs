@@ -7,8 +7,8 @@ use axum::http::HeaderMap;
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::session;
 use super::view::When;
 use super::{Layout, Web, html};

@@ -16,8 +16,8 @@ use crate::store::ReleaseLine;
 
 use super::chart::{Chart, WINDOW, not_cached, slower};
 use super::domains::NewDomain;
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::view::{Badge, Bar, GROUPS, Took, When, bar, going, length};
 use super::{AppPath, Layout, Web, deploy_path, html};
 

@@ -11,8 +11,8 @@ use crate::app::Board;
 use crate::domain::{AppBrief, AppName, DeployBrief, DeployStatus};
 use crate::platform::{Edition, Platform};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::new_app::Typed;
 use super::spark::Spark;
 use super::view::{Badge, Took, When};

@@ -1,15 +1,15 @@
-//! `/audit`: who did what, and what was refused.
+//! `/audit`: who did what, and what came of it.
 
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Html;
 use serde::Deserialize;
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::view::When;
 use super::{Layout, Web, html};
-use crate::domain::AuditEntry;
+use crate::domain::{AuditEntry, AuditOutcome};
 
 /// Entries on a page.
 const PAGE: u32 = 100;
@@ -26,6 +26,17 @@ struct AuditPage {
 struct Row {
     entry: AuditEntry,
     at: When,
+}
+
+impl Row {
+    /// What came of it, where that is not what was asked for.
+    fn came_to(&self) -> Option<&'static str> {
+        match self.entry.outcome {
+            Some(AuditOutcome::Refused) => Some("refused"),
+            Some(AuditOutcome::Failed) => Some("failed"),
+            Some(AuditOutcome::Done) | None => None,
+        }
+    }
 }
 
 /// Which entries.

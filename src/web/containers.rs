@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::app::ContainerUsage;
 use crate::domain::{AppName, size};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::{AppPath, Layout, Web, html};
 
 #[derive(Template)]

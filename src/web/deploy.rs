@@ -17,8 +17,8 @@ use crate::store::Store;
 
 use super::app::revertible;
 use super::changes::{Changes, Ran};
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::log::{Asked, Results, Section, results, sections};
 use super::view::{Badge, Took, When, going};
 use super::waterfall::Timings;

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use crate::api::AppDomains;
 use crate::domain::{App, AppName, DomainName, InvalidName};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::{AppPath, Layout, Web, html};
 
 #[derive(Template)]

@@ -12,8 +12,8 @@ use crate::api::{EnvSet, EnvUnset};
 use crate::app::differing;
 use crate::domain::{AppName, Environment};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::{AppPath, Layout, Web, html};
 
 #[derive(Template)]

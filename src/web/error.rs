@@ -5,7 +5,7 @@ use askama::Template;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 
-use super::doors::AtTheDoor;
+use super::guard::RefusedByGuard;
 use super::{Layout, html};
 use crate::access::AccessError;
 use crate::api::{self, Place};
@@ -122,7 +122,7 @@ impl IntoResponse for Error {
             Err(_) => status.into_response(),
         };
         if self.0.is_denied() {
-            response.extensions_mut().insert(AtTheDoor);
+            response.extensions_mut().insert(RefusedByGuard);
         }
         response
     }

@@ -23,9 +23,9 @@ use crate::platform::Platform;
 
 use super::changes::Changes;
 use super::deploy::{Actions, Head};
-use super::doors::Who;
 use super::error::Error;
 use super::feed::{Viewer, wire};
+use super::guard::Who;
 use super::log::{Section, Summary};
 use super::view::Took;
 use super::waterfall::Timings;

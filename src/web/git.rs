@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Web;
-use super::doors::{ClientAddress, Who};
 use super::error::{Error, Plain};
+use super::guard::{ClientAddress, Who};
 use crate::api::{self, Enter};
 use crate::domain::{AppName, Right, Via};
 use crate::git::{HttpCall, Report};

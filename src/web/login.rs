@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::access::{LogIn, Opened};
 use crate::api::LogOut;
 
-use super::doors::{ClientAddress, Who};
 use super::error::Error;
+use super::guard::{ClientAddress, Who};
 use super::{Layout, Web, html, session};
 
 #[derive(Template)]

@@ -3,7 +3,7 @@
 //! One file per page; [`error`] is the one place that maps errors to status codes. Three layers
 //! stand around every route, so that none can be forgotten on a new one: headers that forbid
 //! inline script and style, the refusal of state changes that another site sends, and the guard
-//! ([`doors`]) that lets in who may. Nothing here changes anything but by way of a verb: a form makes one,
+//! ([`guard`]) that lets in who may. Nothing here changes anything but by way of a verb: a form makes one,
 //! and has it done by [`crate::api::dispatch`], as the command line does.
 
 mod account;
@@ -18,12 +18,12 @@ mod chart;
 mod containers;
 mod deploy;
 mod domains;
-mod doors;
 mod env;
 mod error;
 mod events;
 mod feed;
 mod git;
+mod guard;
 mod log;
 mod login;
 mod new_app;
@@ -54,14 +54,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-pub use doors::{Behind, Door, Rule};
+pub use guard::{Behind, GuardedRoute, Rule};
 
 use crate::api::{self, Place};
 use crate::app::Services;
 use crate::domain::{AppName, Deploy, DeployId, DeployStatus, Timestamp};
 use crate::platform::{Edition, Platform};
-use doors::{Doors, Who};
 use error::Error;
+use guard::{Guard, Who};
 
 /// What every handler may need. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -133,11 +133,11 @@ fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
 }
 
 /// Every route, with what it asks for.
-fn table(web: Web) -> Doors {
+fn table(web: Web) -> Guard {
     use Rule::{Admin, Deploy, Public, Service, User, View};
     let verbs = api::routes().into_iter().filter(|route| !route.only_socket);
-    let doors = verbs.fold(Doors::new(web), Doors::verb);
-    doors
+    let routes = verbs.fold(Guard::new(web), Guard::verb);
+    routes
         .page(Public, "/api/v1/openapi.json", openapi)
         .page(Public, "/login", login::page)
         .form(Public, "/login", login::submit)

@@ -12,8 +12,8 @@ use crate::domain::{AppName, DomainName};
 use crate::platform::Platform;
 
 use super::domains::domains;
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::{Layout, Web, html};
 
 #[derive(Template)]

@@ -20,8 +20,8 @@ use crate::app::{AppLogFollower, AppLogQuery, AppPlaces, ClaimedPlaces, LineFilt
 use crate::domain::{AppName, DeployId, HumanDuration, ProcessName, printable};
 use crate::logs::{AppLine, ClaimedPlace, bare};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::{AppPath, Layout, Web, ansi, html};
 
 /// Lines on a page, and bytes of them: a page is to be light also where they hardly compress.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::api::Revert;
 use crate::domain::{Commits, DeployId, RevertEnvironment, RevertPreview};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::view::{Took, When};
 use super::{AppPath, Layout, Web, deploy_path, html};
 

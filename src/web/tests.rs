@@ -938,7 +938,10 @@ async fn a_stream_ends_with_the_server_and_a_deploy_is_only_its_own_apps() {
 
 /// Whether the guard let a request in.
 fn came_in(response: &Response<Body>) -> bool {
-    response.extensions().get::<doors::AtTheDoor>().is_none()
+    response
+        .extensions()
+        .get::<guard::RefusedByGuard>()
+        .is_none()
 }
 
 /// Nobody, a deployer of another app, a viewer, a deployer, and an administrator.
@@ -999,18 +1002,18 @@ async fn every_route_lets_in_whom_its_rule_says() {
         tokens.push(Some(world.token_of(name).await));
     }
     let mut rows = String::new();
-    for door in doors_of(&world) {
+    for route in guarded_routes(&world) {
         // What ends a session is tried by a test of its own.
-        if matches!(door.rule, Rule::Public | Rule::Verb) || door.path == "/logout" {
+        if matches!(route.rule, Rule::Public | Rule::Verb) || route.path == "/logout" {
             continue;
         }
-        let path = filled(&door.path, id);
+        let path = filled(&route.path, id);
         let mut allowed = [false; 5];
         for n in 0..who.len() {
             // Git has tokens and no cookies.
-            let gits = door.path.starts_with("/git/");
-            if door.method == "POST" && !gits {
-                allowed[n] = form_is_done(&door.path, n).await;
+            let gits = route.path.starts_with("/git/");
+            if route.method == "POST" && !gits {
+                allowed[n] = form_is_done(&route.path, n).await;
                 continue;
             }
             let (header, known) = if gits {
@@ -1019,8 +1022,8 @@ async fn every_route_lets_in_whom_its_rule_says() {
                 ("cookie", &who[n])
             };
             let known = known.as_ref().map(|known| (header, known.as_str()));
-            let response = ask_as(&world, known, door.method, &path, "id=0").await;
-            let expected = match door.rule {
+            let response = ask_as(&world, known, route.method, &path, "id=0").await;
+            let expected = match route.rule {
                 Rule::Public => true,
                 Rule::User | Rule::Verb => n > 0,
                 Rule::View | Rule::Service => n > 1,
@@ -1030,12 +1033,12 @@ async fn every_route_lets_in_whom_its_rule_says() {
             assert_eq!(
                 came_in(&response),
                 expected,
-                "{door:?} as {n}: {}",
+                "{route:?} as {n}: {}",
                 response.status()
             );
             allowed[n] = expected;
         }
-        rows += &row(door.method, &door.path, allowed);
+        rows += &row(route.method, &route.path, allowed);
     }
     assert!(
         include_str!("../../docs/access.md").contains(&rows),
@@ -1043,7 +1046,7 @@ async fn every_route_lets_in_whom_its_rule_says() {
     );
 }
 
-fn doors_of(world: &World) -> Vec<Door> {
+fn guarded_routes(world: &World) -> Vec<GuardedRoute> {
     let web = Web {
         services: Services::new(world.platform.clone()),
         shutdown: world.shutdown.clone(),
@@ -1390,11 +1393,11 @@ async fn no_number_and_no_place_of_another_app_opens_it() {
     output.finish().unwrap();
     let viewer = world.cookie_of("viewer", Role::Viewer, &["shop"]).await;
 
-    let doors = doors_of(&world).into_iter();
-    let pages = doors.filter(|door| door.method == "GET" && !door.path.starts_with("/git/"));
+    let routes = guarded_routes(&world).into_iter();
+    let pages = routes.filter(|route| route.method == "GET" && !route.path.starts_with("/git/"));
     let verbs = api::routes().into_iter();
     let verbs = verbs.filter(|route| route.method == "GET" && !route.only_socket);
-    let mut paths: Vec<String> = pages.map(|door| door.path.to_string()).collect();
+    let mut paths: Vec<String> = pages.map(|route| route.path.to_string()).collect();
     paths.extend(verbs.map(|route| route.full_path()));
     assert!(paths.len() > 40, "{paths:?}");
     let claims = [

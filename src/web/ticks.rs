@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use crate::platform::{Edition, Reader};
 
-use super::doors::Who;
 use super::error::Error;
+use super::guard::Who;
 use super::{AppPath, Web};
 
 /// Between two events of a stream: what happens meanwhile is one.

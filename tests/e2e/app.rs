@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::world::{Output, World, run, wait_for};
+use crate::world::{BUSY, Output, World, run, wait_for};
 
 /// The manifest that the tests' own app begins with.
 pub const MANIFEST: &str = include_str!("app/windlass.toml");
@@ -111,6 +111,19 @@ impl Drop for Pushing {
     }
 }
 
+/// Whether a deploy's newest phase is this one, and under way.
+fn is_in(deploy: &Value, phase: &str) -> bool {
+    let last = deploy["phases"].as_array().and_then(|all| all.last());
+    last.is_some_and(|last| last["phase"] == phase && last["status"] == "running")
+}
+
+/// Whether a deploy is done with this phase, or will never come to it.
+fn is_past(deploy: &Value, phase: &str) -> bool {
+    // One that failed may come again, once the server has started again.
+    let done = |row: &Value| row["phase"] == phase && row["status"] == "ok";
+    !deploy["finished_at"].is_null() || deploy["phases"].as_array().unwrap().iter().any(done)
+}
+
 impl<'w> App<'w> {
     /// Creates the app, with the domain `<name>.test`.
     pub fn create(world: &'w World, name: &str) -> Self {
@@ -165,6 +178,12 @@ impl<'w> App<'w> {
     pub fn manifest_with(&self, part: &str, instead: &str) {
         assert!(MANIFEST.contains(part), "no {part:?} in the manifest");
         self.write("windlass.toml", &MANIFEST.replace(part, instead));
+    }
+
+    /// The usual manifest, but a candidate is proved for three seconds: time enough for a request to reach
+    /// the live container before the swap.
+    pub fn write_slow_health(&self) {
+        self.manifest_with("min_healthy = \"1s\"", "min_healthy = \"3s\"");
     }
 
     pub fn git_in(folder: &Path, args: &[&str]) -> Command {
@@ -269,16 +288,27 @@ impl<'w> App<'w> {
         self.deploys().into_iter().next().expect("a deploy")
     }
 
-    /// Waits until a deploy has this phase under way, and gives the deploy's number.
+    /// Waits until a deploy has this phase under way, and gives the deploy's number. Fails at once where
+    /// the phase is over before it was seen: a test has to make it last.
     pub fn wait_for_phase(&self, phase: &str) -> i64 {
+        let (head, mut first) = (self.head(), None);
         wait_for(
-            &format!("the phase {phase}"),
+            &format!("the phase {phase} of {}", self.name),
             Duration::from_secs(30),
             || {
                 let deploy = self.deploys().into_iter().next()?;
-                let last = deploy["phases"].as_array()?.last()?.clone();
-                (last["phase"] == phase && last["status"] == "running")
-                    .then(|| deploy["id"].as_i64())?
+                if is_in(&deploy, phase) {
+                    return deploy["id"].as_i64();
+                }
+                // The deploy before may still be the newest.
+                let new = *first.get_or_insert(deploy["id"].clone()) != deploy["id"]
+                    || deploy["commit"] == head.as_str()
+                        && ["running", "live"].iter().any(|is| deploy["status"] == *is);
+                assert!(
+                    !(new && is_past(&deploy, phase)),
+                    "the phase {phase} was over before it was seen: {deploy:#}"
+                );
+                None
             },
         )
     }
@@ -374,7 +404,7 @@ impl<'w> App<'w> {
 
     /// Within `limit` everything is as [`App::serves`] wants it.
     pub fn in_order(&self, text: &str, limit: Duration) {
-        let began = Instant::now();
+        let (began, limit) = (Instant::now(), limit * BUSY);
         let container = format!("{}_live", self.name);
         let settled = || {
             let (status, body) = self.get("/");
@@ -458,6 +488,13 @@ impl<'w> App<'w> {
             }
         }
         deploy
+    }
+
+    /// As [`App::failed`], of a candidate that ended by itself: in `start` or in `health`, whichever saw it.
+    pub fn died(&self, push: &Push, part: &str, still: Option<&str>) -> Value {
+        let phase = self.newest()["failure"]["phase"].clone();
+        assert!(phase == "start" || phase == "health", "{}", push.output);
+        self.failed(push, phase.as_str().unwrap(), part, still)
     }
 
     /// The status of each phase of a deploy, as `build:ok`.

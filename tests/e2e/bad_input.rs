@@ -79,7 +79,7 @@ fn mistakes_in_a_repository_are_named_and_what_serves_stays() {
         "app.py",
         &include_str!("app/app.py").replace("os.environ.get(\"PORT\", \"8000\")", "\"8000\""),
     );
-    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"2s\""));
+    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"5s\""));
     fails(
         "wrong port",
         "health",
@@ -94,7 +94,7 @@ fn mistakes_in_a_repository_are_named_and_what_serves_stays() {
         "app.py",
         &include_str!("app/app.py").replace("(\"0.0.0.0\", PORT)", "(\"127.0.0.1\", PORT)"),
     );
-    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"2s\""));
+    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"5s\""));
     fails("loopback only", "health", &["127.0.0.1:8000", "0.0.0.0"]);
 
     app.write("Dockerfile", &expose(""));
@@ -269,7 +269,7 @@ fn a_failed_first_push_leaves_nothing() {
     let app = App::create(&world, "shop");
     app.write("extra.py", "raise SystemExit('the first one is broken')\n");
     app.version("one");
-    app.failed(&app.push(), "health", "the first one is broken", None);
+    app.died(&app.push(), "the first one is broken", None);
     app.write("extra.py", "");
     app.version("two");
     app.went_live(&app.push(), "two");

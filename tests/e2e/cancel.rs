@@ -12,15 +12,14 @@ use crate::world::{World, wait_for};
 const STUBBORN: &str = "[[gates]]\nname = \"hold\"\nrun = [\"python\", \"-c\", \"import signal, time; \
      signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)\"]\n";
 
-/// Cancels a deploy: within two seconds it has ended, give or take what a busy machine takes to run
-/// a command.
+/// Cancels a deploy: it ends at once, though what it waits for would take longer by far.
 fn cancel(world: &World, app: &App, phase: &str) -> Value {
     let id = app.wait_for_phase(phase);
     let asked = Instant::now();
     world.windlass(&["deploy", "cancel", &id.to_string()]).ok();
     let took = asked.elapsed();
     assert!(
-        took < Duration::from_secs(3),
+        took < Duration::from_secs(8),
         "the cancel in {phase} took {took:?}"
     );
     let deploy = world.deploy(id);
@@ -74,7 +73,10 @@ fn a_cancel_ends_a_deploy_in_every_phase_and_after_the_swap_it_is_swapped_back()
     );
     tried(
         "health",
-        &MANIFEST.replace("/healthz", "/status/500"),
+        &MANIFEST
+            .replace("/healthz", "/status/500")
+            .replace("\"8s\"", "\"60s\"")
+            .replace("\"5s\"", "\"30s\""),
         dockerfile,
     );
     app.write("extra.py", "");
@@ -82,7 +84,10 @@ fn a_cancel_ends_a_deploy_in_every_phase_and_after_the_swap_it_is_swapped_back()
     // From the swap on the old one takes over again first.
     app.write(
         "windlass.toml",
-        &MANIFEST.replace("[verify]", "[verify]\npath = \"/status/500\""),
+        &MANIFEST.replace(
+            "timeout = \"4s\"",
+            "path = \"/status/500\"\ntimeout = \"60s\"",
+        ),
     );
     app.version("verify");
     let push = app.begin_push(&["main"]);
@@ -98,12 +103,12 @@ fn a_cancel_ends_a_deploy_in_every_phase_and_after_the_swap_it_is_swapped_back()
     app.serves("one");
 
     // What is live is no longer to be cancelled, only reverted.
-    app.write("windlass.toml", MANIFEST);
+    app.write_slow_health();
     app.version("two");
     std::thread::scope(|scope| {
         let push = app.begin_push(&["main"]);
         app.wait_for_phase("health");
-        let slow = scope.spawn(|| app.get("/slow/6"));
+        let slow = scope.spawn(|| app.get("/slow/9"));
         let id = app.wait_for_phase("drain").to_string();
         let late = world.windlass(&["deploy", "cancel", &id]);
         assert!(

@@ -134,7 +134,10 @@ fn a_cancel_outlives_the_server_that_was_asked() {
         "extra.py",
         "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
     );
-    app.write("windlass.toml", &MANIFEST.replace("\"1s\"", "\"7s\""));
+    app.manifest_with(
+        "min_healthy = \"1s\"\ndeadline = \"8s\"",
+        "min_healthy = \"20s\"\ndeadline = \"60s\"",
+    );
     app.version("two");
     let push = app.begin_push(&["main"]);
     let id = app.wait_for_phase("health");
@@ -198,7 +201,7 @@ fn killed_right_after_the_swap() {
 
     app.write(
         "windlass.toml",
-        &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""),
+        &MANIFEST.replace("timeout = \"4s\"", "path = \"/slow/9\"\ntimeout = \"60s\""),
     );
     app.version("two");
     let push = app.begin_push(&["main"]);
@@ -236,6 +239,7 @@ fn killed_while_the_old_release_drains() {
     app.went_live(&app.push(), "one");
     let asking = Asking::begin(&world, &app.domain);
 
+    app.write_slow_health();
     app.version("two");
     std::thread::scope(|scope| {
         let push = app.begin_push(&["main"]);

@@ -128,7 +128,7 @@ fn restarted_while_containers_go_on() {
     app.wait_for_phase("verify");
     away.and_back(&asking);
     app.went_live(&push.end(), "two");
-    app.write("windlass.toml", MANIFEST);
+    app.write_slow_health();
 
     std::thread::scope(|scope| {
         app.version("three");

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::load::Asking;
+use crate::part;
 use crate::proxy::{Call, Fault, Proxy, is_stream};
 use crate::world::{World, docker};
 
@@ -473,10 +474,9 @@ fn the_most_dangerous_faults_and_some_drawn_by_lot() {
 }
 
 /// `WINDLASS_FAULTS_ONLY=<text>,…` leaves those that are shown with one of these texts in them, as in
-/// `"Revert POST /containers/create"` or `Stall`; `WINDLASS_FAULTS_PART=2/4` every fourth of them, from
-/// the second on, so that four of these do them all in a quarter of the time.
+/// `"Revert POST /containers/create"` or `Stall`; `WINDLASS_PART=2/4` every fourth of them.
 #[test]
-#[ignore = "an hour: cargo test --test e2e every_fault -- --ignored --nocapture"]
+#[ignore = "an hour: scripts/tests.py every_fault"]
 fn every_fault_in_every_call() {
     let proxy = Proxy::docker();
     let world = world(&proxy);
@@ -485,10 +485,5 @@ fn every_fault_in_every_call() {
     if let Ok(only) = std::env::var("WINDLASS_FAULTS_ONLY") {
         cases.retain(|case| only.split(',').any(|part| case.to_string().contains(part)));
     }
-    if let Ok(part) = std::env::var("WINDLASS_FAULTS_PART") {
-        let (part, of) = part.split_once('/').expect("as in 2/4");
-        let (part, of): (usize, usize) = (part.parse().unwrap(), of.parse().unwrap());
-        cases = cases.into_iter().skip(part - 1).step_by(of).collect();
-    }
-    run_all(&proxy, &world, &cases);
+    run_all(&proxy, &world, &part::of(cases));
 }

@@ -75,7 +75,7 @@ fn unharmed(world: &World, before: u64) {
     let began = Instant::now();
     assert_eq!(world.json(&["app", "list"]).as_array().unwrap().len(), 1);
     assert!(
-        began.elapsed() < Duration::from_secs(5),
+        began.elapsed() < Duration::from_secs(15),
         "{:?}",
         began.elapsed()
     );

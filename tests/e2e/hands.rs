@@ -86,9 +86,9 @@ fn a_deploy_goes_live_though_caddy_is_taken_away_in_any_phase() {
         ),
         (
             "verify",
-            patient.replace("[verify]", "[verify]\npath = \"/slow/2\""),
+            patient.replace("[verify]", "[verify]\npath = \"/slow/5\""),
         ),
-        ("drain", patient.clone()),
+        ("drain", patient.replace("\"1s\"", "\"3s\"")),
     ] {
         app.write("windlass.toml", &more);
         app.version(phase);
@@ -183,7 +183,7 @@ fn a_container_that_is_removed_in_the_middle_of_its_deploy_ends_it_and_the_site_
 
     app.write(
         "windlass.toml",
-        &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""),
+        &MANIFEST.replace("timeout = \"4s\"", "path = \"/slow/9\"\ntimeout = \"60s\""),
     );
     app.version("three");
     let push = app.begin_push(&["main"]);
@@ -196,7 +196,7 @@ fn a_container_that_is_removed_in_the_middle_of_its_deploy_ends_it_and_the_site_
     let gone_at = Instant::now();
     app.failed(&push.end(), "verify", "killed by SIGKILL", Some("one"));
 
-    app.write("windlass.toml", MANIFEST);
+    app.write_slow_health();
     app.version("four");
     std::thread::scope(|scope| {
         let push = app.begin_push(&["main"]);

@@ -2,8 +2,8 @@
 //! of a revert, and at random moments. Whenever it comes, the server that starts next knows the truth
 //! within ten seconds, the site has not noticed, and nothing is left over.
 //!
-//! `make test` takes some of the chosen moments and a few random ones, by a seed that it prints.
-//! `WINDLASS_KILLS=100 cargo test --test e2e kill::` takes all of the chosen ones and 100 random ones.
+//! The first test takes some of the chosen moments and a few random ones, the second all of the chosen
+//! ones and 100 random ones. Both print their seed, and `WINDLASS_SEED=<number>` takes the same again.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -17,6 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::app::{App, MANIFEST, Push, Pushing};
 use crate::load::Asking;
+use crate::part;
 use crate::world::{World, docker, wait_for};
 
 /// A quick deploy with every phase in it; the gate prints as it goes.
@@ -377,17 +378,39 @@ impl Trial<'_> {
     }
 }
 
-#[test]
-fn killed_at_any_moment() {
-    let all: Option<usize> = std::env::var("WINDLASS_KILLS")
-        .ok()
-        .map(|count| count.parse().unwrap());
+fn dice() -> Dice {
     let seed = std::env::var("WINDLASS_SEED")
         .ok()
         .map_or(3, |seed| seed.parse().unwrap());
     eprintln!("WINDLASS_SEED={seed}");
-    let mut dice = Dice(seed);
+    Dice(seed)
+}
 
+/// A moment, and whether it is one of a revert.
+type Chosen = (Moment, bool);
+
+/// The start, the middle and the end of every phase of a push and of a revert.
+fn chosen() -> Vec<Chosen> {
+    let pushed = PUSHED.map(|phase| (phase, false));
+    let reverted = REVERTED.map(|phase| (phase, true));
+    let phases = pushed.into_iter().chain(reverted);
+    let moments = phases.flat_map(|(phase, revert)| {
+        [0.0, 0.5, 1.0].map(|part| {
+            let phase = phase.to_owned();
+            (Moment::In { phase, part }, revert)
+        })
+    });
+    moments.collect()
+}
+
+fn random(dice: &mut Dice, count: usize) -> Vec<Chosen> {
+    (0..count)
+        .map(|number| (Moment::Anywhere(dice.part()), number % 3 == 2))
+        .collect()
+}
+
+/// Kills the server at these moments, one after another.
+fn kill_at(moments: &[Chosen]) {
     let world = World::with("[keep]\nreleases = 2\n");
     let app = world.app("shop");
     app.write("windlass.toml", &manifest());
@@ -401,29 +424,6 @@ fn killed_at_any_moment() {
     app.git(&["commit", "-q", "--allow-empty", "-m", "as it is"])
         .ok();
 
-    let mut moments = Vec::new();
-    for (phases, revert) in [(&PUSHED[..], false), (&REVERTED[..], true)] {
-        for phase in phases {
-            for part in [0.0, 0.5, 1.0] {
-                moments.push((
-                    Moment::In {
-                        phase: (*phase).to_owned(),
-                        part,
-                    },
-                    revert,
-                ));
-            }
-        }
-    }
-    if all.is_none() {
-        // The swap always; of the others some.
-        let swap = |m: &Moment| matches!(m, Moment::In { phase, .. } if phase == "swap");
-        moments.retain(|(moment, revert)| swap(moment) && !revert || dice.roll().is_multiple_of(6));
-    }
-    for number in 0..all.unwrap_or(4) {
-        moments.push((Moment::Anywhere(dice.part()), number % 3 == 2));
-    }
-
     let asking = Asking::begin(&world, &app.domain);
     let mut trial = Trial {
         app: &app,
@@ -431,7 +431,7 @@ fn killed_at_any_moment() {
         count: 0,
         hits: BTreeMap::new(),
     };
-    for (moment, revert) in &moments {
+    for (moment, revert) in moments {
         trial.run(moment, *revert, if *revert { &reverted } else { &pushed });
     }
     eprintln!(
@@ -441,4 +441,24 @@ fn killed_at_any_moment() {
     asking.all_good(moments.len() * 100);
     app.version("the last");
     app.went_live(&app.push(), "the last");
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let mut dice = dice();
+    let mut moments = chosen();
+    // The swap always; of the others some.
+    let swap = |m: &Moment| matches!(m, Moment::In { phase, .. } if phase == "swap");
+    moments.retain(|(moment, revert)| swap(moment) && !revert || dice.roll().is_multiple_of(6));
+    moments.extend(random(&mut dice, 4));
+    kill_at(&moments);
+}
+
+/// `WINDLASS_PART=2/4` takes every fourth of them.
+#[test]
+#[ignore = "a quarter of an hour: scripts/tests.py killed_at_every_moment"]
+fn killed_at_every_moment() {
+    let mut moments = chosen();
+    moments.extend(random(&mut dice(), 100));
+    kill_at(&part::of(moments));
 }

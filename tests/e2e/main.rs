@@ -34,6 +34,7 @@ mod log;
 mod openapi;
 mod outage;
 mod own_engine;
+mod part;
 mod pictures;
 mod plain;
 mod process;

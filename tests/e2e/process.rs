@@ -69,7 +69,7 @@ fn the_images_own_healthcheck_has_to_pass_as_well() {
         let docker = include_str!("app/Dockerfile");
         app.write("Dockerfile", &format!("{docker}HEALTHCHECK CMD {script}\n"));
     };
-    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"3s\""));
+    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"5s\""));
     check("echo the-check-says-no; exit 1");
     app.version("sick");
     app.failed(
@@ -78,6 +78,7 @@ fn the_images_own_healthcheck_has_to_pass_as_well() {
         "HEALTHCHECK ended with 1: the-check-says-no",
         Some("one"),
     );
+    app.write("windlass.toml", MANIFEST);
     check("test -e version.txt");
     app.version("sound");
     let push = app.push();

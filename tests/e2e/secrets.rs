@@ -136,14 +136,14 @@ fn what_build_gate_and_app_print_of_the_environment_is_kept_nowhere() {
     );
     app.version("dying");
     let dying = app.push();
-    let died = app.failed(&dying, "health", "x[TOKEN]", Some("one"))["id"].to_string();
+    let died = app.died(&dying, "x[TOKEN]", Some("one"))["id"].to_string();
     let dockerfile = include_str!("app/Dockerfile");
     app.write(
         "Dockerfile",
         &format!("{dockerfile}HEALTHCHECK CMD echo no $TOKEN; exit 1\n"),
     );
     app.write("extra.py", "");
-    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"3s\""));
+    app.write("windlass.toml", &MANIFEST.replace("\"8s\"", "\"5s\""));
     app.version("sick");
     let sick = app.push();
     let ailed = app.failed(

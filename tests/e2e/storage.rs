@@ -137,7 +137,7 @@ fn a_release_that_cannot_be_written_down_is_swapped_back() {
     full_in("verify", |app| {
         app.write(
             "windlass.toml",
-            &MANIFEST.replace("[verify]", "[verify]\npath = \"/slow/3\""),
+            &MANIFEST.replace("timeout = \"4s\"", "path = \"/slow/6\"\ntimeout = \"60s\""),
         );
     });
 }
@@ -146,6 +146,7 @@ fn a_release_that_cannot_be_written_down_is_swapped_back() {
 fn a_disk_that_is_full_once_a_release_is_live_delays_the_end_and_no_more() {
     let world = small_world(Disk::Memory(64));
     let (app, asking) = first_release(&world);
+    app.write_slow_health();
     app.version("two");
     std::thread::scope(|scope| {
         let push = app.begin_push(&["main"]);

@@ -280,3 +280,33 @@ fn a_worker_that_somebody_takes_away_comes_back() {
     world.windlass(&["app", "destroy", "shop", "--yes"]).ok();
     assert_eq!(app.containers(), Vec::<String>::new());
 }
+
+#[test]
+fn a_procfile_says_what_the_manifest_does_not() {
+    let world = World::new();
+    let app = world.app("shop");
+    let procfile = "# as elsewhere\nweb: python app.py --port $PORT\nrelease: test -f version.txt && echo ready\nworker: python worker.py\n";
+    app.write("Procfile", procfile);
+    app.version("one");
+    let push = app.push();
+    push.says("from the Procfile: web, release, as a gate, worker");
+    let deploy = app.went_live(&push, "one");
+    assert!(App::phases(&deploy).contains(&"gate:release:ok".to_owned()));
+    assert_eq!(running(&app), ["web.1 of 1", "worker.1 of 1"]);
+    app.version("two");
+    app.went_live(&app.push(), "two");
+    // Its signal reached it, not a shell in front of it.
+    let said = printed(&app, "worker");
+    assert!(
+        said.contains(&"one worker.1 says goodbye".to_owned()),
+        "{said:?}"
+    );
+    app.write("Procfile", "web python app.py\n");
+    app.version("three");
+    app.failed(
+        &app.push(),
+        "checkout",
+        "line 1 of the Procfile",
+        Some("two"),
+    );
+}

@@ -77,8 +77,13 @@ pub fn salt() -> u128 {
         .as_nanos()
 }
 
-/// Asks again and again until there is an answer; panics with `what` when there is none in time.
+/// How much longer than on a quiet machine things may take here, where tests run side by side.
+pub const BUSY: u32 = 3;
+
+/// Asks again and again until there is an answer; panics with `what` when there is none in time. The limit
+/// is that of a quiet machine.
 pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let limit = limit * BUSY;
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {

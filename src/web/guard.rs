@@ -1,6 +1,6 @@
 //! The one way a route gets into the dashboard: with the rule that it is guarded by.
 //!
-//! [`Doors`] is all that the table of routes has to add one with, and takes a rule for each. A form's is
+//! [`Guard`] is all that the table of routes has to add one with, and takes a rule for each. A form's is
 //! that of its page: what it changes is a verb's to say, which [`crate::api::dispatch`] asks. What asks
 //! for an app has to have one in its path, or the server does not start.
 
@@ -49,7 +49,7 @@ pub enum Rule {
 
 /// A route as it stands in the table.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct GuardedRoute {
     /// Its method.
     pub method: &'static str,
     /// Its path, with `{app}` and the like.
@@ -58,7 +58,7 @@ pub struct Door {
     pub rule: Rule,
 }
 
-impl Door {
+impl GuardedRoute {
     /// Whether git asks here, and nothing else.
     fn is_gits(&self) -> bool {
         self.path.starts_with("/git/")
@@ -71,11 +71,11 @@ impl Door {
 }
 
 /// The table while it is written.
-pub(super) struct Doors {
+pub(super) struct Guard {
     web: Web,
     router: Router<Web>,
     /// What is in it so far.
-    pub(super) table: Vec<Door>,
+    pub(super) table: Vec<GuardedRoute>,
 }
 
 /// How a browser's requests come in.
@@ -87,7 +87,7 @@ pub enum Behind {
     Nothing,
 }
 
-impl Doors {
+impl Guard {
     pub(super) fn new(web: Web) -> Self {
         Self {
             web,
@@ -116,13 +116,13 @@ impl Doors {
 
     /// A verb.
     pub(super) fn verb(self, route: Route) -> Self {
-        let door = Door {
+        let guarded = GuardedRoute {
             method: route.method,
             path: route.full_path(),
             rule: Rule::Verb,
         };
         let serve = route.serve(self.web.server(), Place::Dashboard);
-        self.open(door, serve.with_state(()))
+        self.open(guarded, serve.with_state(()))
     }
 
     /// What git sends to. It changes nothing by itself: a push is in the audit log once its hook tells.
@@ -140,25 +140,25 @@ impl Doors {
         T: 'static,
     {
         let serve = on(api::method(method), handler);
-        let door = Door { method, path, rule };
-        self.open(door, serve)
+        let route = GuardedRoute { method, path, rule };
+        self.open(route, serve)
     }
 
-    fn open(mut self, door: Door, serve: MethodRouter<Web>) -> Self {
-        let of_app = matches!(door.rule, Rule::View | Rule::Deploy | Rule::Service);
+    fn open(mut self, route: GuardedRoute, serve: MethodRouter<Web>) -> Self {
+        let of_app = matches!(route.rule, Rule::View | Rule::Deploy | Rule::Service);
         assert!(
-            !of_app || door.path.contains("{app}"),
-            "{door:?} has no app in its path"
+            !of_app || route.path.contains("{app}"),
+            "{route:?} has no app in its path"
         );
-        let state = (self.web.clone(), door.clone());
+        let state = (self.web.clone(), route.clone());
         let guarded = serve.route_layer(from_fn_with_state(state, guard));
         // What git sends may take its time, and has limits of its own.
-        let guarded = match door.is_gits() {
+        let guarded = match route.is_gits() {
             true => guarded,
             false => guarded.route_layer(RequestBodyTimeoutLayer::new(UNSENT)),
         };
-        self.router = self.router.route(&door.path, guarded);
-        self.table.push(door);
+        self.router = self.router.route(&route.path, guarded);
+        self.table.push(route);
         self
     }
 
@@ -233,11 +233,15 @@ fn origin(headers: &HeaderMap, extensions: &axum::http::Extensions) -> ClientAdd
 }
 
 /// Stands before every route.
-async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: Next) -> Response {
-    match pass(&web, &door, request).await {
+async fn guard(
+    State((web, route)): State<(Web, GuardedRoute)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match pass(&web, &route, request).await {
         Ok(request) => next.run(request).await,
         Err(mut refusal) => {
-            refusal.extensions_mut().insert(AtTheDoor);
+            refusal.extensions_mut().insert(RefusedByGuard);
             refusal
         }
     }
@@ -245,16 +249,16 @@ async fn guard(State((web, door)): State<(Web, Door)>, request: Request, next: N
 
 /// Marks what the gate refused, before anything of it was done.
 #[derive(Debug, Clone)]
-pub(super) struct AtTheDoor;
+pub(super) struct RefusedByGuard;
 
-async fn pass(web: &Web, door: &Door, request: Request) -> Result<Request, Response> {
-    if door.rule == Rule::Public {
+async fn pass(web: &Web, route: &GuardedRoute, request: Request) -> Result<Request, Response> {
+    if route.rule == Rule::Public {
         return Ok(request);
     }
     let (mut parts, body) = request.into_parts();
     let ClientAddress(address) = origin(&parts.headers, &parts.extensions);
     let path = parts.uri.path().to_owned();
-    let refused = |error: Error| match door.is_gits() {
+    let refused = |error: Error| match route.is_gits() {
         true => Plain(error).into_response(),
         false => error.at(&path),
     };
@@ -262,19 +266,21 @@ async fn pass(web: &Web, door: &Door, request: Request) -> Result<Request, Respo
         parts.headers.get(AUTHORIZATION),
         session::token(&parts.headers),
     ) {
-        (Some(header), _) if door.takes_tokens() => {
+        (Some(header), _) if route.takes_tokens() => {
             let secret = token(header).unwrap_or_default();
             known(web.platform().access.token(&secret, &address).await)
         }
         // Git has no cookies, and what has is not git.
-        (_, Some(token)) if !door.is_gits() => web.platform().access.session(token, &address).await,
+        (_, Some(token)) if !route.is_gits() => {
+            web.platform().access.session(token, &address).await
+        }
         _ => Ok(None),
     };
     let who = found.map_err(|error| refused(Error::of(error)))?;
     let Some(who) = who else {
         return Err(not_known(&parts));
     };
-    let needs = match door.rule {
+    let needs = match route.rule {
         Rule::Public => Needs::Nothing,
         Rule::User | Rule::Verb => Needs::User,
         Rule::Admin => Needs::Admin,
