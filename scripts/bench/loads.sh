@@ -73,7 +73,7 @@ visit() { # FOLDER
 leave() { # FOLDER
   local pid
   # Told by the engine: one that is full of threads starts no program that counts them.
-  threads=$(docker top "$(live_container steady)" -eL -o lwp,comm | grep -c python)
+  threads=$(docker top "$(live_container steady)" -eL -o pid,lwp,comm | grep -c python)
   kill -INT "${load[@]}" 2>/dev/null || die "a client of the load ended early, see $1"
   for pid in "${load[@]}"; do wait "$pid" || true; done
   children=()
