@@ -2,8 +2,9 @@
 # Measures what the README claims, on this machine and with real parts: an engine,
 # Caddy, PostgreSQL, git pushes. `make bench` builds what this runs.
 #
-#   BENCH="swap overhead memory size pages log viewers soak"   which parts (default: all)
-#   BENCH_CADDY="caddy26 caddy"         swap: with which windlass-local images of Caddy
+#   BENCH="swap loads overhead memory size pages log viewers soak"   which parts (default: all)
+#   BENCH_CADDY="caddy26 caddy"         swap, loads: with which windlass-local images of Caddy
+#   BENCH_LOADS=50                      loads: how many apps come and go
 #   BENCH_RUNS=5                        overhead, size: deploys a median is taken of
 #   BENCH_LINES=1000000                 memory: lines that the build prints; log: lines that it has
 #   BENCH_VIEWERS=500                   viewers: how many watch
@@ -19,7 +20,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/bench/lib.sh
 source "$root/scripts/bench/lib.sh"
-for part in load swap overhead memory size pages log viewers soak; do
+for part in load swap loads overhead memory size pages log viewers soak; do
   # shellcheck source=/dev/null
   source "$root/scripts/bench/$part.sh"
 done
@@ -36,10 +37,10 @@ mkdir -p "$raw"
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-for part in ${BENCH:-swap overhead memory size pages log viewers soak}; do
+for part in ${BENCH:-swap loads overhead memory size pages log viewers soak}; do
   case $part in
-    swap | overhead | memory | size | pages | log | viewers | soak) "bench_$part" ;;
-    *) die "there is no part $part; there are: swap overhead memory size pages log viewers soak" ;;
+    swap | loads | overhead | memory | size | pages | log | viewers | soak) "bench_$part" ;;
+    *) die "there is no part $part; there are: swap loads overhead memory size pages log viewers soak" ;;
   esac
 done
 

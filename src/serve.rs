@@ -169,7 +169,7 @@ pub struct Begun {
 pub async fn begin(services: &Services) -> Result<Begun, ServeError> {
     let since = Timestamp::now();
     let platform = &services.platform;
-    // Where Caddy runs already, its routes are rendered as they were: a load cuts connections.
+    // Where Caddy runs already, its configuration is rendered as it was: a load cuts connections.
     let _ = reconcile::learn_caddy(platform).await;
     // Before there are new deploys: one of a database that was put back could get the number of logs
     // that are still there.

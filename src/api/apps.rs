@@ -150,6 +150,9 @@ pub struct AppDomains {
     /// And no longer to these.
     #[serde(default)]
     pub remove: Vec<DomainName>,
+    /// What is added comes from this app, which answers to it no longer. No visitor meets neither.
+    #[serde(default)]
+    pub from: Option<AppName>,
 }
 
 /// An app's domains.
@@ -186,12 +189,28 @@ impl Verb for AppDomains {
             signed.collect::<String>()
         };
         let (added, removed) = (signed('+', &self.add), signed('-', &self.remove));
-        action("app_domains", format!("{}{added}{removed}", self.name))
+        let from = self.from.iter().map(|from| format!(" from {from}"));
+        let from = from.collect::<String>();
+        action(
+            "app_domains",
+            format!("{}{added}{removed}{from}", self.name),
+        )
     }
 
     async fn run(self, server: &Server, _: &Principal) -> Result<Domains, Error> {
-        let Self { name, add, remove } = self;
-        let domains = app::change_domains(server.platform(), &name, &add, &remove).await?;
+        let Self {
+            name,
+            add,
+            remove,
+            from,
+        } = self;
+        let platform = server.platform();
+        let domains = match from {
+            Some(from) if !add.is_empty() => {
+                app::move_domains(platform, &name, &add, &remove, &from).await?
+            }
+            _ => app::change_domains(platform, &name, &add, &remove).await?,
+        };
         Ok(Domains { app: name, domains })
     }
 }

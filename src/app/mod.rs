@@ -12,7 +12,7 @@ mod revert_preview;
 mod usage;
 
 pub use apps::{all, allow, create, destroy, show, url};
-pub use domains::change_domains;
+pub use domains::{change_domains, move_domains};
 pub use follow::{Follower, Progress, Reached};
 pub use log::{
     AppLogFollower, AppLogPage, AppLogQuery, AppPlaces, ClaimedPlaces, LineFilter, follow_log,

@@ -357,8 +357,10 @@ What is given takes the place of what was allowed of its kind. It counts from th
   windlass app domains shop
   windlass app domains shop --add www.shop.example.com
   windlass app domains shop --add shop.example.org --remove shop.example.com
+  windlass app domains blog --add www.example.com --from shop
 
-Caddy takes new routes for that, which closes idle connections to every app.")]
+It takes effect immediately, and costs no visitor a connection. With a Caddy older than 2.8
+it loads a configuration, which closes idle connections to every app.")]
     Domains {
         /// Which app.
         name: AppName,
@@ -368,6 +370,9 @@ Caddy takes new routes for that, which closes idle connections to every app.")]
         /// One it is to answer to no more; may be given several times.
         #[arg(long, value_name = "HOST")]
         remove: Vec<DomainName>,
+        /// The app that answers to what is added now: it moves, and no visitor meets neither.
+        #[arg(long, value_name = "APP", requires = "add")]
+        from: Option<AppName>,
         #[command(flatten)]
         output: Output,
     },

@@ -154,13 +154,17 @@ fn app(client: &Client, command: AppCommand) -> Result<Outcome, CliError> {
             name,
             add,
             remove,
+            from,
             output,
-        } => ask(
-            client,
-            &AppDomains { name, add, remove },
-            output.json,
-            domains,
-        ),
+        } => {
+            let change = AppDomains {
+                name,
+                add,
+                remove,
+                from,
+            };
+            ask(client, &change, output.json, domains)
+        }
         AppCommand::Public {
             name,
             switch,

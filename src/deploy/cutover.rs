@@ -1,7 +1,7 @@
 //! Swap, verify, drain, retire: the live name moves to the candidate, and nobody is cut off.
 //!
-//! A swap is two renames and, between them, the write of a file: names say what is live, the file
-//! tells Caddy where that is, for the next request. A Caddy too old to read files looks the live name
+//! A swap is two renames of containers and, between them, that of a file: names say what is live, the
+//! file's name tells Caddy where that is, for the next request. A Caddy too old to read files looks the live name
 //! up anew each second; Docker's DNS follows a rename at once, and the fallback alias that both
 //! containers bear covers the milliseconds in which no container has the live name. Nothing of it
 //! touches the containers' connections. Until the old container is stopped, the same undoes it.
@@ -92,10 +92,9 @@ pub async fn swap(attempt: &Attempt, log: &PhaseWriter, healthy: Healthy) -> Res
 
 /// Takes the live name from whatever has it (which becomes `away`) and gives it to `to`.
 ///
-/// Caddy reads address and port from files. One too old for that has, where the port differs, its
-/// route pinned to the new container first and freed again afterwards, by two loads. An app's first
-/// release adds its route by one, before anything moves: should Caddy refuse it, nothing has. No
-/// other deploy loads a configuration.
+/// Caddy is led by files. One too old for that has, where the port differs, its route pinned to the new
+/// container first and freed again afterwards, by two loads. An app's first release has its route before
+/// anything moves: should there be none, as an older Caddy refuses it, nothing has.
 async fn hand_over(
     attempt: &Attempt,
     away: Option<&str>,

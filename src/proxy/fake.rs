@@ -1,14 +1,13 @@
-//! A Caddy in memory: it has the routes that it was given last, follows the same files as the real one,
-//! and asks the test's world who answers.
+//! A Caddy in memory: it has the configuration that it was given last, follows the same files as the
+//! real one, and asks the test's world who answers.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{ProxyError, Route, Upstream, UpstreamRow, render};
+use super::{ProxyError, Route, Settings, Upstream, UpstreamRow, files};
 use crate::chaos::{Chaos, Fate};
 use crate::domain::DomainName;
 
@@ -38,11 +37,35 @@ pub struct FakeCaddy {
 #[derive(Debug, Default)]
 struct State {
     /// What it starts with.
-    prepared: Vec<Route>,
+    prepared: Config,
     /// What it serves by.
-    loaded: Vec<Route>,
+    loaded: Config,
     /// Which life of its container that is.
     life: Option<String>,
+}
+
+/// What a configuration says.
+#[derive(Debug, Clone)]
+enum Config {
+    /// Where each domain leads: an older Caddy's.
+    Routes(Vec<Route>),
+    /// That the files tell.
+    Files,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::Routes(Vec::new())
+    }
+}
+
+impl Config {
+    fn new(settings: &Settings, routes: &[Route]) -> Self {
+        match settings.can.files {
+            true => Self::Files,
+            false => Self::Routes(routes.to_vec()),
+        }
+    }
 }
 
 impl fmt::Debug for FakeCaddy {
@@ -80,22 +103,38 @@ impl FakeCaddy {
         life.is_some()
     }
 
-    /// What it serves by.
-    pub fn routes(&self) -> Vec<Route> {
+    fn serves_by(&self) -> Config {
         self.runs();
         self.state().loaded.clone()
     }
 
-    pub(super) fn prepare(&self, routes: &[Route]) {
-        self.state().prepared = routes.to_vec();
+    /// Every domain that it leads anywhere.
+    pub fn domains(&self) -> Vec<String> {
+        match (self.serves_by(), &self.files) {
+            (Config::Files, Some(dir)) => files::domains(dir),
+            (Config::Files, None) => Vec::new(),
+            (Config::Routes(routes), _) => routes
+                .iter()
+                .flat_map(|route| route.domains.iter().map(ToString::to_string))
+                .collect(),
+        }
     }
 
-    pub(super) async fn load(&self, routes: &[Route]) -> Result<(), ProxyError> {
+    pub(super) fn prepare(&self, settings: &Settings, routes: &[Route]) {
+        self.state().prepared = Config::new(settings, routes);
+    }
+
+    pub(super) async fn load(
+        &self,
+        settings: &Settings,
+        routes: &[Route],
+    ) -> Result<(), ProxyError> {
         let fate = self.call("caddy: load").await?;
+        let config = Config::new(settings, routes);
         {
             let mut state = self.state();
-            state.loaded = routes.to_vec();
-            state.prepared = routes.to_vec();
+            state.loaded = config.clone();
+            state.prepared = config;
         }
         answered(fate)
     }
@@ -140,34 +179,26 @@ impl FakeCaddy {
         if !self.runs() {
             return Err("connection refused".into());
         }
-        let routes = self.routes();
-        let route = routes.iter().find(|route| route.domains.contains(domain));
-        let Some(route) = route else { return Ok(404) };
-        Ok(self.forward(&route.upstream).unwrap_or(502))
+        let led = match (self.serves_by(), &self.files) {
+            (Config::Files, Some(dir)) => files::follow(dir, domain.as_str()),
+            (Config::Files, None) => None,
+            (Config::Routes(routes), _) => {
+                let route = routes.iter().find(|route| route.domains.contains(domain));
+                route.map(|route| self.forward(&route.upstream))
+            }
+        };
+        let Some((host, port)) = led else {
+            return Ok(404);
+        };
+        Ok(self.world.answer(&host, port).unwrap_or(502))
     }
 
-    /// As `render.rs` has Caddy do it: by the files, then by the names.
-    fn forward(&self, upstream: &Upstream) -> Option<u16> {
+    /// As `render.rs` has an older Caddy do it: by the name, or by the fallback.
+    fn forward(&self, upstream: &Upstream) -> (String, u16) {
         match upstream {
-            Upstream::Pinned { name, port } => self.world.answer(name, *port),
-            Upstream::Live {
-                name,
-                fallback,
-                app,
-                port,
-            } => {
-                let read = |folder: &str| {
-                    let file = self.files.as_ref()?.join(folder).join(app.as_str());
-                    fs::read_to_string(file).ok()
-                };
-                let led_port = read(render::PORTS).and_then(|port| port.parse().ok());
-                let port = led_port.unwrap_or(*port);
-                match read(render::ADDRESSES) {
-                    Some(address) => self.world.answer(&address, port),
-                    None if self.world.resolves(name) => self.world.answer(name, port),
-                    None => self.world.answer(fallback, port),
-                }
-            }
+            Upstream::Live { name, port, .. } if self.world.resolves(name) => (name.clone(), *port),
+            Upstream::Live { fallback, port, .. } => (fallback.clone(), *port),
+            Upstream::Pinned { name, port } => (name.clone(), *port),
         }
     }
 }

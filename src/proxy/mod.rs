@@ -1,27 +1,31 @@
 //! Caddy: the one door through which requests come.
 //!
-//! Its admin API is a unix socket in a folder shared with its container alone. Its configuration is
-//! rendered whole from the routes and loaded only when it differs, because loading one closes every
-//! client's idle connection; a swap needs no load.
+//! Its admin API is a unix socket in a folder shared with its container alone. Routes are files in that
+//! folder, which Caddy reads for each request: no app's coming, going or change loads a configuration,
+//! for loading one closes every client's idle connection. A Caddy older than 2.8 has its routes in its
+//! configuration, which is rendered whole and loaded when it differs.
 
+mod door;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
+mod files;
 mod render;
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-pub use render::SOCKETS;
+pub use door::{Public, PublicDoor};
+use files::Files;
+pub use render::{LED_HOST, SOCKETS};
 
 use crate::config::Tls;
 use crate::domain::{AppName, DomainName};
@@ -29,6 +33,9 @@ use crate::domain::{AppName, DomainName};
 /// How long Caddy may go on using what it last looked up, with a margin: the `refresh` of its
 /// dynamic upstreams.
 pub const REFRESH: Duration = Duration::from_millis(1100);
+
+/// How long a request may go on looking for where its app is, with a margin: Caddy's `try_duration`.
+const LONGEST_TRY: Duration = Duration::from_secs(20);
 
 /// Caddy did not do as asked.
 #[derive(Debug, Error)]
@@ -64,8 +71,8 @@ pub struct Settings {
 pub struct Abilities {
     /// 2.7 and newer keep proxied WebSockets open when a configuration is loaded.
     pub stream_close_delay: bool,
-    /// 2.8 and newer read values from files while they serve, so that a release on another port
-    /// needs no load.
+    /// 2.8 and newer are led by files while they serve, and ask whether a name may have a certificate:
+    /// nothing that becomes of an app needs a load.
     pub files: bool,
 }
 
@@ -86,6 +93,8 @@ impl Abilities {
 /// From domains to an app.
 #[derive(Debug, Clone)]
 pub struct Route {
+    /// Which one.
+    pub app: AppName,
     /// The domains.
     pub domains: Vec<DomainName>,
     /// Where they lead.
@@ -101,8 +110,6 @@ pub enum Upstream {
         name: String,
         /// The alias that every web container of the app bears.
         fallback: String,
-        /// Which app's files tell address and port, where Caddy can read them.
-        app: AppName,
         /// In the container.
         port: u16,
     },
@@ -130,7 +137,17 @@ enum Admin {
 pub struct Proxy {
     admin: Admin,
     dir: PathBuf,
+    files: Files,
     loaded: Arc<Mutex<Option<Value>>>,
+}
+
+/// What it took to bring Caddy to its routes.
+#[derive(Debug)]
+pub struct Brought {
+    /// The domains that were not led to their app before.
+    pub new: Vec<DomainName>,
+    /// Whether a configuration was loaded; Caddy had it already where not.
+    pub loaded: bool,
 }
 
 /// One row of `GET /reverse_proxy/upstreams`.
@@ -154,6 +171,7 @@ impl Proxy {
             .map_err(|error| ProxyError::Unreachable(error.to_string()))?;
         Ok(Self {
             admin: Admin::Socket(admin),
+            files: Files::new(dir.join("run")),
             dir,
             loaded: Arc::default(),
         })
@@ -165,6 +183,7 @@ impl Proxy {
         fs::create_dir_all(dir.join("run"))?;
         Ok(Self {
             admin: Admin::Fake(caddy),
+            files: Files::new(dir.join("run")),
             dir,
             loaded: Arc::default(),
         })
@@ -180,81 +199,62 @@ impl Proxy {
         let config = render::render(settings, routes);
         #[cfg(any(test, feature = "testing"))]
         if let Admin::Fake(caddy) = &self.admin {
-            caddy.prepare(routes);
+            caddy.prepare(settings, routes);
         }
+        self.files.bring(routes)?;
         store(&self.dir.join("config/windlass.json"), &config)?;
         *self.loaded.lock().await = None;
         Ok(())
     }
 
-    /// Leads an app's requests to this address, where it is known, and port: from the next request on,
+    /// Leads an app's requests to this host, an address or an alias, and port: from the next request on,
     /// with a Caddy that reads files.
-    pub fn lead(
-        &self,
-        app: &AppName,
-        address: Option<Ipv4Addr>,
-        port: u16,
-    ) -> Result<(), ProxyError> {
-        let (addresses, ports) = (
-            self.file(render::ADDRESSES, app),
-            self.file(render::PORTS, app),
-        );
-        let port = port.to_string();
-        if fs::read_to_string(&ports).is_ok_and(|before| before != port) || address.is_none() {
-            // Nobody meets the new port at the old address; meanwhile the fallback is asked.
-            remove(&addresses)?;
-        }
-        replace(&ports, &port)?;
-        address.map_or(Ok(()), |address| {
-            Ok(replace(&addresses, &address.to_string())?)
-        })
+    pub fn lead(&self, app: &AppName, host: &str, port: u16) -> Result<(), ProxyError> {
+        Ok(self.files.lead(app, host, port)?)
     }
 
     /// Leads an app's requests nowhere: it is no more.
     pub fn forget(&self, app: &AppName) -> Result<(), ProxyError> {
-        for path in [
-            self.file(render::ADDRESSES, app),
-            self.file(render::PORTS, app),
-        ] {
-            remove(&path)?;
-            remove(&path.with_extension("new"))?;
-        }
-        Ok(())
+        Ok(self.files.forget(app)?)
     }
 
-    /// Where an app's requests were last led to.
+    /// The address that an app's requests were last led to.
     pub fn led_to(&self, app: &AppName) -> Option<Ipv4Addr> {
-        fs::read_to_string(self.file(render::ADDRESSES, app))
-            .ok()?
-            .parse()
-            .ok()
+        self.files.led_to(app)?.0.parse().ok()
     }
 
-    fn file(&self, folder: &str, app: &AppName) -> PathBuf {
-        self.sockets().join(folder).join(app.as_str())
-    }
-
-    /// Brings Caddy to these routes. True when that took a load, false when it had them already.
+    /// Brings Caddy to these routes, which are asked for when it is this call's turn: so what was asked
+    /// for first is never brought last.
     ///
     /// # Errors
-    /// When Caddy refuses them, and keeps what it has; or does not answer, and may have either. The
-    /// next call loads in any case.
-    pub async fn load(&self, settings: &Settings, routes: &[Route]) -> Result<bool, ProxyError> {
-        let config = render::render(settings, routes);
+    /// When the files cannot be written; when Caddy refuses a configuration, and keeps what it has; or
+    /// does not answer, and may have either. The next call loads in any case.
+    pub async fn bring<E: From<ProxyError>>(
+        &self,
+        settings: &Settings,
+        routes: impl Future<Output = Result<Vec<Route>, E>>,
+    ) -> Result<Brought, E> {
         let mut loaded = self.loaded.lock().await;
+        let routes = routes.await?;
+        // First the files, as a new configuration may be the first that follows them.
+        let new = self.files.bring(&routes).map_err(ProxyError::File)?;
+        let config = render::render(settings, &routes);
         if loaded.as_ref() == Some(&config) {
-            return Ok(false);
+            return Ok(Brought { new, loaded: false });
         }
         // Until it answers, nobody knows which one it has.
         *loaded = None;
         match &self.admin {
             Admin::Socket(admin) => post(admin, &config).await?,
             #[cfg(any(test, feature = "testing"))]
-            Admin::Fake(caddy) => caddy.load(routes).await?,
+            Admin::Fake(caddy) => caddy.load(settings, &routes).await?,
         }
-        store(&self.dir.join("config/windlass.json"), &config)?;
+        store(&self.dir.join("config/windlass.json"), &config).map_err(ProxyError::File)?;
+        if self.files.has_before() {
+            tokio::spawn(forget_before(self.files.clone()));
+        }
         *loaded = Some(config);
-        Ok(true)
+        Ok(Brought { new, loaded: true })
     }
 
     /// Whether Caddy answers.
@@ -283,6 +283,14 @@ impl Proxy {
             #[cfg(any(test, feature = "testing"))]
             Admin::Fake(caddy) => caddy.upstreams().await,
         }
+    }
+}
+
+/// Requests that began under an earlier version's configuration follow its files to their end.
+async fn forget_before(files: Files) {
+    tokio::time::sleep(LONGEST_TRY).await;
+    if let Err(error) = files.forget_before() {
+        tracing::warn!(%error, "files of an earlier version stay in caddy/run: {error}");
     }
 }
 
@@ -319,92 +327,6 @@ async fn get_upstreams(admin: &reqwest::Client) -> Result<Vec<UpstreamRow>, Prox
     Ok(rows.unwrap_or_default())
 }
 
-/// The public address of a domain on this machine: what a browser would ask, sent to Caddy's own
-/// ports, whatever DNS says.
-#[derive(Debug, Clone)]
-pub struct PublicDoor {
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// Caddy's port on this machine.
-    pub port: u16,
-    /// The root of Caddy's own authority, where it signs.
-    pub authority: Option<PathBuf>,
-    /// Who is asked.
-    pub caddy: Public,
-}
-
-/// Who answers visitors.
-#[derive(Debug, Clone, Default)]
-pub enum Public {
-    /// Caddy's own ports on this machine.
-    #[default]
-    Ports,
-    /// One in memory, for tests.
-    #[cfg(any(test, feature = "testing"))]
-    Fake(fake::FakeCaddy),
-}
-
-impl PublicDoor {
-    /// The address people are told.
-    pub fn url(&self, domain: &DomainName) -> String {
-        let usual = matches!((self.scheme, self.port), ("http", 80) | ("https", 443));
-        let port = if usual {
-            String::new()
-        } else {
-            format!(":{}", self.port)
-        };
-        format!("{}://{domain}{port}", self.scheme)
-    }
-
-    /// Asks for `path` as a visitor would and gives the status.
-    ///
-    /// # Errors
-    /// In words, for the log: refused, not in time, a bad certificate.
-    pub async fn ask(
-        &self,
-        domain: &DomainName,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<u16, String> {
-        match &self.caddy {
-            Public::Ports => self.ask_ports(domain, path, timeout).await,
-            #[cfg(any(test, feature = "testing"))]
-            Public::Fake(caddy) => caddy.ask(domain, timeout).await,
-        }
-    }
-
-    async fn ask_ports(
-        &self,
-        domain: &DomainName,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<u16, String> {
-        let mut client = reqwest::Client::builder()
-            .resolve(
-                domain.as_str(),
-                SocketAddr::from(([127, 0, 0, 1], self.port)),
-            )
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(timeout);
-        if self.scheme == "http" {
-            client = client.tls_certs_only([]);
-        }
-        if let Some(root) = self.authority.as_ref().and_then(|path| fs::read(path).ok()) {
-            let root = reqwest::Certificate::from_pem(&root).map_err(|error| error.to_string())?;
-            client = client.tls_certs_only([root]);
-        }
-        let client = client.build().map_err(|error| deepest(&error))?;
-        let url = format!("{}{path}", self.url(domain));
-        let answer = client
-            .get(url)
-            .send()
-            .await
-            .map_err(|error| deepest(&error))?;
-        Ok(answer.status().as_u16())
-    }
-}
-
 fn unreachable(error: reqwest::Error) -> ProxyError {
     ProxyError::Unreachable(deepest(&error))
 }
@@ -433,42 +355,6 @@ fn store(path: &Path, config: &Value) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// Written beside and moved into place, so that Caddy never reads half a file. The two change places
-/// and both stay: what is overwritten has its room already, so that a swap does not need any on a disk
-/// that is full.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read_to_string(path).is_ok_and(|before| before == text) {
-        return Ok(());
-    }
-    fs::create_dir_all(path.parent().unwrap_or(path))?;
-    let beside = path.with_extension("new");
-    overwrite(&beside, text)?;
-    let exchanged = renameat_with(CWD, &beside, CWD, path, RenameFlags::EXCHANGE);
-    if exchanged.is_err() {
-        // There is none yet, or this file system cannot do that.
-        fs::rename(&beside, path)?;
-        let _ = overwrite(&beside, text);
-    }
-    Ok(())
-}
-
-fn overwrite(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,63 +381,6 @@ mod tests {
         assert_eq!(of("not a version"), Abilities::default());
     }
 
-    #[test]
-    fn caddy_is_led_to_an_address_and_a_port() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = tempfile::tempdir().unwrap();
-        let proxy = Proxy::new(dir.path().into()).unwrap();
-        let app: AppName = "shop".parse().unwrap();
-        let read = |folder: &str| fs::read_to_string(proxy.file(folder, &app)).ok();
-        let led = || (read(render::ADDRESSES), read(render::PORTS));
-        let at = |last| Some(Ipv4Addr::new(10, 0, 0, last));
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(proxy.led_to(&app), None);
-        proxy.lead(&app, at(62), 8000).unwrap();
-        for (last, port) in [(61, 9000), (9, 9000), (61, 80), (61, 9000)] {
-            proxy.lead(&app, at(last), port).unwrap();
-            assert_eq!(
-                (led(), proxy.led_to(&app)),
-                (
-                    (text(&format!("10.0.0.{last}")), text(&port.to_string())),
-                    at(last)
-                )
-            );
-        }
-        assert_eq!(
-            (led(), proxy.led_to(&app)),
-            ((text("10.0.0.61"), text("9000")), at(61))
-        );
-        proxy.lead(&app, None, 9000).unwrap();
-        assert_eq!(
-            led(),
-            (None, text("9000")),
-            "nowhere known: by the fallback"
-        );
-        proxy.forget(&app).unwrap();
-        assert_eq!(led(), (None, None));
-        assert_eq!(
-            fs::read_dir(proxy.sockets().join(render::PORTS))
-                .unwrap()
-                .count(),
-            0
-        );
-    }
-
-    #[test]
-    fn an_address_names_a_port_only_where_it_must() {
-        let url = |scheme, port| {
-            PublicDoor {
-                scheme,
-                port,
-                authority: None,
-                caddy: Public::Ports,
-            }
-            .url(&"a.example.com".parse().unwrap())
-        };
-        assert_eq!(url("https", 443), "https://a.example.com");
-        assert_eq!(url("http", 8080), "http://a.example.com:8080");
-    }
-
     /// Answers each connection in turn: `None` takes the request and hangs up.
     async fn answer(socket: tokio::net::UnixListener, answers: Vec<Option<&'static str>>) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -576,6 +405,13 @@ mod tests {
         }
     }
 
+    async fn bring(proxy: &Proxy, routes: &[Route]) -> Result<bool, ProxyError> {
+        let routes = routes.to_vec();
+        let settings = settings();
+        let brought = proxy.bring(&settings, async { Ok::<_, ProxyError>(routes) });
+        Ok(brought.await?.loaded)
+    }
+
     #[tokio::test]
     async fn a_load_whose_connection_the_load_before_ended_is_made_once_more() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -583,7 +419,7 @@ mod tests {
         let proxy = Proxy::new(dir.path().to_owned()).unwrap();
         let socket = tokio::net::UnixListener::bind(dir.path().join("run/admin.sock")).unwrap();
         let caddy = tokio::spawn(answer(socket, vec![None, Some("200 OK")]));
-        assert!(proxy.load(&settings(), &[]).await.unwrap());
+        assert!(bring(&proxy, &[]).await.unwrap());
         caddy.await.unwrap();
     }
 
@@ -595,26 +431,23 @@ mod tests {
         let socket = tokio::net::UnixListener::bind(dir.path().join("run/admin.sock")).unwrap();
         let answers = vec![Some("200 OK"), None, None, Some("200 OK")];
         let caddy = tokio::spawn(answer(socket, answers));
-        let settings = settings();
         let upstream = Upstream::Pinned {
             name: "new".into(),
             port: 9000,
         };
         let other = [Route {
+            app: "shop".parse().unwrap(),
             domains: vec!["a.example.com".parse().unwrap()],
             upstream,
         }];
-        assert!(proxy.load(&settings, &[]).await.unwrap());
-        assert!(
-            !proxy.load(&settings, &[]).await.unwrap(),
-            "it has that one"
-        );
+        assert!(bring(&proxy, &[]).await.unwrap());
+        assert!(!bring(&proxy, &[]).await.unwrap(), "it has that one");
         assert!(matches!(
-            proxy.load(&settings, &other).await,
+            bring(&proxy, &other).await,
             Err(ProxyError::Unreachable(_))
         ));
         assert!(
-            proxy.load(&settings, &[]).await.unwrap(),
+            bring(&proxy, &[]).await.unwrap(),
             "Caddy may have taken the other"
         );
         caddy.await.unwrap();

@@ -31,6 +31,21 @@ pub async fn apply_retention(platform: &Platform) {
             warn!(%error, "{what} are left for the next time");
         }
     }
+    if let Err(error) = renew_certificates(platform).await {
+        warn!(%error, "certificates that end soon are left to their visitors");
+    }
+}
+
+/// Caddy renews a certificate on demand when somebody asks for it in its last third: nobody has to have
+/// visited a domain.
+async fn renew_certificates(platform: &Platform) -> Result<(), Error> {
+    if platform.proxy_settings().can.files {
+        let apps = platform.store.apps().await?.into_iter();
+        let served = apps.filter(|app| app.port.is_some());
+        let domains = served.flat_map(|app| app.domains).collect();
+        platform.door.clone().warm(domains).await;
+    }
+    Ok(())
 }
 
 /// Removes logs that nothing was written to for `keep.logs`, but for those of deploys that are

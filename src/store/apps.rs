@@ -130,22 +130,25 @@ impl Store {
             .collect()
     }
 
-    /// Sets an app's domains.
+    /// Sets the domains of several apps at once: one may get what another had.
     ///
     /// # Errors
     /// [`StoreError::DomainTaken`], and nothing is changed.
-    pub async fn set_domains(
-        &self,
-        name: &AppName,
-        domains: &[DomainName],
-    ) -> Result<(), StoreError> {
-        let app = self.app(name).await?;
+    pub async fn set_domains(&self, all: &[(&AppName, &[DomainName])]) -> Result<(), StoreError> {
+        let mut ids = Vec::new();
+        for (name, domains) in all {
+            ids.push((self.app(name).await?.id, domains));
+        }
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM domains WHERE app_id = ?")
-            .bind(app.id)
-            .execute(&mut *tx)
-            .await?;
-        add_domains(&mut tx, app.id, domains).await?;
+        for (id, _) in &ids {
+            sqlx::query("DELETE FROM domains WHERE app_id = ?")
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
+        }
+        for (id, domains) in ids {
+            add_domains(&mut tx, id, domains).await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -280,10 +283,10 @@ mod tests {
         );
 
         let error = store
-            .set_domains(
+            .set_domains(&[(
                 &shop,
                 &["c.example.com".parse().unwrap(), domains[0].clone()],
-            )
+            )])
             .await;
         assert!(error.is_ok());
         assert_eq!(store.app(&shop).await.unwrap().domains[1], domains[0]);
@@ -291,7 +294,7 @@ mod tests {
             .create_app(&blog, &domains[1..], "10.213.1.0/26".parse().unwrap())
             .await
             .unwrap();
-        let taken = store.set_domains(&shop, &domains).await.unwrap_err();
+        let taken = store.set_domains(&[(&shop, &domains)]).await.unwrap_err();
         assert_eq!(
             taken.to_string(),
             "the domain a.example.com belongs to the app blog"

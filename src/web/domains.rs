@@ -96,7 +96,13 @@ pub(super) async fn change(
     let (status, why) = match (domains(&add), domains(&remove)) {
         (Ok(add), Ok(remove)) => {
             let name = app.clone();
-            match web.ask(&who, AppDomains { name, add, remove }).await {
+            let change = AppDomains {
+                name,
+                add,
+                remove,
+                from: None,
+            };
+            match web.ask(&who, change).await {
                 Ok(_) => return Ok(Redirect::to(&format!("/apps/{app}#domains")).into_response()),
                 Err(error) => (StatusCode::CONFLICT, error.refused()?),
             }

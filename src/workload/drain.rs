@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::domain::duration::show;
 use crate::domain::{AppName, DeployId, Replica};
 use crate::platform::{Error, Platform};
+use crate::proxy::LED_HOST;
 use crate::runtime::ContainerState;
 
 /// The container that held the live name.
@@ -38,7 +39,9 @@ impl Retiring {
             .addresses
             .get(&naming.network(app))
             .map(Ipv4Addr::to_string);
-        let hosts = own.into_iter().chain([naming.fallback(app)]).collect();
+        // One whose address was not known was asked by its alias.
+        let aliases = [naming.fallback(app), LED_HOST.to_owned()];
+        let hosts = own.into_iter().chain(aliases).collect();
         Self {
             deploy,
             name: naming.replica(app, deploy, &Replica::web()),

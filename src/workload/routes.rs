@@ -13,8 +13,12 @@ pub fn lead(
     to: &ContainerState,
     port: u16,
 ) -> Result<(), Error> {
-    let address = to.addresses.get(&platform.naming.network(app)).copied();
-    Ok(platform.proxy.lead(app, address, port)?)
+    // One without an address, as it does not run, is found by the alias once it has one.
+    let host = match to.addresses.get(&platform.naming.network(app)) {
+        Some(address) => address.to_string(),
+        None => platform.naming.fallback(app),
+    };
+    Ok(platform.proxy.lead(app, &host, port)?)
 }
 
 /// A route per app that has a release; one app's may lead elsewhere for a moment.
@@ -34,11 +38,11 @@ pub async fn routes(
                     name,
                     fallback,
                     port: row.port?,
-                    app: row.name,
                 }
             }
         };
         Some(Route {
+            app: row.name,
             domains: row.domains,
             upstream,
         })
@@ -52,15 +56,17 @@ pub async fn routes(
         .collect())
 }
 
-/// Brings Caddy's routes to what the database says.
+/// Brings Caddy's routes to what the database says. Domains that are new begin to get their
+/// certificates, which nobody waits for.
 pub async fn load_routes(
     platform: &Platform,
     other: Option<(&AppName, Upstream)>,
 ) -> Result<(), Error> {
-    let routes = routes(platform, other).await?;
-    platform
-        .proxy
-        .load(&platform.proxy_settings(), &routes)
-        .await?;
+    let settings = platform.proxy_settings();
+    let brought = platform.proxy.bring(&settings, routes(platform, other));
+    let new = brought.await?.new;
+    if settings.can.files && !new.is_empty() {
+        tokio::spawn(platform.door.clone().warm(new));
+    }
     Ok(())
 }

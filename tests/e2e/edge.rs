@@ -1,9 +1,10 @@
-//! Caddy and its admin socket: configurations that are refused, answers that are lost or never come.
+//! Caddy and its admin socket: configurations that are refused, answers that are lost or never come. Most
+//! of it an older Caddy meets alone: the current one is led by files, and nothing that becomes of an app
+//! loads a configuration.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::app::App;
 use crate::load::Asking;
 use crate::proxy::{Fault, Proxy};
 use crate::world::{World, docker, wait_for};
@@ -23,48 +24,93 @@ fn admin(world: &World) -> PathBuf {
     world.home.join("caddy/run/admin.sock")
 }
 
-/// An app with this domain, with the tests' own small web app.
-fn app_at<'w>(world: &'w World, name: &str, domain: &str) -> App<'w> {
-    world
-        .windlass(&["app", "create", name, "--domain", domain])
-        .ok();
-    let mut app = App::work_tree(world, name);
-    app.domain = domain.into();
-    app.copy(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/app"));
-    app
+/// A world with a Caddy that has its routes in its configuration.
+fn older() -> World {
+    World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"))
+}
+
+/// As good as can be with an older Caddy: each of so many loads may cost a few that are just connecting.
+fn good_but_for_loads(asking: Asking, most: usize, least: usize) {
+    let mut left = most;
+    asking.all_good_but(least, |_| {
+        let forgiven = left > 0;
+        left = left.saturating_sub(1);
+        forgiven
+    });
+}
+
+/// A server that starts loads what Caddy has already, once.
+fn after_the_starts_load(proxy: &Proxy) {
+    wait_for("the load of a start", Duration::from_secs(10), || {
+        let calls = proxy.calls();
+        calls.iter().any(|call| call.kind == LOAD).then_some(())
+    });
 }
 
 #[test]
-fn a_domain_that_caddy_refuses_fails_that_apps_first_release_and_nothing_else() {
+fn apps_come_change_and_go_and_caddy_loads_nothing() {
     let world = World::new();
     let shop = world.app("shop");
-    shop.version("one");
-    shop.went_live(&shop.push(), "one");
+    shop.version("shop");
+    shop.went_live(&shop.push(), "shop");
+    let proxy = before_caddy(&world);
+    after_the_starts_load(&proxy);
     let asking = Asking::begin(&world, &shop.domain);
-
-    // A host name for us; for Caddy, punycode that means nothing.
-    let bad = app_at(&world, "bad", "xn--0.test");
-    bad.version("bad");
-    let push = bad.push();
-    let deploy = bad.failed(&push, "swap", "Caddy refused the configuration", None);
-    let message = deploy["failure"]["message"].as_str().unwrap();
-    assert!(message.contains("xn--0.test"), "{message}");
 
     let blog = world.app("blog");
     blog.version("blog");
     blog.went_live(&blog.push(), "blog");
-    assert_eq!(world.stop_server(), 0);
-    world.start();
-    shop.serves("one");
-    blog.serves("blog");
-    bad.failed(&bad.push(), "swap", "xn--0.test", None);
-    // Two apps' first releases and a start of the server load a configuration, and one goes back.
-    asking.good_but_for(5, 100);
+    let domains = |app: &str, words: &[&str]| {
+        let words = [&["app", "domains", app], words].concat();
+        world.windlass(&words)
+    };
+    let shown = |domain: &str| world.get(domain, "/");
+    domains("blog", &["--add", "www.test"]).ok();
+    assert_eq!(shown("www.test"), (200, "blog\n".into()));
+    // From one app to the other, without a moment at which it is nobody's.
+    let moving = Asking::begin(&world, "www.test");
+    for (to, from) in [("shop", "blog"), ("blog", "shop"), ("shop", "blog")] {
+        domains(to, &["--add", "www.test", "--from", from]).ok();
+        assert_eq!(shown("www.test"), (200, format!("{to}\n")));
+    }
+    moving.all_good(10);
+    let refused = domains("shop", &["--add", "www.test", "--from", "blog"]);
+    assert!(refused.code == 1, "{refused:?}");
+    domains("shop", &["--remove", "www.test"]).ok();
+    assert_eq!(shown("www.test").0, 404);
+    world.windlass(&["app", "destroy", "blog", "--yes"]).ok();
+    assert_eq!(blog.get("/").0, 404);
+    shop.serves("shop");
+    let loads = proxy.calls().into_iter().filter(|call| call.kind == LOAD);
+    assert_eq!(loads.count(), 0);
+    asking.all_good(100);
 }
 
 #[test]
-fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
-    let world = World::new();
+fn a_domain_that_an_older_caddy_refuses_is_not_added() {
+    let world = older();
+    let shop = world.app("shop");
+    shop.version("one");
+    shop.went_live(&shop.push(), "one");
+    let proxy = before_caddy(&world);
+    after_the_starts_load(&proxy);
+    let trap = proxy.trap("", LOAD, 1, Fault::Error);
+    let refused = world.windlass(&["app", "domains", "shop", "--add", "www.test"]);
+    assert!(trap.sprung());
+    let still = "shop still answers to shop.test";
+    assert!(
+        refused.code == 1 && refused.stderr.contains(still),
+        "{refused:?}"
+    );
+    let domains = world.json(&["app", "domains", "shop"]);
+    assert_eq!(domains["domains"], serde_json::json!(["shop.test"]));
+    assert_eq!(world.get("www.test", "/").0, 404);
+    shop.serves("one");
+}
+
+#[test]
+fn a_first_release_whose_route_an_older_caddy_does_not_load_leaves_nothing_behind() {
+    let world = older();
     let shop = world.app("shop");
     shop.version("one");
     shop.went_live(&shop.push(), "one");
@@ -88,14 +134,13 @@ fn a_first_release_whose_route_is_not_loaded_leaves_nothing_behind() {
         }
         shop.serves("one");
     }
-    asking.good_but_for(3 * faults.len(), 100);
+    good_but_for_loads(asking, 3 * faults.len(), 100);
 }
 
 /// With a Caddy that reads no port from a file, another port takes two loads.
 #[test]
 fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
-    let world =
-        World::changed(|config| config.replace("windlass-local/caddy", "windlass-local/caddy26"));
+    let world = older();
     let app = world.app("shop");
     app.version("one, on 8000");
     app.went_live(&app.push(), "one, on 8000");
@@ -121,7 +166,7 @@ fn a_change_of_the_port_survives_whatever_becomes_of_its_loads() {
             (before, port) = (text, if port == 9000 { 8000 } else { 9000 });
         }
     }
-    asking.good_but_for(3 * 2 * 5, 200);
+    good_but_for_loads(asking, 3 * 2 * 5, 200);
 }
 
 #[test]
@@ -198,8 +243,8 @@ fn a_caddy_that_is_gone_comes_back_though_the_engine_refuses_at_first() {
 }
 
 #[test]
-fn an_app_whose_route_caddy_keeps_is_destroyed_once_caddy_does_as_asked() {
-    let world = World::new();
+fn an_app_whose_route_an_older_caddy_keeps_is_destroyed_once_caddy_does_as_asked() {
+    let world = older();
     let (shop, blog) = (world.app("shop"), world.app("blog"));
     for app in [&shop, &blog] {
         app.version("one");
@@ -221,5 +266,5 @@ fn an_app_whose_route_caddy_keeps_is_destroyed_once_caddy_does_as_asked() {
     assert_eq!(blog.containers(), Vec::<String>::new());
     assert_eq!(blog.get("/").0, 404);
     shop.serves("one");
-    asking.all_good(50);
+    good_but_for_loads(asking, 4, 50);
 }

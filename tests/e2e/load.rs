@@ -72,18 +72,7 @@ impl Asking {
 
     /// Stops them: each request, at least `least` of them, was answered well and in full.
     pub fn all_good(self, least: usize) {
-        self.good_but_for(0, least);
-    }
-
-    /// As [`Asking::all_good`], but each of so many loads of a Caddy configuration may have cost one
-    /// new connection.
-    pub fn good_but_for(self, loads: usize, least: usize) {
-        let mut left = loads;
-        self.all_good_but(least, |_| {
-            let forgiven = left > 0;
-            left = left.saturating_sub(1);
-            forgiven
-        });
+        self.all_good_but(least, |_| false);
     }
 
     /// As [`Asking::all_good`], but some may have failed.

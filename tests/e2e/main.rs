@@ -23,6 +23,7 @@ mod garbage;
 mod hands;
 mod home;
 mod hostile;
+mod hosts;
 mod house;
 mod https;
 mod isolation;

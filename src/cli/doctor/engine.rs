@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bollard::models::{ContainerSummary, SystemInfo, SystemVersion};
+use bollard::exec::StartExecResults;
+use bollard::models::{ContainerSummary, ExecConfig, SystemInfo, SystemVersion};
 use bollard::query_parameters::ListContainersOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
+
+use futures_util::StreamExt;
 
 use super::Finding;
 use super::host::version;
 use crate::config::{Config, Home};
+use crate::proxy::Abilities;
 use crate::runtime::Usage;
 
 /// Seconds to wait for the engine.
@@ -56,6 +60,9 @@ pub async fn check(home: &Home, config: &Config) -> Engine {
         .push(image(&docker, &config.caddy.image).await);
     let caddy = container(&docker, home).await;
     engine.findings.push(running(caddy.as_ref()));
+    if let Some(said) = caddy_version(&docker, caddy.as_ref()).await {
+        engine.findings.push(loads(&said));
+    }
     let ports = caddy.and_then(|caddy| caddy.ports).unwrap_or_default();
     engine.caddy_ports = ports.iter().filter_map(|port| port.public_port).collect();
     engine
@@ -261,6 +268,40 @@ fn running(caddy: Option<&ContainerSummary>) -> Finding {
     Finding::fail("caddy", format!("{name} is {state}"), mend)
 }
 
+/// What our Caddy says of itself, if it runs.
+async fn caddy_version(docker: &Docker, caddy: Option<&ContainerSummary>) -> Option<String> {
+    let command = ["caddy", "version"].map(str::to_owned).to_vec();
+    let config = ExecConfig {
+        attach_stdout: Some(true),
+        cmd: Some(command),
+        ..Default::default()
+    };
+    let exec = docker.create_exec(caddy?.id.as_ref()?, config).await.ok()?;
+    let StartExecResults::Attached { output, .. } = docker.start_exec(&exec.id, None).await.ok()?
+    else {
+        return None;
+    };
+    let chunks: Vec<_> = output.take(16).collect().await;
+    let chunks = chunks.into_iter().flatten().map(|chunk| chunk.into_bytes());
+    let said: Vec<u8> = chunks.flatten().collect();
+    let said = String::from_utf8_lossy(&said);
+    Some(said.split_whitespace().next()?.to_owned())
+}
+
+/// What a Caddy of this version costs visitors while apps come, change and go.
+fn loads(version: &str) -> Finding {
+    if Abilities::of_version(version).files {
+        let found = format!("{version} is led by files: no change of an app costs a connection");
+        return Finding::ok("caddy version", found);
+    }
+    let found = format!(
+        "{version} is older than 2.8: an app's first release, another domain and its end load a configuration, \
+         which closes idle connections to every app and may cut a few that are just being made"
+    );
+    let mend = "A newer one: config.toml, [caddy] image, then restart the server";
+    Finding::warn("caddy version", found, mend)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Status;
@@ -276,6 +317,14 @@ mod tests {
         assert_eq!(clips(&both("2147483647")).status, Status::Ok);
         assert_eq!(clips(&both("-1")).status, Status::Warn);
         assert_eq!(clips("A=1\0").status, Status::Warn);
+    }
+
+    #[test]
+    fn a_caddy_that_has_to_load_is_told_of() {
+        assert_eq!(loads("v2.11.7").status, Status::Ok);
+        let old = loads("2.6.2");
+        assert_eq!(old.status, Status::Warn);
+        assert!(old.found.contains("closes idle connections"), "{old:?}");
     }
 
     #[test]
