@@ -349,8 +349,7 @@ fn run_all(proxy: &Proxy, world: &World, cases: &[Case]) {
     let (failed, missed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for (group, names) in [(together, &NAMES[..]), (alone, &[ALONE])] {
         let names = &names[..names.len().min(group.len())];
-        // An app's first release loads a configuration, which may cost others a connection: all of them
-        // are there before the first case.
+        // All of them are there before the first case.
         let apps = std::thread::scope(|scope| {
             let made: Vec<_> = names
                 .iter()
