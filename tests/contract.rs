@@ -508,7 +508,8 @@ async fn an_image_stays_while_it_is_used(back: &Back) {
     let name = back.run("one", "sleep 60").await;
     runtime.remove_image(&other).await.unwrap();
     assert!(runtime.tag(&other, &back.image).await.is_err());
-    assert!(runtime.remove_image(&back.image).await.is_err());
+    let refused = runtime.remove_image(&back.image).await.unwrap_err();
+    assert!(refused.is_used_image(), "{refused}");
     assert!(runtime.image(&back.image).await.unwrap().is_some());
     runtime.remove(&name).await.unwrap();
     runtime.remove_image(&back.image).await.unwrap();

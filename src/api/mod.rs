@@ -261,7 +261,10 @@ mod tests {
     async fn scratch() -> (tempfile::TempDir, Server) {
         let (dir, store) = crate::store::tests::scratch().await;
         let home = Home::new(dir.path()).unwrap();
-        let platform = Platform::new(home, Config::default(), store, "0a1b2c").unwrap();
+        // The machine's own engine is nobody's to change from here.
+        let mut config = Config::default();
+        config.docker.socket = dir.path().join("no-docker.sock");
+        let platform = Platform::new(home, config, store, "0a1b2c").unwrap();
         let server = Server {
             services: Services::new(platform),
             shutdown: CancellationToken::new(),

@@ -216,10 +216,7 @@ pub async fn verify(
 async fn bring_back(attempt: &Attempt, log: &PhaseWriter, release: &Release) {
     let (platform, app) = (&attempt.platform, &attempt.deploy.app);
     for replica in release.replicas() {
-        let name = match replica.is_web() {
-            true => platform.naming.live(app),
-            false => platform.naming.replica(app, release.deploy, &replica),
-        };
+        let name = platform.naming.serving(app, release.deploy, &replica);
         if let Err(error) = platform.engine.set_restart(&name, true).await {
             log.say(format!("warning: {error}"));
         }

@@ -152,7 +152,7 @@ async fn prove(
         .naming
         .replica(&release.app, release.deploy, replica);
     let held = tokio::select! {
-        held = hold(attempt, release, replica, settings, &name) => held,
+        held = hold(attempt, release, settings, &name) => held,
         exit = platform.engine.wait(&name) => Err(format!("ended with {exit}")),
     };
     match held {
@@ -170,7 +170,6 @@ async fn prove(
 async fn hold(
     attempt: &Attempt,
     release: &Release,
-    replica: &Replica,
     settings: &ProcessSettings,
     name: &str,
 ) -> Result<(), String> {
@@ -194,7 +193,6 @@ async fn hold(
         }
         tokio::time::sleep(health.interval.0).await;
     }
-    tracing::debug!(%replica, "passes its health command");
     tokio::time::sleep(settings.min_healthy.0.saturating_sub(began.elapsed())).await;
     Ok(())
 }

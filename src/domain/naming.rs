@@ -39,6 +39,14 @@ impl Naming {
         }
     }
 
+    /// A container of the live release by the name that it has while that is live.
+    pub fn serving(&self, app: &AppName, deploy: DeployId, replica: &Replica) -> String {
+        match replica.is_web() {
+            true => self.live(app),
+            false => self.replica(app, deploy, replica),
+        }
+    }
+
     /// The one-off container of a gate.
     pub fn gate(&self, app: &AppName, deploy: DeployId, gate: &GateName) -> String {
         format!("{}_{app}_d{deploy}_gate-{gate}", self.prefix)

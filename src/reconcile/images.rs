@@ -55,12 +55,17 @@ pub(super) async fn reconcile_images(
             platform.store.forget_image(*deploy).await?;
         }
     }
+    let mut done = Ok(());
     for name in there.iter().filter(|name| !wanted.contains(*name)) {
-        if let Err(error) = platform.engine.remove_image(name).await {
-            warn!(%app, %error, "an image is left for the next time");
+        match platform.engine.remove_image(name).await {
+            // Somebody else runs it, maybe for ever: no reason to try again and again.
+            Err(error) if error.is_used_image() => {
+                warn!(%app, %error, "an image is left for the next time");
+            }
+            removed => done = done.and(removed.map_err(Error::from)),
         }
     }
-    Ok(())
+    done
 }
 
 /// Gives kept images of the version before, whose names could be guessed, a name that cannot.

@@ -94,10 +94,7 @@ pub(super) async fn run_replica(
     replica: &Replica,
 ) -> Result<(), Error> {
     let (app, deploy) = (&release.app, release.deploy);
-    let name = &match replica.is_web() {
-        true => platform.naming.live(app),
-        false => platform.naming.replica(app, deploy, replica),
-    };
+    let name = &platform.naming.serving(app, deploy, replica);
     let mut there = platform.engine.container(name).await?;
     if there
         .as_ref()

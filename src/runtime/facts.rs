@@ -33,6 +33,11 @@ impl EngineError {
     pub fn is_taken_subnet(&self) -> bool {
         matches!(self, Self::Failed { cause, .. } if cause.contains("overlaps"))
     }
+
+    /// Whether an image was not removed because a container, whoever's, is made from it.
+    pub fn is_used_image(&self) -> bool {
+        matches!(self, Self::Failed { cause, .. } if cause.contains("conflict: unable to"))
+    }
 }
 
 /// What is known of the engine.

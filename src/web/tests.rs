@@ -39,7 +39,10 @@ impl World {
     pub(super) async fn new() -> Self {
         let (dir, store) = scratch().await;
         let home = Home::new(dir.path()).unwrap();
-        let platform = Platform::new(home, Config::default(), store, "0a1b2c").unwrap();
+        // The machine's own engine is nobody's to change from here.
+        let mut config = Config::default();
+        config.docker.socket = dir.path().join("no-docker.sock");
+        let platform = Platform::new(home, config, store, "0a1b2c").unwrap();
         Self {
             platform,
             shutdown: CancellationToken::new(),

@@ -116,10 +116,7 @@ async fn check_app(
     let release = release.map_err(|error| error.to_string())?.ok_or("none")?;
     let mut wanted: BTreeMap<String, Replica> = release
         .replicas()
-        .map(|replica| match replica.is_web() {
-            true => (platform.naming.live(app), replica),
-            false => (platform.naming.replica(app, live.id, &replica), replica),
-        })
+        .map(|replica| (platform.naming.serving(app, live.id, &replica), replica))
         .collect();
     for container in &own {
         let right = wanted.remove(&container.name) == container.replica;
@@ -267,13 +264,7 @@ async fn check_leftovers(life: &Life, services: &Services, wrong: &mut Vec<Strin
         let deploys = platform.store.deploys(&app.name, 1000, None).await;
         known.extend(deploys.unwrap_or_default().iter().map(|deploy| deploy.id));
     }
-    let mut there: BTreeSet<String> = life.engine.all_images().into_iter().collect();
-    // One that the engine did not remove is left, with a warning, until the app is put in order again.
-    let told = life.chaos.told();
-    let stays = |line: &String| line.starts_with("remove image") && !line.contains("Done");
-    if told.iter().any(stays) {
-        there.retain(|image| kept.contains(image));
-    }
+    let there: BTreeSet<String> = life.engine.all_images().into_iter().collect();
     if there != kept {
         wrong.push(format!("the images are {there:?}, kept are {kept:?}"));
     }
